@@ -1,0 +1,87 @@
+//! Secrets: values that may be used but never shown.
+//!
+//! Owns: the one type that carries keys and tokens, and the masking of text that may contain one.
+//! Must not know: what a secret is for.
+//!
+//! 1. `Debug` and every digest of a [`Secret`] are constant.
+//! 2. The only way out is [`Secret::expose`], which is easy to search for.
+//! 3. [`mask`] leaves no run that looks like one of the fabric's credentials.
+
+use alloc::string::{String, ToString};
+use core::fmt;
+
+/// A key or token. Compare and print it only through the functions of `edge`.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Secret(String);
+
+impl Secret {
+    /// Wraps `text`, trimmed; `None` when nothing is left.
+    pub fn new(text: &str) -> Option<Self> {
+        let text = text.trim();
+        (!text.is_empty()).then(|| Self(text.to_string()))
+    }
+
+    /// The value itself, for a header, a child's environment or a 0600 file.
+    pub fn expose(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Debug for Secret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Secret(***)")
+    }
+}
+
+/// The prefixes of the fabric's credentials (`core/PROTOCOL.md` §1.1), and of this broker's local key.
+const PREFIXES: [&str; 5] = ["rk_live_", "at_live_", "nt_live_", "ot_live_", "br_"];
+
+/// `text` with every credential replaced by its prefix and `***`.
+///
+/// Used on everything that quotes a peer: error bodies, log fields, close reasons.
+pub fn mask(text: &str) -> String {
+    let mut out = String::with_capacity(text.len());
+    let mut rest = text;
+    while let Some((at, prefix)) = first_prefix(rest) {
+        let (before, from) = rest.split_at(at);
+        let body = &from[prefix.len()..];
+        let len = body.bytes().take_while(u8::is_ascii_alphanumeric).count();
+        out.push_str(before);
+        out.push_str(prefix);
+        if len >= MASK_MIN {
+            out.push_str("***");
+            rest = &body[len..];
+        } else {
+            rest = body;
+        }
+    }
+    out.push_str(rest);
+    out
+}
+
+/// Shorter runs behind a prefix are words (`br_anch`), not credentials.
+const MASK_MIN: usize = 8;
+
+fn first_prefix(text: &str) -> Option<(usize, &'static str)> {
+    PREFIXES.iter().filter_map(|p| text.find(p).map(|at| (at, *p))).min_by_key(|(at, _)| *at)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use alloc::format;
+
+    #[test]
+    fn debug_shows_nothing() {
+        let secret = Secret::new(" rk_live_0123456789abcdef \n").unwrap();
+        assert_eq!(format!("{secret:?}"), "Secret(***)");
+        assert_eq!(secret.expose(), "rk_live_0123456789abcdef");
+        assert!(Secret::new("  ").is_none());
+    }
+
+    #[test]
+    fn credentials_are_masked_wherever_they_stand() {
+        let text = "bad rk_live_0123456789abcdef and [at_live_ffffffffffff], nt_live_x, br_0123456789";
+        assert_eq!(mask(text), "bad rk_live_*** and [at_live_***], nt_live_x, br_***");
+    }
+}

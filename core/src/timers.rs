@@ -1,0 +1,165 @@
+//! Timers: what the core wants to be woken for.
+//!
+//! Owns: the set of armed deadlines.
+//! Must not know: what happens when one fires.
+//!
+//! 1. At most one deadline per [`Timer`]; arming again moves it.
+//! 2. Timers fire in order of deadline, then of `Timer`, so two runs fire alike.
+//! 3. Timers fire only through [`Timers::pop_due`], which only `Input::Tick` calls.
+
+use crate::ids::{AgentId, CallId, ProcessId, RequestId};
+use crate::time::Mono;
+use alloc::collections::{BTreeMap, BTreeSet};
+
+/// One reason to be woken.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Timer {
+    /// The next attempt to resolve the identity, mint or connect.
+    LinkRetry,
+    /// The handshake or the register reply is overdue.
+    LinkDeadline,
+    /// The next heartbeat.
+    Heartbeat,
+    /// Liveness: no frame or no correlated answer for too long.
+    Liveness,
+    /// The next inventory refresh.
+    InventoryRefresh,
+    /// An inventory refresh that waited for an invocation must wait no longer.
+    InventoryForce,
+    /// The connection has been good for long enough: delays start small again.
+    LinkSettled,
+    /// Past the 401 budget: try one connection.
+    DisabledProbe,
+    /// Out of order or provisional rows of an identity waited long enough.
+    DeliveryGap(AgentId),
+    /// An identity with holes asks for a replay.
+    DeliveryReplay(AgentId),
+    /// A registration of an agent is overdue.
+    AgentRegister(ProcessId),
+    /// A started child has lived long enough to count as started.
+    AgentProof(ProcessId),
+    /// A released child must be gone by now.
+    AgentKill(ProcessId),
+    /// The next step of an agent's terminal: readiness, injection pause, taken check.
+    Terminal(ProcessId),
+    /// An agent's stuck injection is looked at again, or given up.
+    TerminalStuck(ProcessId),
+    /// An engine call on behalf of the local API is overdue.
+    Call(CallId),
+    /// A local API request must be answered by now.
+    Request(RequestId),
+    /// A step of the shutdown takes too long.
+    Shutdown,
+    /// Old records are dropped.
+    Expiry,
+}
+
+impl Timer {
+    /// The stable name of the reason, for [`Wake`](crate::Wake) and traces.
+    pub const fn why(&self) -> &'static str {
+        match self {
+            Self::LinkRetry => "link retry",
+            Self::LinkDeadline => "link deadline",
+            Self::Heartbeat => "heartbeat",
+            Self::Liveness => "liveness",
+            Self::InventoryRefresh | Self::InventoryForce => "inventory",
+            Self::LinkSettled => "link settled",
+            Self::DisabledProbe => "disabled probe",
+            Self::DeliveryGap(_) => "delivery gap",
+            Self::DeliveryReplay(_) => "delivery replay",
+            Self::AgentRegister(_) => "agent register",
+            Self::AgentProof(_) => "agent proof",
+            Self::AgentKill(_) => "agent kill",
+            Self::Terminal(_) => "terminal",
+            Self::TerminalStuck(_) => "terminal stuck",
+            Self::Call(_) => "call deadline",
+            Self::Request(_) => "request deadline",
+            Self::Shutdown => "shutdown",
+            Self::Expiry => "expiry",
+        }
+    }
+}
+
+/// The armed timers.
+#[derive(Debug, Default)]
+pub struct Timers {
+    deadlines: BTreeMap<Timer, Mono>,
+    queue: BTreeSet<(Mono, Timer)>,
+}
+
+impl Timers {
+    /// Arms `timer` for `at`, replacing an earlier deadline.
+    pub fn set(&mut self, timer: Timer, at: Mono) {
+        if let Some(old) = self.deadlines.insert(timer.clone(), at) {
+            self.queue.remove(&(old, timer.clone()));
+        }
+        self.queue.insert((at, timer));
+    }
+
+    /// Arms `timer` unless it is armed for an earlier instant already.
+    pub fn set_earlier(&mut self, timer: Timer, at: Mono) {
+        if self.deadlines.get(&timer).is_none_or(|old| *old > at) {
+            self.set(timer, at);
+        }
+    }
+
+    /// Disarms `timer`.
+    pub fn clear(&mut self, timer: &Timer) {
+        if let Some(old) = self.deadlines.remove(timer) {
+            self.queue.remove(&(old, timer.clone()));
+        }
+    }
+
+    /// Whether `timer` is armed.
+    pub fn is_set(&self, timer: &Timer) -> bool {
+        self.deadlines.contains_key(timer)
+    }
+
+    /// The earliest deadline.
+    pub fn next(&self) -> Option<(Mono, &Timer)> {
+        self.queue.first().map(|(at, timer)| (*at, timer))
+    }
+
+    /// Takes the earliest timer that is due at `now`.
+    pub fn pop_due(&mut self, now: Mono) -> Option<Timer> {
+        if self.queue.first().is_none_or(|(at, _)| *at > now) {
+            return None;
+        }
+        let (_, timer) = self.queue.pop_first()?;
+        self.deadlines.remove(&timer);
+        Some(timer)
+    }
+
+    /// How many timers are armed.
+    pub fn len(&self) -> usize {
+        self.deadlines.len()
+    }
+
+    /// Whether no timer is armed.
+    pub fn is_empty(&self) -> bool {
+        self.deadlines.is_empty()
+    }
+
+    /// The armed timers with their deadlines, in firing order.
+    pub fn iter(&self) -> impl Iterator<Item = &(Mono, Timer)> {
+        self.queue.iter()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn arming_again_moves_a_timer() {
+        let mut timers = Timers::default();
+        timers.set(Timer::Heartbeat, Mono(10));
+        timers.set(Timer::Heartbeat, Mono(30));
+        timers.set_earlier(Timer::Heartbeat, Mono(40));
+        timers.set(Timer::LinkRetry, Mono(30));
+        assert_eq!(timers.pop_due(Mono(29)), None);
+        assert_eq!(timers.pop_due(Mono(30)), Some(Timer::LinkRetry), "same instant: order of Timer");
+        assert_eq!(timers.pop_due(Mono(30)), Some(Timer::Heartbeat));
+        assert!(timers.is_empty());
+    }
+}
