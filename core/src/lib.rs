@@ -5,11 +5,22 @@
 
 extern crate alloc;
 
+mod broker;
+mod command;
+mod config;
 pub mod ids;
+mod input;
+pub mod limits;
 mod rng;
 mod secret;
 pub mod time;
 mod timers;
 
+pub use broker::Broker;
+pub use command::{
+    CallRequest, Child, Command, Level, LogLine, PtySignal, Step, StoreAction, StoreFile, Text, Wake,
+};
+pub use config::{Access, Boot, Config};
+pub use input::{Auth, CallReply, ExitStatus, Fault, FaultKind, Input, Refusal, TtyState};
 pub use rng::hex;
 pub use secret::{Secret, mask};
