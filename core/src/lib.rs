@@ -15,6 +15,7 @@ mod rng;
 mod secret;
 pub mod time;
 mod timers;
+pub mod wire;
 
 pub use broker::Broker;
 pub use command::{
