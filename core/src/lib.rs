@@ -5,9 +5,12 @@
 
 extern crate alloc;
 
+pub mod delivery;
 pub mod ids;
+pub mod inject;
 mod rng;
 mod secret;
+pub mod term;
 pub mod time;
 mod timers;
 

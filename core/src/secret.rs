@@ -63,7 +63,10 @@ pub fn mask(text: &str) -> String {
 const MASK_MIN: usize = 8;
 
 fn first_prefix(text: &str) -> Option<(usize, &'static str)> {
-    PREFIXES.iter().filter_map(|p| text.find(p).map(|at| (at, *p))).min_by_key(|(at, _)| *at)
+    PREFIXES
+        .iter()
+        .filter_map(|p| text.find(p).map(|at| (at, *p)))
+        .min_by_key(|(at, _)| *at)
 }
 
 #[cfg(test)]
@@ -81,7 +84,11 @@ mod tests {
 
     #[test]
     fn credentials_are_masked_wherever_they_stand() {
-        let text = "bad rk_live_0123456789abcdef and [at_live_ffffffffffff], nt_live_x, br_0123456789";
-        assert_eq!(mask(text), "bad rk_live_*** and [at_live_***], nt_live_x, br_***");
+        let text =
+            "bad rk_live_0123456789abcdef and [at_live_ffffffffffff], nt_live_x, br_0123456789";
+        assert_eq!(
+            mask(text),
+            "bad rk_live_*** and [at_live_***], nt_live_x, br_***"
+        );
     }
 }

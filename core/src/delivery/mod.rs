@@ -1,0 +1,3 @@
+//! Delivery: from a frame of the engine to an ack.
+
+pub mod payload;
