@@ -5,14 +5,25 @@
 
 extern crate alloc;
 
+mod action;
+mod agent;
 mod broker;
 mod command;
 mod config;
+mod cx;
+pub mod delivery;
 pub mod ids;
+pub mod inject;
 mod input;
 pub mod limits;
+mod link;
+mod marks;
+mod purpose;
 mod rng;
 mod secret;
+mod stats;
+mod store;
+pub mod term;
 pub mod time;
 mod timers;
 pub mod wire;
@@ -23,5 +34,7 @@ pub use command::{
 };
 pub use config::{Access, Boot, Config};
 pub use input::{Auth, CallReply, ExitStatus, Fault, FaultKind, Input, Refusal, TtyState};
+pub use marks::{Mark, Marks};
 pub use rng::hex;
 pub use secret::{Secret, mask};
+pub use stats::Stats;

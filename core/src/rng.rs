@@ -80,7 +80,10 @@ mod tests {
         let late = rng.below(Stream::Backoff, 9, 1_000);
         let _ = rng.below(Stream::Backoff, 1, 1_000);
         assert_eq!(rng.below(Stream::Backoff, 9, 1_000), late);
-        assert_ne!(rng.hex(Stream::FrameId, 1, 8), rng.hex(Stream::Publish, 1, 8));
+        assert_ne!(
+            rng.hex(Stream::FrameId, 1, 8),
+            rng.hex(Stream::Publish, 1, 8)
+        );
         assert!((0..200).all(|key| rng.below(Stream::Backoff, key, 10) < 10));
         assert_eq!(rng.below(Stream::Backoff, 3, 0), 0);
     }
