@@ -5,9 +5,11 @@
 
 extern crate alloc;
 
+pub mod api;
 mod broker;
 mod command;
 mod config;
+pub mod edge;
 pub mod ids;
 mod input;
 pub mod limits;
