@@ -96,6 +96,8 @@ pub const AGENTS: usize = 4_096;
 pub const ROWS: u16 = 24;
 /// Default terminal columns.
 pub const COLS: u16 = 80;
+/// Most lines, or columns, of a terminal: every cell of the screen is kept in memory.
+pub const TERMINAL_SIDE: u16 = 1_000;
 /// Longest agent name, in bytes.
 pub const NAME: usize = 128;
 

@@ -1,0 +1,107 @@
+//! Names that are derived: the same machine, directory and workspace give the same name every time.
+//!
+//! Owns: node ids, file stems, the name of a fresh workspace (`core/PROTOCOL.md` §10).
+//! Must not know: where seeds and directories come from.
+//!
+//! 1. What comes out is fit for a file name or a URL, whatever went in.
+
+use crate::ids::{NodeId, WorkspaceId};
+use crate::rng::hex;
+use alloc::format;
+use alloc::string::String;
+use sha2::{Digest as _, Sha256};
+
+/// The id of the node that serves `cwd` (canonical) of this machine in this workspace.
+///
+/// The parts are separated by a NUL, which none of them can contain.
+pub fn node_id(seed: &str, cwd: &str, workspace: &WorkspaceId) -> NodeId {
+    let digest = Sha256::new()
+        .chain_update(seed)
+        .chain_update([0])
+        .chain_update(cwd)
+        .chain_update([0])
+        .chain_update(workspace.as_str())
+        .finalize();
+    NodeId(format!("node_{}", hex(&digest[..16])))
+}
+
+/// Name, without extension, of the file that caches the token of `node`.
+pub fn token_file_stem(node: &NodeId) -> String {
+    let keep = |c: char| c.is_ascii_alphanumeric() || c == '-' || c == '_';
+    or_default(replaced(node.as_str(), keep, '_'), "node")
+}
+
+/// The form of an instance name that is used in file names: letters and digits of any script.
+pub fn safe_name(instance: &str) -> String {
+    or_default(
+        replaced(instance, |c| c.is_alphanumeric() || c == '-', '-'),
+        "broker",
+    )
+}
+
+/// Name of the workspace that is created for `user` in `cwd` when there is no key.
+pub fn default_workspace_name(user: &str, cwd: &str) -> String {
+    let digest = Sha256::digest(format!("{user}:{cwd}"));
+    format!("relay-{}", hex(&digest[..4]))
+}
+
+fn replaced(text: &str, keep: impl Fn(char) -> bool, with: char) -> String {
+    text.chars().map(|c| if keep(c) { c } else { with }).collect()
+}
+
+fn or_default(text: String, default: &str) -> String {
+    if text.is_empty() { default.into() } else { text }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_node_id_depends_on_seed_directory_and_workspace() {
+        let id = |seed, cwd, workspace| node_id(seed, cwd, &WorkspaceId::from(workspace));
+        let base = id("node_seed123", "/Users/will/Projects/relay", "ws_1");
+        assert_eq!(base.as_str(), "node_189961082a81a6f905cc4e5b8d65e3be");
+        assert_ne!(id("node_seed124", "/Users/will/Projects/relay", "ws_1"), base);
+        assert_ne!(id("node_seed123", "/Users/will/Projects", "ws_1"), base);
+        assert_ne!(id("node_seed123", "/Users/will/Projects/relay", "ws_2"), base);
+        assert_ne!(id("a", "bc", "d"), id("ab", "c", "d"));
+    }
+
+    #[test]
+    fn a_token_file_stays_in_its_directory() {
+        let cases = [
+            ("node_0123abcd-XY", "node_0123abcd-XY"),
+            ("../../etc/passwd", "______etc_passwd"),
+            ("a/b\\c", "a_b_c"),
+            ("", "node"),
+        ];
+        for (id, stem) in cases {
+            assert_eq!(token_file_stem(&NodeId::from(id)), stem);
+        }
+    }
+
+    #[test]
+    fn an_instance_name_becomes_a_file_name() {
+        let cases = [
+            ("relay", "relay"),
+            ("my project/β_1", "my-project-β-1"),
+            ("..", "--"),
+            ("", "broker"),
+        ];
+        for (name, safe) in cases {
+            assert_eq!(safe_name(name), safe);
+        }
+    }
+
+    #[test]
+    fn a_fresh_workspace_is_named_after_user_and_directory() {
+        let name = default_workspace_name("will", "/home/will/relay");
+        assert_eq!(name.len(), "relay-".len() + 8);
+        assert!(name.starts_with("relay-"));
+        assert_eq!(name, default_workspace_name("will", "/home/will/relay"));
+        assert_ne!(name, default_workspace_name("eve", "/home/will/relay"));
+        let digest = Sha256::digest("will:/home/will/relay");
+        assert!(hex(&digest).starts_with(&name["relay-".len()..]));
+    }
+}
