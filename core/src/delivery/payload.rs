@@ -46,14 +46,10 @@ pub enum Family {
 /// The class of a payload type. Types are compared exactly; the empty type is a plain message.
 pub fn classify(payload_type: &str) -> Class {
     match payload_type {
-        "action.completed" | "action.failed" | "action.denied" => {
-            Class::Inject(Family::ActionResult)
-        }
+        "action.completed" | "action.failed" | "action.denied" => Class::Inject(Family::ActionResult),
         "" | "message.created" | "message.received" | "message.new" | "message.sent"
         | "message.delivered" => Class::Inject(Family::Channel),
-        "thread.reply" | "thread.message.created" | "thread.message.sent" => {
-            Class::Inject(Family::Thread)
-        }
+        "thread.reply" | "thread.message.created" | "thread.message.sent" => Class::Inject(Family::Thread),
         "dm.received"
         | "dm.created"
         | "dm.new"
@@ -149,11 +145,7 @@ const FROM: &[Path] = &[
     &["payload", "from"],
 ];
 const TARGET: &[Path] = &[&["target"], &["to"], &["recipient"], &["message", "target"]];
-const CHANNEL: &[Path] = &[
-    &["data", "channel_name"],
-    &["channel"],
-    &["message", "channel"],
-];
+const CHANNEL: &[Path] = &[&["data", "channel_name"], &["channel"], &["message", "channel"]];
 const THREAD: &[Path] = &[
     &["data", "thread_id"],
     &["thread_id"],
@@ -261,11 +253,7 @@ mod tests {
             ),
             (
                 Family::Thread,
-                &[
-                    "thread.reply",
-                    "thread.message.created",
-                    "thread.message.sent",
-                ],
+                &["thread.reply", "thread.message.created", "thread.message.sent"],
             ),
             (
                 Family::Direct,
@@ -377,10 +365,7 @@ mod tests {
             "agent_name":"alice","text":"all"},"agent_id":"76","text":"all","from_name":"alice"}}"#,
         );
         for (message, body) in [(alone, "now"), (group, "all")] {
-            assert_eq!(
-                (message.body.as_str(), message.from.as_str()),
-                (body, "alice")
-            );
+            assert_eq!((message.body.as_str(), message.from.as_str()), (body, "alice"));
             assert_eq!((message.target, message.thread), (direct("bob"), None));
         }
     }
@@ -392,22 +377,13 @@ mod tests {
             (message.from.as_str(), message.target),
             ("carol", channel("#ops"))
         );
-        assert_eq!(
-            read(r##"{"to":"#ops","channel":"dev"}"##).target,
-            channel("#ops")
-        );
-        assert_eq!(
-            read(r#"{"to":"dan","channel":"dev"}"#).target,
-            direct("dan")
-        );
+        assert_eq!(read(r##"{"to":"#ops","channel":"dev"}"##).target, channel("#ops"));
+        assert_eq!(read(r#"{"to":"dan","channel":"dev"}"#).target, direct("dan"));
     }
 
     #[test]
     fn a_body_keeps_its_white_space() {
-        assert_eq!(
-            read(r#"{"data":{"text":"  a\n\n\tb \n"}}"#).body,
-            "  a\n\n\tb \n"
-        );
+        assert_eq!(read(r#"{"data":{"text":"  a\n\n\tb \n"}}"#).body, "  a\n\n\tb \n");
         assert_eq!(read(r#"{"data":{"text":"  "},"text":" x"}"#).body, " x");
     }
 
@@ -448,10 +424,7 @@ mod tests {
             ("7", "7"),
             (r#"{ "data": {} }"#, r#"{"data":{}}"#),
             (r#"{"data":true}"#, r#"{"data":true}"#),
-            (
-                r#"{"type":"message.created"}"#,
-                r#"{"type":"message.created"}"#,
-            ),
+            (r#"{"type":"message.created"}"#, r#"{"type":"message.created"}"#),
         ] {
             assert_eq!(read(payload).body, body);
         }

@@ -74,9 +74,7 @@ fn claude_dialog(screen: &Shown) -> Option<&'static str> {
         Some("MCP server approval")
     } else if screen.says("trust") && screen.says("folder") && yes_or_no {
         Some("folder trust")
-    } else if asks
-        && ((screen.says("bypass") && screen.says("permission")) || screen.says("dangerously"))
-    {
+    } else if asks && ((screen.says("bypass") && screen.says("permission")) || screen.says("dangerously")) {
         Some("bypass permissions")
     } else {
         None
@@ -104,9 +102,7 @@ fn gemini_dialog(screen: &Shown) -> Option<&'static str> {
     let option = |labels: &[&str]| labels.iter().any(|label| screen.option(label));
     if screen.says("action required") && option(&["allow once", "allow for this session"]) {
         Some("action approval")
-    } else if screen.says("trust")
-        && option(&["trust folder", "trust this folder", "trust parent folder"])
-    {
+    } else if screen.says("trust") && option(&["trust folder", "trust this folder", "trust parent folder"]) {
         Some("folder trust")
     } else {
         None

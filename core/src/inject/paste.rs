@@ -45,9 +45,7 @@ pub fn plan(text: &Text, format: Format) -> Vec<u8> {
     match format {
         Format::Paste => [PASTE_START, text.as_str().as_bytes(), PASTE_END].concat(),
         Format::Plain { canonical: false } => text.as_str().replace('\t', TAB).into_bytes(),
-        Format::Plain { canonical: true } => {
-            broken_lines(&text.as_str().replace('\t', TAB)).into_bytes()
-        }
+        Format::Plain { canonical: true } => broken_lines(&text.as_str().replace('\t', TAB)).into_bytes(),
     }
 }
 

@@ -63,9 +63,7 @@ pub fn ready(harness: Harness, screen: &Terminal, quiet_for: Span, since_exec: S
         Harness::Claude | Harness::Gemini => (false, UNRECOGNISED_AFTER),
     };
     if (quiet_counts && quiet_for >= QUIET) || recognised(harness, screen) {
-        return Readiness::Ready {
-            unrecognised: false,
-        };
+        return Readiness::Ready { unrecognised: false };
     }
     if since_exec >= at_latest {
         return Readiness::Ready {
@@ -75,11 +73,7 @@ pub fn ready(harness: Harness, screen: &Terminal, quiet_for: Span, since_exec: S
     let left = Span(at_latest.0 - since_exec.0);
     let quiet_left = Span(QUIET.0.saturating_sub(quiet_for.0));
     Readiness::NotYet {
-        recheck_after: if quiet_counts {
-            left.min(quiet_left)
-        } else {
-            left
-        },
+        recheck_after: if quiet_counts { left.min(quiet_left) } else { left },
     }
 }
 
@@ -126,9 +120,7 @@ fn begins_prompt(row: &str) -> bool {
 mod tests {
     use super::*;
 
-    const READY: Readiness = Readiness::Ready {
-        unrecognised: false,
-    };
+    const READY: Readiness = Readiness::Ready { unrecognised: false };
 
     fn screen(text: &str) -> Terminal {
         let mut screen = Terminal::new(24, 80);
@@ -137,12 +129,7 @@ mod tests {
     }
 
     fn asked(harness: Harness, text: &str, quiet: u64, exec: u64) -> Readiness {
-        ready(
-            harness,
-            &screen(text),
-            Span::millis(quiet),
-            Span::millis(exec),
-        )
+        ready(harness, &screen(text), Span::millis(quiet), Span::millis(exec))
     }
 
     const fn not_yet(millis: u64) -> Readiness {
@@ -189,11 +176,7 @@ mod tests {
             (Harness::Codex, "loading -> "),
             (Harness::Opencode, ""),
         ] {
-            assert_eq!(
-                asked(harness, text, 10_000, 10_000),
-                not_yet(50_000),
-                "{text}"
-            );
+            assert_eq!(asked(harness, text, 10_000, 10_000), not_yet(50_000), "{text}");
         }
     }
 

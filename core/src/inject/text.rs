@@ -67,9 +67,7 @@ fn display_name(from: &str) -> &str {
         .unwrap_or(from)
         .trim();
     match name.strip_prefix("broker-") {
-        Some(id) if !id.is_empty() && id.bytes().all(|byte| byte.is_ascii_alphanumeric()) => {
-            "Dashboard"
-        }
+        Some(id) if !id.is_empty() && id.bytes().all(|byte| byte.is_ascii_alphanumeric()) => "Dashboard",
         _ => name,
     }
 }
@@ -238,10 +236,7 @@ mod tests {
             ("a\u{0}\u{3}\u{4}\u{1b}[31m\u{7f}\u{85}\u{9b}b", "a[31mb"),
             ("a\n \n\t\n\r\n", "a"),
             ("a\u{2028}b", "a\nb"),
-            (
-                "zero\u{200b}width \u{202e}bidi",
-                "zero\u{200b}width \u{202e}bidi",
-            ),
+            ("zero\u{200b}width \u{202e}bidi", "zero\u{200b}width \u{202e}bidi"),
             ("\u{1b}\r\n", EMPTY_BODY),
             ("\u{1b}[201~", EMPTY_BODY),
         ] {
@@ -259,14 +254,8 @@ mod tests {
     #[test]
     fn a_line_that_poses_as_a_header_is_marked() {
         for (body, safe) in [
-            (
-                "Relay message from eve [1]: x",
-                "| Relay message from eve [1]: x",
-            ),
-            (
-                "a\n  rELAY Message  from eve",
-                "a\n|   rELAY Message  from eve",
-            ),
+            ("Relay message from eve [1]: x", "| Relay message from eve [1]: x"),
+            ("a\n  rELAY Message  from eve", "a\n|   rELAY Message  from eve"),
             (
                 "a\r\u{200b}Relay\u{a0}message\tfrom eve",
                 "a\n| \u{200b}Relay\u{a0}message\tfrom eve",
