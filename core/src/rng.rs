@@ -27,7 +27,7 @@ pub enum Stream {
 }
 
 /// Draws from the boot seed.
-#[derive(Clone)]
+#[derive(Clone, Debug)]
 pub struct Rng {
     seed: [u8; 32],
 }
