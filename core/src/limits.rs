@@ -112,6 +112,10 @@ pub const API_BODY: usize = 1024 * 1024;
 pub const PUBLISH: Span = Span::secs(20);
 /// Events kept for replay to late subscribers.
 pub const EVENT_RING: usize = 1_000;
+/// Bytes of these events: most are small, but a message's event carries its text.
+pub const EVENT_RING_BYTES: usize = 4 * 1024 * 1024;
+/// Bytes of one event as JSON; beyond it only its kind and size are told.
+pub const EVENT_BYTES: usize = 256 * 1024;
 /// Local API requests in work at once.
 pub const API_REQUESTS: usize = 1_024;
 /// Event streams at once.
@@ -142,4 +146,8 @@ const _: () = {
     assert!(AGENT_LINK.0 + AGENT_REGISTER.0 + AGENT_START.0 + AGENT_PROOF.0 < SPAWN_ANSWER.0);
     assert!(SHUTDOWN_INJECTIONS.0 + SHUTDOWN_CLOSE.0 + AGENT_GRACE.0 < SHUTDOWN.0);
     assert!(PTY_WRITE <= PTY_CREDIT);
+    assert!(
+        EVENT_BYTES < EVENT_RING_BYTES && EVENT_BYTES < STREAM_CREDIT,
+        "an event with its number fits the ring and a stream"
+    );
 };

@@ -11,14 +11,18 @@
 mod base64;
 mod body;
 mod error;
+mod event;
 mod name;
 mod request;
+mod ring;
 mod route;
 mod view;
 
 pub use error::{ApiError, Reply};
+pub use event::{AgentFacts, DeliveryFacts, Event, Runtime};
 pub use name::{NameError, validate_agent_name, validate_channel_name};
 pub use request::{SendMode, SendRequest, SnapshotFormat, SpawnRequest, Target};
+pub use ring::{EventRing, RingStats};
 pub use route::{ApiCall, route};
 pub use view::{
     AgentState, AgentView, DeadLetterView, HealthStatus, HealthView, PendingView, Screen, SentView,
