@@ -153,13 +153,6 @@ impl Identity {
         self.file.instance_id.as_deref().unwrap_or_default()
     }
 
-    /// Forgets the own agent, whose token the engine no longer knows.
-    pub(super) fn forget_own(&mut self) {
-        self.file.identities.retain(|saved| saved.scope != self.scope);
-        self.membership = None;
-        self.names_tried = 0;
-    }
-
     /// Makes the call that is needed next.
     pub(super) fn call(&self, cx: &mut Cx) {
         let (purpose, segments, body): (_, &[&str], _) = match (&self.key, &self.create) {

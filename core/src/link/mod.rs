@@ -693,25 +693,6 @@ impl Link {
         }
     }
 
-    /// The engine no longer knows the own agent's token: another one is made.
-    pub(crate) fn renew_own_agent(&mut self, cx: &mut Cx) {
-        if self.key().is_some() && self.membership().is_some_and(|membership| membership.own.is_some()) {
-            cx.log(Level::Warn, "link", "the engine no longer knows this broker's own agent; registering another");
-            self.identity.forget_own();
-            if matches!(self.phase, Phase::Idle) {
-                return;
-            }
-            self.identity.call(cx);
-        }
-    }
-
-    /// The answer to [`Self::renew_own_agent`] while the link itself is busy with other things.
-    pub(crate) fn on_own_agent_renewed(&mut self, cx: &mut Cx, reply: Result<CallReply<'_>, Refused>) {
-        if let identity::Step::Next = self.identity.on_own_agent(cx, reply) {
-            self.identity.call(cx);
-        }
-    }
-
     /// The frame that acks everything of an agent up to `seq`.
     pub(crate) fn ack(&mut self, cx: &mut Cx, agent: &crate::ids::AgentName, seq: u64) {
         cx.stats.acks += 1;
