@@ -52,7 +52,11 @@ impl Cx {
     }
 
     pub(crate) fn log(&mut self, level: Level, area: &'static str, message: &str) {
-        self.push(Command::Log(LogLine { level, area, message: mask(message) }));
+        self.push(Command::Log(LogLine {
+            level,
+            area,
+            message: mask(message),
+        }));
     }
 
     pub(crate) fn wake_in(&mut self, timer: Timer, span: Span) {
@@ -68,7 +72,11 @@ impl Cx {
         let call = CallId(self.counters.next());
         self.calls.insert(call, purpose);
         let deadline = self.now.mono.after(span);
-        self.push(Command::Call { call, request, deadline });
+        self.push(Command::Call {
+            call,
+            request,
+            deadline,
+        });
         call
     }
 
@@ -84,7 +92,11 @@ impl Cx {
         let store = StoreId(self.counters.next());
         self.stores.insert(store, purpose);
         let deadline = self.now.mono.after(limits::STORE);
-        self.push(Command::Store { store, action, deadline });
+        self.push(Command::Store {
+            store,
+            action,
+            deadline,
+        });
     }
 
     /// Ends a store operation.

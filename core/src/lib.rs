@@ -7,11 +7,14 @@ extern crate alloc;
 
 mod action;
 mod agent;
+pub mod api;
 mod broker;
 mod command;
 mod config;
 mod cx;
 pub mod delivery;
+mod digest;
+pub mod edge;
 pub mod ids;
 pub mod inject;
 mod input;
@@ -33,6 +36,7 @@ pub use command::{
     CallRequest, Child, Command, Level, LogLine, PtySignal, Step, StoreAction, StoreFile, Text, Wake,
 };
 pub use config::{Access, Boot, Config};
+pub use digest::Digest;
 pub use input::{Auth, CallReply, ExitStatus, Fault, FaultKind, Input, Refusal, TtyState};
 pub use marks::{Mark, Marks};
 pub use rng::hex;

@@ -106,6 +106,15 @@ pub const INVOCATIONS: usize = 4_096;
 /// How long an invocation is remembered.
 pub const INVOCATION_AGE_MS: i64 = 24 * 60 * 60 * 1_000;
 
+/// The lease of an owner on a broker without lasting state.
+pub const LEASE: Span = Span::secs(120);
+/// Registering an agent over HTTP, and binding it: one call each.
+pub const REGISTER_OVER_HTTP: Span = Span::secs(4);
+/// After its child's death a terminal may still hold output for this long; a grandchild for ever.
+pub const TERMINAL_DRAIN: Span = Span::millis(250);
+/// A dead letter that could not be written is written again after this.
+pub const REBURY: Span = Span::secs(30);
+
 /// Body of a local API request, in bytes.
 pub const API_BODY: usize = 1024 * 1024;
 /// A publish through the local API.

@@ -84,11 +84,7 @@ mod tests {
 
     #[test]
     fn credentials_are_masked_wherever_they_stand() {
-        let text =
-            "bad rk_live_0123456789abcdef and [at_live_ffffffffffff], nt_live_x, br_0123456789";
-        assert_eq!(
-            mask(text),
-            "bad rk_live_*** and [at_live_***], nt_live_x, br_***"
-        );
+        let text = "bad rk_live_0123456789abcdef and [at_live_ffffffffffff], nt_live_x, br_0123456789";
+        assert_eq!(mask(text), "bad rk_live_*** and [at_live_***], nt_live_x, br_***");
     }
 }

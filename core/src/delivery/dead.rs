@@ -13,7 +13,7 @@ use serde::{Deserialize, Serialize};
 
 /// One message that was given up.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct DeadLetter {
+pub(crate) struct DeadLetter {
     /// The delivery.
     pub delivery_id: DeliveryId,
     /// The message.
@@ -28,6 +28,8 @@ pub struct DeadLetter {
     pub payload: String,
     /// A stable word: `thrown_away`, `not_taken`.
     pub reason: String,
+    /// How often it was typed.
+    pub attempts: u8,
     /// When, in milliseconds since the Unix epoch.
     pub at_ms: i64,
 }

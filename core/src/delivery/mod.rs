@@ -15,9 +15,6 @@ mod remembered;
 mod row;
 mod window;
 
-#[cfg(test)]
-mod tests;
-
 pub(crate) use row::{Frame, RowKey};
 pub(crate) use window::{Taken, Window};
 
@@ -38,6 +35,12 @@ struct Identity {
     replay_after: Mono,
     /// The last replay round in which a row came again.
     repeated_in: u64,
+}
+
+impl Identity {
+    fn pending(&self) -> impl Iterator<Item = (&Frame, u8)> {
+        self.window.pending()
+    }
 }
 
 #[derive(Debug, Default)]
@@ -77,14 +80,11 @@ impl Delivery {
         self.acks_due.remove(agent);
         cx.timers.clear(&Timer::DeliveryGap(agent.clone()));
         cx.timers.clear(&Timer::DeliveryReplay(agent.clone()));
-        let Some(identity) = self.identities.remove(agent) else { return 0 };
+        let Some(identity) = self.identities.remove(agent) else {
+            return 0;
+        };
         self.bytes -= identity.window.bytes();
         identity.window.open()
-    }
-
-    /// Whether the identity lives here.
-    pub(crate) fn hosts(&self, agent: &AgentId) -> bool {
-        self.identities.contains_key(agent)
     }
 
     /// A frame for an identity that lives here; `None` if it does not.
@@ -101,7 +101,11 @@ impl Delivery {
         };
         match taken {
             Taken::Held => {
-                cx.marks.hit(if provisional { Mark::BaseMovedDown } else { Mark::GapHeld });
+                cx.marks.hit(if provisional {
+                    Mark::BaseMovedDown
+                } else {
+                    Mark::GapHeld
+                });
                 let gap = Timer::DeliveryGap(agent.clone());
                 if !cx.timers.is_set(&gap) {
                     cx.wake_in(gap, limits::GAP_WAIT);
@@ -120,7 +124,10 @@ impl Delivery {
             }
             Taken::Overflow => {
                 cx.marks.hit(Mark::WindowOverflow);
-                cx.timers.set_earlier(Timer::DeliveryReplay(agent.clone()), cx.now.mono.after(limits::GAP_WAIT));
+                cx.timers.set_earlier(
+                    Timer::DeliveryReplay(agent.clone()),
+                    cx.now.mono.after(limits::GAP_WAIT),
+                );
             }
             Taken::InOrder => {}
         }
@@ -130,7 +137,9 @@ impl Delivery {
 
     /// The rest of a change: bytes, due acks, proven holes, gap timer.
     fn note_change(&mut self, cx: &mut Cx, agent: &AgentId, before: (usize, Option<u64>, usize)) {
-        let Some(identity) = self.identities.get_mut(agent) else { return };
+        let Some(identity) = self.identities.get_mut(agent) else {
+            return;
+        };
         let window = &identity.window;
         self.bytes = self.bytes + window.bytes() - before.0;
         if window.cursor() != before.1 && window.cursor() > Some(0) {
@@ -147,7 +156,9 @@ impl Delivery {
 
     /// Held rows have waited long enough.
     pub(crate) fn gap_timer(&mut self, cx: &mut Cx, agent: &AgentId) -> Wanted {
-        let Some(identity) = self.identities.get_mut(agent) else { return Wanted::Nothing };
+        let Some(identity) = self.identities.get_mut(agent) else {
+            return Wanted::Nothing;
+        };
         let window = &mut identity.window;
         let before = (window.bytes(), window.cursor(), window.hole_count());
         if window.release_held() {
@@ -162,7 +173,9 @@ impl Delivery {
 
     /// The identity may ask for a replay again, if it needs one (invariant 4).
     pub(crate) fn replay_timer(&mut self, cx: &mut Cx, agent: &AgentId) -> Wanted {
-        let Some(identity) = self.identities.get_mut(agent) else { return Wanted::Nothing };
+        let Some(identity) = self.identities.get_mut(agent) else {
+            return Wanted::Nothing;
+        };
         if !identity.window.wants_replay() {
             return Wanted::Nothing;
         }
@@ -190,7 +203,11 @@ impl Delivery {
 
     /// Whether a gap was left without any repeated row in this round: the engine did not replay.
     pub(crate) fn round_was_silent(&self) -> bool {
-        let mut gaps = self.identities.values().filter(|identity| identity.window.wants_replay()).peekable();
+        let mut gaps = self
+            .identities
+            .values()
+            .filter(|identity| identity.window.wants_replay())
+            .peekable();
         gaps.peek().is_some() && gaps.all(|identity| identity.repeated_in < self.round)
     }
 
@@ -199,24 +216,30 @@ impl Delivery {
         self.identities.get_mut(agent)?.window.take_next()
     }
 
-    /// Whether rows wait for an identity's terminal.
-    pub(crate) fn has_next(&self, agent: &AgentId) -> bool {
-        self.identities.get(agent).is_some_and(|identity| identity.window.has_next())
-    }
-
     /// What a row brought.
     pub(crate) fn frame(&self, agent: &AgentId, key: RowKey) -> Option<&Frame> {
         self.identities.get(agent)?.window.frame(key)
     }
 
+    /// How often a row was handed to its terminal.
+    pub(crate) fn attempts(&self, agent: &AgentId, key: RowKey) -> u8 {
+        self.identities
+            .get(agent)
+            .map_or(0, |identity| identity.window.attempts(key))
+    }
+
     /// The terminal gives a row back untaken; how often it has been tried.
     pub(crate) fn put_back(&mut self, agent: &AgentId, key: RowKey) -> u8 {
-        self.identities.get_mut(agent).map_or(0, |identity| identity.window.put_back(key))
+        self.identities
+            .get_mut(agent)
+            .map_or(0, |identity| identity.window.put_back(key))
     }
 
     /// A row is done (invariant 3).
     pub(crate) fn settle(&mut self, cx: &mut Cx, agent: &AgentId, key: RowKey) {
-        let Some(identity) = self.identities.get_mut(agent) else { return };
+        let Some(identity) = self.identities.get_mut(agent) else {
+            return;
+        };
         let window = &mut identity.window;
         let before = (window.bytes(), window.cursor(), window.hole_count());
         window.settle(key);
@@ -233,7 +256,11 @@ impl Delivery {
     /// After a new registration every cursor is acked once more: the last ack may have been lost.
     pub(crate) fn ack_all(&mut self) {
         let known = |identity: &Identity| identity.window.cursor() > Some(0);
-        let all = self.identities.iter().filter(|(_, identity)| known(identity)).map(|(id, _)| id.clone());
+        let all = self
+            .identities
+            .iter()
+            .filter(|(_, identity)| known(identity))
+            .map(|(id, _)| id.clone());
         self.acks_due.extend(all);
     }
 
@@ -259,12 +286,20 @@ impl Delivery {
 
     /// Rows of all identities that are not settled.
     pub(crate) fn open_rows(&self) -> usize {
-        self.identities.values().map(|identity| identity.window.open()).sum()
+        self.identities
+            .values()
+            .map(|identity| identity.window.open())
+            .sum()
     }
 
-    /// The cursor of an identity, and its last proven hole.
-    pub(crate) fn position(&self, agent: &AgentId) -> Option<(Option<u64>, Option<(u64, u64)>)> {
-        let window = &self.identities.get(agent)?.window;
-        Some((window.cursor(), window.last_hole()))
+    /// The rows of all identities that are not settled, with the times they were tried.
+    pub(crate) fn pending(&self) -> impl Iterator<Item = (&AgentId, &Frame, u8)> {
+        let of = |(id, identity)| Identity::pending(identity).map(move |(frame, tries)| (id, frame, tries));
+        self.identities.iter().flat_map(of)
+    }
+
+    /// The cursor of an identity, where it is known.
+    pub(crate) fn cursor(&self, agent: &AgentId) -> Option<u64> {
+        self.identities.get(agent)?.window.cursor()
     }
 }

@@ -105,6 +105,14 @@ pub enum Target {
     Direct(String),
 }
 
+impl Target {
+    /// The channel with its `#`, or the name.
+    pub fn as_str(&self) -> &str {
+        let (Self::Channel(name) | Self::Direct(name)) = self;
+        name
+    }
+}
+
 /// A message as it is shown to an agent, before it is made safe for a terminal.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Message {

@@ -4,6 +4,7 @@
 //! Must not know: order, acks, terminals.
 
 use crate::ids::{DeliveryId, MessageId};
+use crate::time::Now;
 use crate::wire::Mode;
 use alloc::string::String;
 use core::fmt;
@@ -26,12 +27,21 @@ pub(crate) struct Frame {
     pub(crate) payload: String,
     /// Shown to the agent; otherwise only acked.
     pub(crate) shown: bool,
+    /// When it came.
+    pub(crate) at: Now,
 }
 
 impl fmt::Debug for Frame {
     /// Free text shows as its length, so that digests do not depend on what people wrote.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { delivery_id, msg_id, mode, payload, shown } = self;
+        let Self {
+            delivery_id,
+            msg_id,
+            mode,
+            payload,
+            shown,
+            at: _,
+        } = self;
         write!(f, "{delivery_id} {msg_id} {mode:?} {} {shown}", payload.len())
     }
 }
@@ -65,7 +75,14 @@ pub(super) struct Row {
 
 impl Row {
     pub(super) const fn new(frame: Frame, state: RowState, round: u64) -> Self {
-        Self { frame, state, attempts: 0, first_round: round, proofs: 0, proof_round: round }
+        Self {
+            frame,
+            state,
+            attempts: 0,
+            first_round: round,
+            proofs: 0,
+            proof_round: round,
+        }
     }
 
     /// Frees what is only needed to show the row.

@@ -120,8 +120,14 @@ impl Window {
 
     /// Rows that are not settled.
     pub(crate) fn open(&self) -> usize {
+        self.pending().count()
+    }
+
+    /// The rows that are not settled, with the times they were tried.
+    pub(crate) fn pending(&self) -> impl Iterator<Item = (&Frame, u8)> {
         let unsettled = |row: &&Row| row.state != RowState::Settled;
-        self.rows.values().filter(unsettled).count() + self.loose.len()
+        let rows = self.rows.values().chain(self.loose.values()).filter(unsettled);
+        rows.map(|row| (&row.frame, row.attempts))
     }
 
     /// A frame of the mailbox, `seq` at least 1, in replay round `round`.
@@ -193,7 +199,8 @@ impl Window {
         self.next_loose += 1;
         self.bytes += frame.payload.len();
         self.enqueue(RowKey::Loose(number), frame.mode);
-        self.loose.insert(number, Row::new(frame, RowState::Queued, round));
+        self.loose
+            .insert(number, Row::new(frame, RowState::Queued, round));
     }
 
     fn is_full(&self, payload: usize) -> bool {
@@ -237,19 +244,28 @@ impl Window {
     /// Queues `seq`, and what waited for it, if nothing lower is missing or still held (invariant 3).
     fn queue_in_order(&mut self, seq: u64) {
         let below_is_done = seq == self.next_seq()
-            || self.rows.get(&(seq - 1)).is_some_and(|below| below.state != RowState::Held);
+            || self
+                .rows
+                .get(&(seq - 1))
+                .is_some_and(|below| below.state != RowState::Held);
         if !below_is_done {
             return;
         }
         let mut next = seq;
-        while self.rows.get(&next).is_some_and(|row| row.state == RowState::Held) {
+        while self
+            .rows
+            .get(&next)
+            .is_some_and(|row| row.state == RowState::Held)
+        {
             self.queue(next);
             next = next.saturating_add(1);
         }
     }
 
     fn queue(&mut self, seq: u64) {
-        let Some(row) = self.rows.get_mut(&seq) else { return };
+        let Some(row) = self.rows.get_mut(&seq) else {
+            return;
+        };
         if row.frame.shown {
             row.state = RowState::Queued;
             let mode = row.frame.mode;
@@ -268,7 +284,9 @@ impl Window {
 
     /// The first frames have been collected for long enough: the lowest of them is the first.
     fn fix_base(&mut self) {
-        let Some(lowest) = self.rows.keys().next().copied() else { return };
+        let Some(lowest) = self.rows.keys().next().copied() else {
+            return;
+        };
         self.base = Base::Found;
         self.acked = lowest - 1;
         let seqs: Vec<u64> = self.rows.keys().copied().collect();
@@ -320,7 +338,9 @@ impl Window {
 
     /// Whether what is missing directly below `seq` has been proven gone.
     fn proven_below(&self, seq: u64) -> bool {
-        self.rows.get(&seq).is_some_and(|row| row.proofs >= limits::HOLE_PROOFS)
+        self.rows
+            .get(&seq)
+            .is_some_and(|row| row.proofs >= limits::HOLE_PROOFS)
     }
 
     /// Moves the cursor over everything that is settled or gone (invariant 1).
@@ -346,11 +366,6 @@ impl Window {
         }
     }
 
-    /// The last gap that was passed as proven hole.
-    pub(crate) fn last_hole(&self) -> Option<(u64, u64)> {
-        self.holes.back().copied()
-    }
-
     /// How many holes were passed.
     pub(crate) fn hole_count(&self) -> usize {
         self.holes.len()
@@ -367,11 +382,12 @@ impl Window {
 
     /// What a row brought, while it is not settled.
     pub(crate) fn frame(&self, key: RowKey) -> Option<&Frame> {
-        let row = match key {
-            RowKey::Sequenced(seq) => self.rows.get(&seq),
-            RowKey::Loose(number) => self.loose.get(&number),
-        };
-        row.map(|row| &row.frame)
+        self.row(key).map(|row| &row.frame)
+    }
+
+    /// How often a row was handed to the terminal.
+    pub(crate) fn attempts(&self, key: RowKey) -> u8 {
+        self.row(key).map_or(0, |row| row.attempts)
     }
 
     /// Puts a row back at the head of its queue; the number of attempts so far.
@@ -410,9 +426,11 @@ impl Window {
         self.overflowed = false;
     }
 
-    /// Whether rows wait for the terminal.
-    pub(crate) fn has_next(&self) -> bool {
-        !(self.waiting.is_empty() && self.steering.is_empty())
+    fn row(&self, key: RowKey) -> Option<&Row> {
+        match key {
+            RowKey::Sequenced(seq) => self.rows.get(&seq),
+            RowKey::Loose(number) => self.loose.get(&number),
+        }
     }
 
     fn row_mut(&mut self, key: RowKey) -> Option<&mut Row> {

@@ -62,7 +62,13 @@ pub(crate) struct Job {
 
 impl fmt::Debug for Job {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Job({:?}, {} bytes, steer {})", self.key, self.text.as_str().len(), self.steer)
+        write!(
+            f,
+            "Job({:?}, {} bytes, steer {})",
+            self.key,
+            self.text.as_str().len(),
+            self.steer
+        )
     }
 }
 
@@ -174,7 +180,10 @@ struct Modes {
 
 impl Modes {
     fn of(screen: &Terminal) -> Self {
-        Self { paste: screen.bracketed_paste(), alternate: screen.alternate_screen() }
+        Self {
+            paste: screen.bracketed_paste(),
+            alternate: screen.alternate_screen(),
+        }
     }
 }
 
@@ -192,7 +201,13 @@ impl Injector {
     pub(crate) fn new(cx: &mut Cx, process: ProcessId, harness: Harness) -> Self {
         cx.wake_in(Timer::Terminal(process), super::readiness::QUIET);
         let now = cx.now.mono;
-        Self { process, harness, exec_at: now, last_output: now, state: State::Booting }
+        Self {
+            process,
+            harness,
+            exec_at: now,
+            last_output: now,
+            state: State::Booting,
+        }
     }
 
     /// Whether a message can be handed over.
@@ -200,14 +215,11 @@ impl Injector {
         matches!(self.state, State::Idle)
     }
 
-    /// Whether the program takes text.
-    pub(crate) const fn is_ready(&self) -> bool {
-        !matches!(self.state, State::Booting)
-    }
-
     /// Whether bytes written now would stand in the middle of an injection (invariant 1).
     pub(crate) fn is_typing(&self) -> bool {
-        let State::Busy(work) = &self.state else { return false };
+        let State::Busy(work) = &self.state else {
+            return false;
+        };
         matches!(
             work.stage,
             Stage::Interrupting(_) | Stage::Typing { .. } | Stage::Settling(_) | Stage::Submitting(_)
@@ -216,7 +228,9 @@ impl Injector {
 
     /// Whether an injection has begun to write and has not been confirmed.
     pub(crate) fn has_written(&self) -> bool {
-        let State::Busy(work) = &self.state else { return false };
+        let State::Busy(work) = &self.state else {
+            return false;
+        };
         !matches!(work.stage, Stage::Looking(_) | Stage::Dialog)
     }
 
@@ -239,7 +253,11 @@ impl Injector {
             job,
             tail,
             stage: Stage::Dialog,
-            tty: TtyState { unread: None, canonical: false, echo: false },
+            tty: TtyState {
+                unread: None,
+                canonical: false,
+                echo: false,
+            },
             modes: Modes::of(screen),
             started: now,
             since: now,
@@ -267,7 +285,10 @@ impl Injector {
             State::Idle => Outcome::Nothing,
             State::Busy(work) => {
                 work.output = true;
-                let typed = !matches!(work.stage, Stage::Looking(_) | Stage::Dialog | Stage::Interrupting(_));
+                let typed = !matches!(
+                    work.stage,
+                    Stage::Looking(_) | Stage::Dialog | Stage::Interrupting(_)
+                );
                 if typed && !work.seen {
                     work.seen = work.tail.seen_on(screen);
                 }
@@ -305,7 +326,12 @@ impl Injector {
 
     fn judge_readiness(&mut self, cx: &mut Cx, screen: &Terminal) -> Outcome {
         let now = cx.now.mono;
-        let verdict = ready(self.harness, screen, now.since(self.last_output), now.since(self.exec_at));
+        let verdict = ready(
+            self.harness,
+            screen,
+            now.since(self.last_output),
+            now.since(self.exec_at),
+        );
         match verdict {
             Readiness::Ready { unrecognised } => {
                 self.state = State::Idle;
@@ -325,7 +351,9 @@ impl Injector {
 
     /// Whether the injection takes too long, and whether that is to be said.
     fn judge_patience(&mut self, cx: &Cx) -> Outcome {
-        let State::Busy(work) = &mut self.state else { return Outcome::Nothing };
+        let State::Busy(work) = &mut self.state else {
+            return Outcome::Nothing;
+        };
         let key = work.job.key;
         if cx.now.mono.since(work.started) >= limits::UNVERIFIED {
             self.state = State::Idle;
@@ -348,7 +376,9 @@ impl Injector {
         fault: Option<&Fault<'_>>,
     ) -> Option<Outcome> {
         let process = self.process;
-        let State::Busy(work) = &mut self.state else { return None };
+        let State::Busy(work) = &mut self.state else {
+            return None;
+        };
         // A broken terminal is followed by its end, which ends the machine.
         let broken = fault.is_some_and(|fault| fault.kind != FaultKind::Deadline);
         if written > 0 {
@@ -359,7 +389,11 @@ impl Injector {
                 *current = None;
                 cx.wake_in(Timer::Terminal(process), INTERRUPT_PAUSE);
             }
-            Stage::Typing { op: current, bytes, sent } if *current == op => {
+            Stage::Typing {
+                op: current,
+                bytes,
+                sent,
+            } if *current == op => {
                 *sent += written;
                 if broken {
                     return Some(Outcome::Nothing);
@@ -369,7 +403,8 @@ impl Injector {
                 } else if work.tty.canonical {
                     work.submit(cx, process);
                 } else {
-                    work.wait(cx, Stage::Settling(Some(check(cx, process))));
+                    let stage = Stage::Settling(Some(check(cx, process)));
+                    work.wait(cx, stage);
                     work.seen = work.tail.seen_on(screen);
                 }
             }
@@ -400,7 +435,9 @@ impl Injector {
         state: Option<TtyState>,
     ) -> Option<Outcome> {
         let process = self.process;
-        let State::Busy(work) = &mut self.state else { return None };
+        let State::Busy(work) = &mut self.state else {
+            return None;
+        };
         let current = match &work.stage {
             Stage::Looking(current) => Some(*current),
             Stage::Settling(current) | Stage::Confirming(current) => *current,
@@ -410,7 +447,9 @@ impl Injector {
             return None;
         }
         // A terminal that is gone is followed by its end.
-        let Some(state) = state else { return Some(Outcome::Nothing) };
+        let Some(state) = state else {
+            return Some(Outcome::Nothing);
+        };
         if let Stage::Looking(_) = work.stage {
             work.tty = state;
             work.modes = Modes::of(screen);
@@ -453,12 +492,18 @@ impl Work {
         let format = if screen.bracketed_paste() {
             Format::Paste
         } else {
-            Format::Plain { canonical: self.tty.canonical }
+            Format::Plain {
+                canonical: self.tty.canonical,
+            }
         };
         self.modes = Modes::of(screen);
         let bytes = plan(&self.job.text, format);
         let op = write(cx, process, next_chunk(&bytes, 0));
-        self.stage = Stage::Typing { op, bytes: Bytes(bytes), sent: 0 };
+        self.stage = Stage::Typing {
+            op,
+            bytes: Bytes(bytes),
+            sent: 0,
+        };
         self.output = false;
         self.progress = cx.now.mono;
     }
@@ -510,9 +555,17 @@ impl Work {
                     return Some(Evidence::Screen);
                 }
                 if !self.unread && waited >= ECHO_WAIT {
-                    return Some(if self.output { Evidence::Activity } else { Evidence::Taken });
+                    return Some(if self.output {
+                        Evidence::Activity
+                    } else {
+                        Evidence::Taken
+                    });
                 }
-                if self.unread { self.next_look() } else { Span(ECHO_WAIT.0 - waited.0) }
+                if self.unread {
+                    self.next_look()
+                } else {
+                    Span(ECHO_WAIT.0 - waited.0)
+                }
             }
             _ => return None,
         };
@@ -540,6 +593,11 @@ fn check(cx: &mut Cx, process: ProcessId) -> OpId {
 fn write(cx: &mut Cx, process: ProcessId, bytes: Vec<u8>) -> OpId {
     let op = cx.op();
     let deadline = cx.now.mono.after(WRITE);
-    cx.push(Command::PtyWrite { process, op, bytes, deadline });
+    cx.push(Command::PtyWrite {
+        process,
+        op,
+        bytes,
+        deadline,
+    });
     op
 }

@@ -2,6 +2,9 @@
 
 pub mod evidence;
 pub mod harness;
+pub(crate) mod machine;
 pub mod paste;
 pub mod readiness;
 pub mod text;
+
+pub use machine::Evidence;

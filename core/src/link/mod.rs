@@ -134,8 +134,9 @@ impl Link {
         matches!(self.phase, Phase::Up(_))
     }
 
-    pub(crate) const fn is_stopped(&self) -> bool {
-        matches!(self.phase, Phase::Stopped)
+    /// Whether a socket is open, registered or not.
+    pub(crate) const fn is_connected(&self) -> bool {
+        matches!(self.phase, Phase::Registering(_) | Phase::Up(_))
     }
 
     pub(crate) const fn was_up(&self) -> bool {
@@ -229,11 +230,6 @@ impl Link {
         Some(session.send(cx, build(&id)))
     }
 
-    /// Whether a request of this kind waits for its reply.
-    pub(crate) fn awaits(&self, request: &Request) -> bool {
-        matches!(&self.phase, Phase::Up(session) if session.awaits(request))
-    }
-
     /// Takes the pending registration of `process`, for a reply that does not carry our id.
     pub(crate) fn take_agent_request(&mut self, process: ProcessId) -> bool {
         self.up().is_some_and(|session| session.take_agent(process))
@@ -244,7 +240,8 @@ impl Link {
         if self.active_agents != active {
             self.active_agents = active;
             if self.is_up() {
-                cx.timers.set_earlier(Timer::Heartbeat, cx.now.mono.after(crate::time::Span::secs(1)));
+                cx.timers
+                    .set_earlier(Timer::Heartbeat, cx.now.mono.after(crate::time::Span::secs(1)));
             }
         }
     }
@@ -261,10 +258,17 @@ impl Link {
 
     /// Gives the connection up and opens a new one soon.
     pub(crate) fn reconnect(&mut self, cx: &mut Cx, why: &'static str) -> LinkEvent {
-        let Some(session) = self.session() else { return LinkEvent::Nothing };
+        let Some(session) = self.session() else {
+            return LinkEvent::Nothing;
+        };
         let link = session.link;
         let deadline = cx.now.mono.after(GOODBYE);
-        cx.push(Command::LinkClose { link, code: 1000, reason: why, deadline });
+        cx.push(Command::LinkClose {
+            link,
+            code: 1000,
+            reason: why,
+            deadline,
+        });
         cx.log(Level::Warn, "link", &format!("giving the connection up: {why}"));
         self.lose(cx, why)
     }
@@ -297,7 +301,12 @@ impl Link {
             }
         };
         let deadline = cx.now.mono.after(limits::SHUTDOWN_CLOSE);
-        cx.push(Command::LinkClose { link, code: 1000, reason: "shutting down", deadline });
+        cx.push(Command::LinkClose {
+            link,
+            code: 1000,
+            reason: "shutting down",
+            deadline,
+        });
         self.phase = Phase::Closing(link);
         LinkEvent::Nothing
     }
@@ -320,14 +329,22 @@ impl Link {
                 tokens.mint(cx);
                 self.phase = Phase::Calling;
             } else {
-                self.disable(cx, "the node token was refused and there is no workspace key to mint another");
+                self.disable(
+                    cx,
+                    "the node token was refused and there is no workspace key to mint another",
+                );
             }
             return;
         };
         let link = LinkId(cx.counters.next());
         let deadline = cx.now.mono.after(limits::CONNECT);
         let url = edge::node_ws_url(&self.config.base_url);
-        cx.push(Command::LinkOpen { link, url, token, deadline });
+        cx.push(Command::LinkOpen {
+            link,
+            url,
+            token,
+            deadline,
+        });
         self.phase = Phase::Opening(link);
     }
 
@@ -335,7 +352,9 @@ impl Link {
     fn tokens(&mut self) -> &mut Tokens {
         let (config, identity) = (&self.config, &self.identity);
         self.tokens.get_or_insert_with(|| {
-            let workspace = identity.membership().map_or_else(|| "".into(), |m| m.workspace.clone());
+            let workspace = identity
+                .membership()
+                .map_or_else(|| "".into(), |m| m.workspace.clone());
             let node_id = match (&config.node_id, &config.node_token) {
                 (Some(fixed), _) => NodeId(fixed.clone()),
                 (None, Some(_)) => NodeId(self.machine_seed.clone()),
@@ -348,7 +367,12 @@ impl Link {
                 base_url: config.base_url.clone(),
                 version: format!("relay-broker/{}", config.version),
             };
-            Tokens::new(scope, identity.key().cloned(), config.node_token.clone(), &self.cache)
+            Tokens::new(
+                scope,
+                identity.key().cloned(),
+                config.node_token.clone(),
+                &self.cache,
+            )
         })
     }
 
@@ -374,7 +398,10 @@ impl Link {
             identity::Step::Known | identity::Step::Next => self.advance(cx),
             identity::Step::Later(refused) => self.later(cx, "registering this broker", &refused),
             identity::Step::Fatal(refused) => {
-                self.reason = format!("the engine at {} refused this broker: {refused}", self.config.base_url);
+                self.reason = format!(
+                    "the engine at {} refused this broker: {refused}",
+                    self.config.base_url
+                );
                 return LinkEvent::Fatal(self.reason.clone());
             }
         }
@@ -393,20 +420,30 @@ impl Link {
             }
             Minted::Renamed => self.advance(cx),
             Minted::Later(refused) => self.later(cx, "minting a node token", &refused),
-            Minted::Refused(refused) => self.disable(cx, &format!("the engine mints no node token: {refused}")),
+            Minted::Refused(refused) => {
+                self.disable(cx, &format!("the engine mints no node token: {refused}"))
+            }
         }
         LinkEvent::Nothing
     }
 
     /// The first token of a start is used at once; later ones wait, so that 401s cannot spin.
     fn unauthorized_pause(&mut self, cx: &Cx) -> crate::time::Span {
-        if self.reason == "starting" { crate::time::Span(0) } else { self.backoff.next(&cx.rng) }
+        if self.reason == "starting" {
+            crate::time::Span(0)
+        } else {
+            self.backoff.next(&cx.rng)
+        }
     }
 
     fn later(&mut self, cx: &mut Cx, what: &str, refused: &Refused) {
         let wait = self.backoff.next(&cx.rng);
         self.reason = format!("{what} failed: {refused}");
-        cx.log(Level::Warn, "link", &format!("{}; again in {} ms", self.reason, wait.as_millis()));
+        cx.log(
+            Level::Warn,
+            "link",
+            &format!("{}; again in {} ms", self.reason, wait.as_millis()),
+        );
         cx.wake_in(Timer::LinkRetry, wait);
     }
 
@@ -430,7 +467,9 @@ impl Link {
     }
 
     pub(crate) fn on_up(&mut self, cx: &mut Cx, link: LinkId) {
-        let Phase::Opening(current) = self.phase else { return };
+        let Phase::Opening(current) = self.phase else {
+            return;
+        };
         if current != link {
             return;
         }
@@ -440,7 +479,9 @@ impl Link {
 
     fn register(&mut self, cx: &mut Cx) {
         let (node, dialect) = (self.node(), self.dialect);
-        let Phase::Registering(session) = &mut self.phase else { return };
+        let Phase::Registering(session) = &mut self.phase else {
+            return;
+        };
         session.dialect = dialect;
         let id = session.request(cx, Request::Register);
         session.send(cx, node.register(&id, dialect));
@@ -453,8 +494,11 @@ impl Link {
             kind: Some(CapabilityKind::Capacity),
             metadata: None,
         };
-        let release =
-            Capability { name: "release".to_string(), kind: Some(CapabilityKind::Capacity), metadata: None };
+        let release = Capability {
+            name: "release".to_string(),
+            kind: Some(CapabilityKind::Capacity),
+            metadata: None,
+        };
         Node {
             name: self.node_name().unwrap_or_default().to_string(),
             node_id: self.node_id().cloned().unwrap_or_else(|| "".into()),
@@ -482,7 +526,11 @@ impl Link {
             Refusal::Status(401) => self.on_unauthorized(cx, "the engine answers 401 to the node token"),
             Refusal::Status(status) => {
                 let message = "the upgrade was refused".to_string();
-                let refused = Refused { status: Some(status), code: format!("http_{status}"), message };
+                let refused = Refused {
+                    status: Some(status),
+                    code: format!("http_{status}"),
+                    message,
+                };
                 self.later_or_probe(cx, &refused);
             }
             Refusal::Fault(fault) => self.later_or_probe(cx, &Refused::by_fault(&fault)),
@@ -541,7 +589,11 @@ impl Link {
             return LinkEvent::Nothing;
         }
         let why = mask(why);
-        cx.log(Level::Warn, "link", &format!("the connection to the engine ended: {why}"));
+        cx.log(
+            Level::Warn,
+            "link",
+            &format!("the connection to the engine ended: {why}"),
+        );
         self.lose(cx, &why)
     }
 
@@ -549,12 +601,21 @@ impl Link {
         let was_up = self.is_up();
         self.phase = Phase::Idle;
         self.reason = format!("the connection ended: {why}");
-        for timer in [Timer::LinkDeadline, Timer::Heartbeat, Timer::Liveness, Timer::LinkSettled] {
+        for timer in [
+            Timer::LinkDeadline,
+            Timer::Heartbeat,
+            Timer::Liveness,
+            Timer::LinkSettled,
+        ] {
             cx.timers.clear(&timer);
         }
         let wait = self.backoff.next(&cx.rng);
         cx.wake_in(Timer::LinkRetry, wait);
-        if was_up { LinkEvent::Lost } else { LinkEvent::Nothing }
+        if was_up {
+            LinkEvent::Lost
+        } else {
+            LinkEvent::Nothing
+        }
     }
 
     /// [`Timer::LinkDeadline`]: no reply to the registration.
@@ -565,7 +626,9 @@ impl Link {
     /// [`Timer::Liveness`].
     pub(crate) fn on_liveness(&mut self, cx: &mut Cx) -> LinkEvent {
         let now = cx.now.mono;
-        let Some(session) = self.up() else { return LinkEvent::Nothing };
+        let Some(session) = self.up() else {
+            return LinkEvent::Nothing;
+        };
         let dead_at = session.dead_at();
         if now < dead_at {
             cx.timers.set(Timer::Liveness, dead_at);
@@ -596,14 +659,18 @@ impl Link {
     /// A reply frame.
     pub(crate) fn on_reply(&mut self, cx: &mut Cx, reply: &Reply<'_>) -> ReplyTo {
         let node_id = self.node_id().cloned();
-        let Some(session) = self.session() else { return ReplyTo::Nobody };
+        let Some(session) = self.session() else {
+            return ReplyTo::Nobody;
+        };
         let known = reply.id.as_deref().and_then(|id| session.answered(cx, id));
         match known {
             Some((Request::Register, _)) => ReplyTo::Link(self.confirm(cx)),
             Some((request, answered)) => ReplyTo::Request(request, answered),
             // An engine that names its replies itself: the node descriptor can be nothing else.
             None if matches!(self.phase, Phase::Registering(_))
-                && Object::parse(reply.data.get()).and_then(|data| data.id("id")).as_deref()
+                && Object::parse(reply.data.get())
+                    .and_then(|data| data.id("id"))
+                    .as_deref()
                     == node_id.as_ref().map(NodeId::as_str) =>
             {
                 ReplyTo::Link(self.confirm(cx))
@@ -630,7 +697,11 @@ impl Link {
         self.reason.clear();
         let node = self.node_name().unwrap_or_default().to_string();
         let base_url = &self.config.base_url;
-        cx.log(Level::Info, "link", &format!("registered as node {node:?} with the engine at {base_url}"));
+        cx.log(
+            Level::Info,
+            "link",
+            &format!("registered as node {node:?} with the engine at {base_url}"),
+        );
         LinkEvent::Confirmed
     }
 
@@ -639,7 +710,9 @@ impl Link {
         if matches!(self.phase, Phase::Registering(_)) {
             return ReplyTo::Link(self.on_register_refused(cx, error));
         }
-        let Some(session) = self.session() else { return ReplyTo::Nobody };
+        let Some(session) = self.session() else {
+            return ReplyTo::Nobody;
+        };
         match error.id.as_deref().and_then(|id| session.answered(cx, id)) {
             Some((request, answered)) => ReplyTo::Request(request, answered),
             None => ReplyTo::Nobody,

@@ -100,9 +100,16 @@ impl Session {
         }
     }
 
+    pub(crate) const fn link(&self) -> LinkId {
+        self.link
+    }
+
     /// Names a new request.
     pub(super) fn request(&mut self, cx: &mut Cx, request: Request) -> FrameId {
-        let id = FrameId(format!("rb_{}", cx.rng.hex(Stream::FrameId, cx.counters.next(), 12)));
+        let id = FrameId(format!(
+            "rb_{}",
+            cx.rng.hex(Stream::FrameId, cx.counters.next(), 12)
+        ));
         let number = self.next_request;
         self.next_request += 1;
         self.requests.insert(id.clone(), (number, request));
@@ -121,29 +128,40 @@ impl Session {
         self.order.remove(&number);
         self.last_answer = cx.now.mono;
         let needed = answers_needed(self.dialect);
-        Some((request, Answered { link: self.link, number, needed }))
+        Some((
+            request,
+            Answered {
+                link: self.link,
+                number,
+                needed,
+            },
+        ))
     }
 
     /// Takes the only pending registration among `wanted` processes, for a reply without our id.
     pub(super) fn take_agent(&mut self, process: ProcessId) -> bool {
         let wanted = Request::Agent(process);
         let found = self.requests.iter().find(|(_, (_, request))| *request == wanted);
-        let Some((id, number)) = found.map(|(id, (number, _))| (id.clone(), *number)) else { return false };
+        let Some((id, number)) = found.map(|(id, (number, _))| (id.clone(), *number)) else {
+            return false;
+        };
         self.requests.remove(&id);
         self.order.remove(&number);
         true
     }
 
-    /// Whether a request of this kind waits for its reply.
-    pub(super) fn awaits(&self, wanted: &Request) -> bool {
-        self.requests.values().any(|(_, request)| request == wanted)
-    }
-
     /// Sends a frame.
     pub(super) fn send(&mut self, cx: &mut Cx, text: String) -> Sent {
         self.in_flight += text.len();
-        cx.push(Command::LinkSend { link: self.link, text });
-        Sent { link: self.link, before: self.next_request, answers: 0 }
+        cx.push(Command::LinkSend {
+            link: self.link,
+            text,
+        });
+        Sent {
+            link: self.link,
+            before: self.next_request,
+            answers: 0,
+        }
     }
 
     /// The socket has taken this many bytes.
@@ -159,6 +177,8 @@ impl Session {
 
     /// When the link must be called dead.
     pub(super) fn dead_at(&self) -> Mono {
-        self.last_frame.after(limits::LINK_SILENCE).min(self.last_answer.after(limits::ANSWER_SILENCE))
+        self.last_frame
+            .after(limits::LINK_SILENCE)
+            .min(self.last_answer.after(limits::ANSWER_SILENCE))
     }
 }

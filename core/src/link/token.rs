@@ -104,7 +104,11 @@ impl Tokens {
         Self {
             key,
             pinned: is_pinned,
-            current: current.map(|secret| Token { secret, minted_at: None, retried: false }),
+            current: current.map(|secret| Token {
+                secret,
+                minted_at: None,
+                retried: false,
+            }),
             previous: None,
             remints: 0,
             exhausted: None,
@@ -132,8 +136,12 @@ impl Tokens {
     /// The engine refused the token at the upgrade (invariant 2).
     pub(super) fn on_unauthorized(&mut self, cx: &mut Cx) -> Verdict {
         let now = cx.now.mono;
-        let Some(token) = &mut self.current else { return Verdict::Mint };
-        let young = token.minted_at.is_some_and(|at| now.since(at) < limits::TOKEN_YOUNG);
+        let Some(token) = &mut self.current else {
+            return Verdict::Mint;
+        };
+        let young = token
+            .minted_at
+            .is_some_and(|at| now.since(at) < limits::TOKEN_YOUNG);
         if young && !token.retried {
             token.retried = true;
             cx.marks.hit(Mark::YoungTokenRetried);
@@ -178,7 +186,10 @@ impl Tokens {
             self.previous = Some(rejected.secret);
         }
         cx.stats.mints += 1;
-        let proof = self.previous.clone().map(|token| (PROOF_HEADER, Text::Secret(token)));
+        let proof = self
+            .previous
+            .clone()
+            .map(|token| (PROOF_HEADER, Text::Secret(token)));
         let body = json!({
             "node_id": self.scope.node_id,
             "name": self.scope.name,
@@ -212,7 +223,11 @@ impl Tokens {
         if !self.pinned {
             self.save(cx, &secret);
         }
-        self.current = Some(Token { secret, minted_at: Some(cx.now.mono), retried: false });
+        self.current = Some(Token {
+            secret,
+            minted_at: Some(cx.now.mono),
+            retried: false,
+        });
         Minted::Token
     }
 
@@ -231,7 +246,11 @@ impl Tokens {
         let suffix: String = self.scope.node_id.0.chars().rev().take(8).collect();
         if self.scope.name.ends_with(&suffix) {
             let message = format!("another node holds even the name {:?}", self.scope.name);
-            return Minted::Refused(Refused { status: None, code: "node_name_conflict".into(), message });
+            return Minted::Refused(Refused {
+                status: None,
+                code: "node_name_conflict".into(),
+                message,
+            });
         }
         self.scope.name = format!("{}-{suffix}", self.scope.name);
         Minted::Renamed
@@ -251,7 +270,9 @@ impl Tokens {
         };
         let text = serde_json::to_string(&cached).expect("text keys only");
         if let Some(content) = Secret::new(&text) {
-            let file = StoreFile::NodeToken { stem: edge::token_file_stem(&self.scope.node_id) };
+            let file = StoreFile::NodeToken {
+                stem: edge::token_file_stem(&self.scope.node_id),
+            };
             cx.store(StoreFor::Token, StoreAction::Replace { file, content });
         }
     }
@@ -268,5 +289,8 @@ fn usable(text: &str, scope: &Scope) -> Option<Secret> {
 /// Kept apart from the scope so that the scope can be built before the tokens.
 pub(super) fn node_name(wanted: Option<&str>, instance: &str, node_id: &NodeId) -> String {
     let short: Vec<char> = node_id.0.trim_start_matches("node_").chars().take(6).collect();
-    wanted.map_or_else(|| format!("{instance}-{}", short.into_iter().collect::<String>()), ToString::to_string)
+    wanted.map_or_else(
+        || format!("{instance}-{}", short.into_iter().collect::<String>()),
+        ToString::to_string,
+    )
 }
