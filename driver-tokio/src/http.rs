@@ -439,3 +439,6 @@ fn starting(path: &str) -> Reply {
         .insert(header::CONNECTION, HeaderValue::from_static("close"));
     reply
 }
+
+#[cfg(test)]
+mod tests;

@@ -201,3 +201,6 @@ async fn run(
         () = socket::doomsday(orders.doom) => "closed by us; the peer did not answer in time".into(),
     }
 }
+
+#[cfg(test)]
+mod tests;

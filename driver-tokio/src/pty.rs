@@ -434,3 +434,6 @@ async fn write_bytes(master: &AsyncFd<OwnedFd>, bytes: &[u8], written: &mut usiz
     }
     Ok(())
 }
+
+#[cfg(test)]
+mod tests;
