@@ -5,6 +5,7 @@
 //! 1. Files are 0600 and directories 0700, also those that were found looser.
 //! 2. What [`replace`] and [`append`] return `Ok` for is on disk.
 
+use relay_core::hex;
 use std::fs::{DirBuilder, File, OpenOptions, Permissions};
 use std::io::{self, ErrorKind, Read, Seek, SeekFrom, Write};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
@@ -91,9 +92,10 @@ pub(crate) fn remove(path: &Path) -> io::Result<()> {
 
 fn write_temporary(path: &Path, content: &[u8]) -> io::Result<std::path::PathBuf> {
     let name = path.file_name().unwrap_or_default().to_string_lossy();
-    let temporary = path.with_file_name(format!(".{name}.{}.tmp", std::process::id()));
-    // Left over from a broker with the same process id that crashed.
-    drop(std::fs::remove_file(&temporary));
+    // Random, because brokers in different containers may share a directory and a process id.
+    let mut nonce = [0; 8];
+    getrandom::fill(&mut nonce).map_err(io::Error::other)?;
+    let temporary = path.with_file_name(format!(".{name}.{}.tmp", hex(&nonce)));
     let mut file = OpenOptions::new()
         .write(true)
         .create_new(true)

@@ -4,7 +4,8 @@
 //! Must not know: frames, tokens' meaning, when to connect again.
 //!
 //! 1. A link ends with exactly one `LinkRefused`, or one `LinkUp` and one `LinkDown`.
-//! 2. Reading stops while [`UNSEEN`] bytes of text wait for the core, or while the core says so.
+//! 2. Reading stops while [`UNSEEN`] bytes of text wait for the core, or while the core says so; the
+//!    one message that was awaited when it said so may still come.
 
 use crate::clock;
 use crate::event::{Event, Failure, Inbox, Refused};

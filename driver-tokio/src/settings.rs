@@ -475,3 +475,6 @@ pub(crate) fn bracketed(host: &str) -> String {
         host.to_owned()
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -260,3 +260,77 @@ pub(crate) fn leave() {
         drop(std::fs::remove_dir_all(dir));
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn connection(pid: u32) -> String {
+        let url = "http://127.0.0.1:1".into();
+        serde_json::to_string(&Connection {
+            url,
+            port: 1,
+            api_key: "br_x".into(),
+            pid,
+        })
+        .unwrap()
+    }
+
+    #[test]
+    fn a_connection_file_has_an_owner_only_while_its_process_lives() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("connection.json");
+        assert_eq!(owner(&path), None);
+        for (text, alive) in [
+            (connection(std::process::id()), true),
+            (connection(u32::MAX / 2), false),
+            (connection(0), false),
+            ("{".into(), false),
+        ] {
+            std::fs::write(&path, &text).unwrap();
+            assert_eq!(owner(&path).is_some(), alive, "{text}");
+        }
+    }
+
+    #[test]
+    fn first_starts_at_once_agree_on_the_seed() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("machine-id");
+        let seeds: Vec<String> = std::thread::scope(|scope| {
+            let starts: Vec<_> = (0..8)
+                .map(|_| scope.spawn(|| machine_seed(&path).unwrap()))
+                .collect();
+            starts.into_iter().map(|start| start.join().unwrap()).collect()
+        });
+        assert!(seeds.iter().all(|seed| *seed == seeds[0]), "{seeds:?}");
+        assert_eq!(files::read(&path).unwrap().unwrap(), format!("{}\n", seeds[0]));
+        assert!(seeds[0].starts_with("node_") && seeds[0].len() == 37);
+    }
+
+    #[test]
+    fn a_seed_that_cannot_be_read_is_an_error_and_a_blank_one_is_replaced() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("machine-id");
+        std::fs::write(&path, " \n").unwrap();
+        assert!(machine_seed(&path).unwrap().starts_with("node_"));
+        std::fs::remove_file(&path).unwrap();
+        std::fs::create_dir(&path).unwrap();
+        assert_eq!(machine_seed(&path).unwrap_err().code, 1);
+    }
+
+    #[test]
+    fn one_instance_name_is_locked_once_and_the_refusal_names_the_holder() {
+        let dir = tempfile::tempdir().unwrap();
+        let held = lock(dir.path(), "a").unwrap();
+        let message = lock(dir.path(), "a").unwrap_err().message;
+        let wanted = format!(
+            "another broker instance is already running in this directory (pid: {}, {})",
+            std::process::id(),
+            dir.path().display()
+        );
+        assert_eq!(message, wanted);
+        lock(dir.path(), "b").unwrap();
+        drop(held);
+        lock(dir.path(), "a").unwrap();
+    }
+}
