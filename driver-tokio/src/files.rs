@@ -3,7 +3,7 @@
 //! Owns: modes, atomic replacement, the repair of a torn tail. Must not know: what is in a file.
 //!
 //! 1. Files are 0600 and directories 0700, also those that were found looser.
-//! 2. What [`replace`] and [`append`] return `Ok` for is on disk.
+//! 2. What is written to be [`Keep::Durable`] is on disk when the call returns `Ok`.
 
 use relay_core::hex;
 use std::fs::{DirBuilder, File, OpenOptions, Permissions};
@@ -13,6 +13,15 @@ use std::path::Path;
 
 const FILE_MODE: u32 = 0o600;
 const DIR_MODE: u32 = 0o700;
+
+/// How long a file's content must last.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Keep {
+    /// Beyond a power failure.
+    Durable,
+    /// As long as this system runs: what it says is void afterwards anyway.
+    ThisRun,
+}
 
 /// Makes a directory with its parents.
 pub(crate) fn make_dir(path: &Path) -> io::Result<()> {
@@ -43,19 +52,19 @@ pub(crate) fn read(path: &Path) -> io::Result<Option<String>> {
 }
 
 /// Replaces a whole file: it has the old content or the new one, never a part.
-pub(crate) fn replace(path: &Path, content: &[u8]) -> io::Result<()> {
-    let temporary = write_temporary(path, content)?;
+pub(crate) fn replace(path: &Path, content: &[u8], keep: Keep) -> io::Result<()> {
+    let temporary = write_temporary(path, content, keep)?;
     std::fs::rename(&temporary, path).inspect_err(|_| drop(std::fs::remove_file(&temporary)))?;
-    sync_parent(path)
+    sync_parent(path, keep)
 }
 
 /// Creates a file with this content, all at once; fails with `AlreadyExists` if there is one.
-pub(crate) fn create(path: &Path, content: &[u8]) -> io::Result<()> {
-    let temporary = write_temporary(path, content)?;
+pub(crate) fn create(path: &Path, content: &[u8], keep: Keep) -> io::Result<()> {
+    let temporary = write_temporary(path, content, keep)?;
     let linked = std::fs::hard_link(&temporary, path);
     std::fs::remove_file(&temporary)?;
     linked?;
-    sync_parent(path)
+    sync_parent(path, keep)
 }
 
 /// Appends lines. A torn line at the end, from a crash or a full disk, gets its newline first, so it
@@ -78,7 +87,11 @@ pub(crate) fn append(path: &Path, lines: &[u8]) -> io::Result<()> {
     }
     file.write_all(lines)?;
     file.sync_data()?;
-    if existed { Ok(()) } else { sync_parent(path) }
+    if existed {
+        Ok(())
+    } else {
+        sync_parent(path, Keep::Durable)
+    }
 }
 
 /// Removes a file; a missing one is fine.
@@ -86,11 +99,11 @@ pub(crate) fn remove(path: &Path) -> io::Result<()> {
     match std::fs::remove_file(path) {
         Err(error) if error.kind() == ErrorKind::NotFound => Ok(()),
         Err(error) => Err(error),
-        Ok(()) => sync_parent(path),
+        Ok(()) => sync_parent(path, Keep::Durable),
     }
 }
 
-fn write_temporary(path: &Path, content: &[u8]) -> io::Result<std::path::PathBuf> {
+fn write_temporary(path: &Path, content: &[u8], keep: Keep) -> io::Result<std::path::PathBuf> {
     let name = path.file_name().unwrap_or_default().to_string_lossy();
     // Random, because brokers in different containers may share a directory and a process id.
     let mut nonce = [0; 8];
@@ -101,14 +114,19 @@ fn write_temporary(path: &Path, content: &[u8]) -> io::Result<std::path::PathBuf
         .create_new(true)
         .mode(FILE_MODE)
         .open(&temporary)?;
-    let written = file.write_all(content).and_then(|()| file.sync_all());
+    let written = file.write_all(content).and_then(|()| match keep {
+        Keep::Durable => file.sync_all(),
+        Keep::ThisRun => Ok(()),
+    });
     written.inspect_err(|_| drop(std::fs::remove_file(&temporary)))?;
     Ok(temporary)
 }
 
-fn sync_parent(path: &Path) -> io::Result<()> {
+fn sync_parent(path: &Path, keep: Keep) -> io::Result<()> {
     match path.parent() {
-        Some(parent) if !parent.as_os_str().is_empty() => File::open(parent)?.sync_all(),
+        Some(parent) if keep == Keep::Durable && !parent.as_os_str().is_empty() => {
+            File::open(parent)?.sync_all()
+        }
         _ => Ok(()),
     }
 }
@@ -127,7 +145,7 @@ mod tests {
         let path = dir.path().join("identity.json");
         std::fs::write(&path, "old").unwrap();
         std::fs::set_permissions(&path, Permissions::from_mode(0o644)).unwrap();
-        replace(&path, b"new").unwrap();
+        replace(&path, b"new", Keep::Durable).unwrap();
         assert_eq!(read(&path).unwrap().as_deref(), Some("new"));
         assert_eq!(mode(&path), 0o600);
         assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 1);
@@ -138,7 +156,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("taken");
         make_dir(&path.join("by-a-directory")).unwrap();
-        assert!(replace(&path, b"new").is_err());
+        assert!(replace(&path, b"new", Keep::Durable).is_err());
         assert_eq!(
             std::fs::read_dir(dir.path()).unwrap().count(),
             1,
@@ -150,9 +168,9 @@ mod tests {
     fn only_the_first_creation_wins() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("machine-id");
-        create(&path, b"first").unwrap();
+        create(&path, b"first", Keep::Durable).unwrap();
         assert_eq!(
-            create(&path, b"second").unwrap_err().kind(),
+            create(&path, b"second", Keep::Durable).unwrap_err().kind(),
             ErrorKind::AlreadyExists
         );
         assert_eq!(read(&path).unwrap().as_deref(), Some("first"));

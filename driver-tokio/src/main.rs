@@ -4,7 +4,8 @@
 //! Must not know: anything about messages, agents or the wire; see `relay_core` for all decisions.
 //!
 //! 1. Signals are handled before anything is locked, bound or contacted.
-//! 2. stdout carries one line, the moment the local API is bound; everything else goes to stderr.
+//! 2. stdout carries one line, the moment the local API is bound and its address is on file; everything
+//!    else goes to stderr.
 //! 3. stdin is never read.
 #![forbid(unsafe_code)]
 
@@ -106,8 +107,8 @@ async fn host(mut settings: Settings) -> Result<u8, Fatal> {
 
     let state = State::open(&settings)?;
     let (listener, port) = bind(&settings).await?;
-    say_listening(&settings, port);
     state.announce(&settings, port)?;
+    say_listening(&settings, port);
     let api = http::Api::serve(
         listener,
         settings.bind.clone(),

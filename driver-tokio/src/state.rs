@@ -9,7 +9,7 @@
 //! 3. A file that cannot be read ends the start: going on would make another identity.
 
 use crate::event::Inbox;
-use crate::files;
+use crate::files::{self, Keep};
 use crate::logs::Log;
 use crate::settings::{Fatal, Settings};
 use crate::store::{Paths, Store};
@@ -77,10 +77,10 @@ impl State {
         let own = self.dir.join(format!("connection-{}.json", self.instance));
         let shared = self.dir.join("connection.json");
         leave_behind(|print| print.connections = vec![own.clone(), shared.clone()]);
-        files::replace(&own, text.as_bytes()).map_err(|e| Fatal::file("write", &own, &e))?;
-        let claimed = match files::create(&shared, text.as_bytes()) {
+        files::replace(&own, text.as_bytes(), Keep::ThisRun).map_err(|e| Fatal::file("write", &own, &e))?;
+        let claimed = match files::create(&shared, text.as_bytes(), Keep::ThisRun) {
             Err(error) if error.kind() == ErrorKind::AlreadyExists && owner(&shared).is_none() => {
-                files::replace(&shared, text.as_bytes())
+                files::replace(&shared, text.as_bytes(), Keep::ThisRun)
             }
             Err(error) if error.kind() == ErrorKind::AlreadyExists => Ok(()),
             claimed => claimed,
@@ -195,7 +195,7 @@ fn machine_seed(path: &Path) -> Result<String, Fatal> {
             files::remove(path).map_err(|e| Fatal::file("replace", path, &e))?;
         }
         let seed = format!("node_{}\n", random_hex()?);
-        match files::create(path, seed.as_bytes()) {
+        match files::create(path, seed.as_bytes(), Keep::Durable) {
             Err(error) if error.kind() != ErrorKind::AlreadyExists => {
                 return Err(Fatal::file("create", path, &error));
             }

@@ -7,7 +7,7 @@
 //! 2. Every change is answered once, after it is on disk or has failed.
 
 use crate::event::{Event, Inbox};
-use crate::files;
+use crate::files::{self, Keep};
 use relay_core::ids::StoreId;
 use relay_core::{StoreAction, StoreFile};
 use std::io;
@@ -77,7 +77,7 @@ fn change(paths: &Paths, action: StoreAction) -> io::Result<()> {
             if let Some(parent) = path.parent() {
                 files::make_dir(parent)?;
             }
-            files::replace(&path, content.expose().as_bytes())
+            files::replace(&path, content.expose().as_bytes(), Keep::Durable)
         }
         StoreAction::Append { lines } => files::append(&paths.journal, lines.as_bytes()),
         StoreAction::Remove { file } => files::remove(&paths.of(&file)),
