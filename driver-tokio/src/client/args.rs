@@ -41,7 +41,8 @@ pub(crate) enum ClientCommand {
     /// Show whether the broker is well, and what it is connected to
     #[command(after_help = concat!(
         "JSON: {\"url\",\"status\",\"connected\",\"version\",\"mode\",\"uptime_secs\",\"engine\",\"workspace_id\",\"node_id\",\"node_name\",\n      \
-         \"agents\",\"pending_deliveries\"}; what the broker does not tell is null. A degraded broker answers, so the exit code is 0.\n",
+         \"agents\",\"pending_deliveries\",\"dead_letters\",\"delivery\",\"problems\"}; what the broker does not tell is null.\n\
+         A degraded broker has answered, so the exit code is 0.\n",
         exit_codes!()
     ))]
     Status(StatusArgs),
@@ -56,7 +57,7 @@ pub(crate) enum ClientCommand {
          for a channel until all deliveries that begin here are acked and none began for two seconds. A recipient\n\
          elsewhere cannot be observed from here: the command says so and ends with 0 once the engine has accepted.\n\n\
          JSON: {\"message_id\",\"to\",\"observed\":bool,\"deliveries\":[{\"agent\",\"state\",\"verification\",\"reason\",\"ms\"}]};\n      \
-         state is acked, failed, ended or open; without --wait observed is false and deliveries is empty.\n",
+         state is acked, failed (a dead letter), ended (the agent is gone) or open; without --wait observed is false and deliveries is empty.\n",
         exit_codes!()
     ))]
     Send(SendArgs),
@@ -88,8 +89,8 @@ pub(crate) struct Connection {
     /// Address of the broker's local API [env: RELAY_BROKER_URL=]; without it, connection.json tells
     #[arg(long, conflicts_with_all = ["state_dir", "instance"])]
     pub(super) url: Option<String>,
-    /// API key of the broker. Every user of this machine can read arguments: prefer RELAY_BROKER_API_KEY with
-    /// an address, and connection.json, which holds its own key, without
+    /// Key of the broker at that address [env: RELAY_BROKER_API_KEY=]; connection.json brings its own. Arguments
+    /// can be read by every user of this machine: prefer the variable
     #[arg(long, value_parser = secret)]
     pub(super) key: Option<Secret>,
     /// Folder of connection.json [env: AGENT_RELAY_STATE_DIR=] [default: .agentworkforce/relay]
@@ -150,7 +151,7 @@ pub(crate) struct SendArgs {
     /// wait: typed in turn; steer: ahead of all that waits, interrupting where the program can be
     #[arg(long, value_enum)]
     pub(super) mode: Option<Mode>,
-    /// Return when the message was taken and acked, at the latest after SECS
+    /// Return when the message was taken and acked, at the latest after SECS [default: 60]
     #[arg(
         long,
         value_name = "SECS",

@@ -9,7 +9,7 @@ use super::failure::Failure;
 use super::http::{Api, Call, SHORT, SPAWN, segment};
 use super::output::Output;
 use super::send;
-use super::table::{cell, lines, one_line, span, table};
+use super::table::{Style, cell, one_line, span, table};
 use hyper::Method;
 use serde_json::{Map, Value, json};
 use std::path;
@@ -57,7 +57,7 @@ async fn spawn(args: &SpawnArgs, api: &Api, output: &Output) -> Result<(), Failu
         output.note(&format!("warning: {warning}"));
     }
     let machine = json!({
-        "name": answer.get("name").unwrap_or(&json!(args.name)),
+        "name": args.name,
         "runtime": answer.get("runtime"),
         "cli": cli,
         "pid": answer.get("pid"),
@@ -76,6 +76,16 @@ async fn spawn(args: &SpawnArgs, api: &Api, output: &Output) -> Result<(), Failu
     Ok(())
 }
 
+/// What `ls` shows of an agent.
+const AGENT_FACTS: [&str; 6] = [
+    "name",
+    "current_state",
+    "pending_delivery_count",
+    "cli",
+    "pid",
+    "channels",
+];
+
 async fn ls(api: &Api, output: &Output) -> Result<(), Failure> {
     let agents = output.patiently("ls", agents(api)).await?;
     output.result(&json!({ "agents": agents }), |style| {
@@ -84,9 +94,13 @@ async fn ls(api: &Api, output: &Output) -> Result<(), Failure> {
         }
         let rows: Vec<_> = agents
             .iter()
-            .map(|agent| ["name", "current_state", "cli", "pid", "channels"].map(|name| cell(agent, name)))
+            .map(|agent| AGENT_FACTS.map(|name| cell(agent, name)))
             .collect();
-        table(style, ["NAME", "STATE", "CLI", "PID", "CHANNELS"], &rows)
+        table(
+            style,
+            ["NAME", "STATE", "PENDING", "CLI", "PID", "CHANNELS"],
+            &rows,
+        )
     });
     Ok(())
 }
@@ -141,49 +155,48 @@ async fn status(api: &Api, output: &Output) -> Result<(), Failure> {
         "node_name": session.get("node_name"),
         "agents": status.get("agent_count"),
         "pending_deliveries": status.get("pending_delivery_count"),
+        "dead_letters": health.get("deadLetterCount"),
+        "delivery": health.get("nodeDelivery"),
+        "problems": health.get("problems"),
     });
-    output.result(&machine, |style| {
-        let healthy = machine["status"] == "ok";
-        let health = cell(&machine, "status");
-        let connected = match machine["connected"].as_bool() {
-            Some(true) => style.good("connected"),
-            Some(false) => style.bad("not connected"),
-            None => "-".to_owned(),
-        };
-        let uptime = machine["uptime_secs"]
-            .as_u64()
-            .map_or_else(|| "-".to_owned(), span);
-        let show = |name| cell(&machine, name);
-        let facts = [
-            (
-                "health",
-                if healthy {
-                    style.good(&health)
-                } else {
-                    style.bad(&health)
-                },
-            ),
-            (
-                "broker",
-                format!(
-                    "{} at {}, {}, up {uptime}",
-                    show("version"),
-                    show("url"),
-                    show("mode")
-                ),
-            ),
-            ("engine", format!("{connected}, {}", show("engine"))),
-            ("workspace", show("workspace_id")),
-            ("node", format!("{} ({})", show("node_name"), show("node_id"))),
-            ("agents", show("agents")),
-            ("pending", format!("{} deliveries", show("pending_deliveries"))),
-        ];
-        facts
-            .iter()
-            .map(|(name, fact)| format!("{} {}\n", style.bold(&format!("{name:<10}")), lines(fact)))
-            .collect()
-    });
+    output.result(&machine, |style| status_text(&machine, style));
     Ok(())
+}
+
+/// The facts of the machine form, one a line, and what is wrong.
+fn status_text(machine: &Value, style: Style) -> String {
+    let show = |name| cell(machine, name);
+    let health = match machine["status"] == "ok" {
+        true => style.good(&show("status")),
+        false => style.bad(&show("status")),
+    };
+    let connected = match machine["connected"].as_bool() {
+        Some(true) => style.good("connected"),
+        Some(false) => style.bad("not connected"),
+        None => "-".to_owned(),
+    };
+    let uptime = machine["uptime_secs"]
+        .as_u64()
+        .map_or_else(|| "-".to_owned(), span);
+    let (version, url, mode) = (show("version"), show("url"), show("mode"));
+    let (pending, dead) = (show("pending_deliveries"), show("dead_letters"));
+    let mut facts = vec![
+        ("health", health),
+        ("broker", format!("{version} at {url}, {mode}, up {uptime}")),
+        ("engine", format!("{connected}, {}", show("engine"))),
+        ("workspace", show("workspace_id")),
+        ("node", format!("{} ({})", show("node_name"), show("node_id"))),
+        ("agents", show("agents")),
+        ("deliveries", format!("{pending} pending, {dead} dead letters")),
+    ];
+    let problems = machine["problems"]
+        .as_array()
+        .into_iter()
+        .flatten()
+        .filter_map(Value::as_str);
+    facts.extend(problems.map(|problem| ("problem", style.bad(&one_line(problem)))));
+    let line = |(name, fact): &(&str, String)| format!("{} {fact}\n", style.bold(&format!("{name:<10}")));
+    facts.iter().map(line).collect()
 }
 
 #[cfg(test)]
@@ -214,7 +227,7 @@ mod tests {
     async fn spawn_sends_program_arguments_and_an_absolute_folder() {
         let broker = TestBroker::start(vec![Reply::json(200, &json!({"success": true, "name": "w1"}))]).await;
         let command = ClientCommand::Spawn(spawn_args(Some("sub")));
-        perform(&command, &broker.api(), &Output::of_test())
+        perform(&command, &broker.api(), &Output::of_test(true).0)
             .await
             .unwrap();
         let cwd = std::env::current_dir().unwrap().join("sub");
@@ -230,7 +243,7 @@ mod tests {
         let refusal = json!({"success": false, "name": "w1", "error": "agent 'w1' already exists"});
         let broker = TestBroker::start(vec![Reply::json(500, &refusal)]).await;
         let command = ClientCommand::Spawn(spawn_args(None));
-        let failure = perform(&command, &broker.api(), &Output::of_test())
+        let failure = perform(&command, &broker.api(), &Output::of_test(true).0)
             .await
             .unwrap_err();
         assert_eq!(failure.class, Class::Refused);
@@ -242,7 +255,7 @@ mod tests {
     async fn release_names_the_agent_in_the_path_whatever_it_is_called() {
         let broker =
             TestBroker::start(vec![Reply::json(200, &json!({"success": true, "name": "a b?"}))]).await;
-        perform(&release_args("a b?"), &broker.api(), &Output::of_test())
+        perform(&release_args("a b?"), &broker.api(), &Output::of_test(true).0)
             .await
             .unwrap();
         assert!(broker.requests()[0].starts_with("DELETE /api/spawned/a%20b%3F "));
@@ -252,7 +265,7 @@ mod tests {
     async fn release_of_an_unknown_agent_is_refused_with_advice() {
         let refusal = json!({"code": "agent_not_found", "message": "no agent \"x\""});
         let broker = TestBroker::start(vec![Reply::json(404, &refusal)]).await;
-        let failure = perform(&release_args("x"), &broker.api(), &Output::of_test())
+        let failure = perform(&release_args("x"), &broker.api(), &Output::of_test(true).0)
             .await
             .unwrap_err();
         assert_eq!(
@@ -272,7 +285,7 @@ mod tests {
         let command = ClientCommand::Status(StatusArgs {
             connection: Connection::default(),
         });
-        let failure = perform(&command, &broker.api(), &Output::of_test())
+        let failure = perform(&command, &broker.api(), &Output::of_test(true).0)
             .await
             .unwrap_err();
         assert_eq!(failure.message, "session: Broker is starting, please retry");
@@ -285,9 +298,49 @@ mod tests {
         let command = ClientCommand::Ls(LsArgs {
             connection: Connection::default(),
         });
-        let failure = perform(&command, &broker.api(), &Output::of_test())
+        let failure = perform(&command, &broker.api(), &Output::of_test(true).0)
             .await
             .unwrap_err();
         assert_eq!(failure.code, "bad_answer");
+    }
+
+    #[tokio::test]
+    async fn the_list_shows_each_agent_on_a_line() {
+        let agents = json!({"agents": [
+            {"name": "w1", "current_state": "idle", "pending_delivery_count": 2, "cli": "cat", "pid": 7, "channels": []}
+        ]});
+        let broker = TestBroker::start(vec![Reply::json(200, &agents)]).await;
+        let command = ClientCommand::Ls(LsArgs {
+            connection: Connection::default(),
+        });
+        let (output, printed) = Output::of_test(false);
+        perform(&command, &broker.api(), &output).await.unwrap();
+        let expected = "NAME  STATE  PENDING  CLI  PID  CHANNELS\nw1    idle   2        cat  7    -\n";
+        assert_eq!(printed.text(), expected);
+    }
+
+    #[tokio::test]
+    async fn status_names_the_problems_and_no_key() {
+        let script = || {
+            let health =
+                json!({"status": "degraded", "relaycastConnected": false, "problems": ["no engine"]});
+            let session =
+                json!({"broker_version": "0.1.0", "workspace_key": "rk_live_0123456789", "uptime_secs": 61});
+            let status = json!({"agent_count": 1, "pending_delivery_count": 0});
+            [health, session, status]
+                .iter()
+                .map(|body| Reply::json(200, body))
+                .collect()
+        };
+        let command = ClientCommand::Status(StatusArgs {
+            connection: Connection::default(),
+        });
+        for json in [false, true] {
+            let broker = TestBroker::start(script()).await;
+            let (output, printed) = Output::of_test(json);
+            perform(&command, &broker.api(), &output).await.unwrap();
+            assert!(printed.text().contains("no engine"), "{}", printed.text());
+            assert!(!printed.text().contains("rk_live_"), "{}", printed.text());
+        }
     }
 }

@@ -124,7 +124,9 @@ fn advice(status: u16, code: &str, message: &str) -> Option<&'static str> {
             "the key is not this broker's: leave --url away to use connection.json, or set RELAY_BROKER_API_KEY"
         }
         (403, _) => "use the address that the broker printed at its start (loopback)",
-        (404, _) => "`relay-broker ls` shows the agents of this broker",
+        (404, _) if code == "agent_not_found" || message.contains("Agent \"") => {
+            "`relay-broker ls` shows the agents of this broker"
+        }
         (413, _) => "a request holds at most 1 MiB: write a file and send its path",
         (502, _) => "`relay-broker status` shows whether the engine is connected",
         (503, _) => "the broker is starting or busy: try again in a moment",

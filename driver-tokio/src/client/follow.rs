@@ -16,8 +16,8 @@ pub(super) enum State {
     Open,
     /// Taken by the program and acked to the engine.
     Acked,
-    /// Given up by the broker, with its reason.
-    Failed(String),
+    /// Given up by the broker: a dead letter.
+    Failed,
     /// The agent ended before it took the message.
     Ended,
 }
@@ -28,7 +28,7 @@ impl State {
         match self {
             Self::Open => "open",
             Self::Acked => "acked",
-            Self::Failed(_) => "failed",
+            Self::Failed => "failed",
             Self::Ended => "ended",
         }
     }
@@ -40,6 +40,8 @@ pub(super) struct Delivery {
     pub(super) state: State,
     /// How the broker knows that the program took it: `screen`, `activity`, `taken`.
     pub(super) verification: Option<String>,
+    /// Why it was given up or, while it is open, why the last attempt failed.
+    pub(super) reason: Option<String>,
     /// From the start of the publish to the end of the delivery.
     pub(super) took: Option<Duration>,
 }
@@ -94,19 +96,20 @@ impl Follow {
             .or_insert_with(|| Delivery {
                 state: State::Open,
                 verification: None,
+                reason: None,
                 took: None,
             });
         if let Some(verification) = text("verification") {
             delivery.verification = Some(verification.to_owned());
         }
+        if delivery.state == State::Open
+            && let Some(reason) = text("reason").or_else(|| text("lastError"))
+        {
+            delivery.reason = Some(reason.to_owned());
+        }
         let ended = match kind {
             "delivery_ack" => delivery.end(State::Acked, took),
-            "delivery_failed" | "message_delivery_failed" => {
-                let reason = text("reason")
-                    .or_else(|| text("lastError"))
-                    .unwrap_or("no reason given");
-                delivery.end(State::Failed(reason.to_owned()), took)
-            }
+            "dead_letter_added" | "message_delivery_failed" => delivery.end(State::Failed, took),
             _ => false,
         };
         began || ended
@@ -134,15 +137,11 @@ impl Follow {
     /// The machine form: a list, sorted by agent.
     pub(super) fn to_json(&self) -> Value {
         let delivery = |(agent, delivery): (&String, &Delivery)| {
-            let reason = match &delivery.state {
-                State::Failed(reason) => Some(reason),
-                State::Open | State::Acked | State::Ended => None,
-            };
             json!({
                 "agent": agent,
                 "state": delivery.state.word(),
                 "verification": delivery.verification,
-                "reason": reason,
+                "reason": delivery.reason,
                 "ms": delivery.took.map(|took| u64::try_from(took.as_millis()).unwrap_or(u64::MAX)),
             })
         };
@@ -193,14 +192,20 @@ mod tests {
     }
 
     #[test]
-    fn a_failure_before_the_ack_stays_a_failure() {
-        let mut failed = event("delivery_failed", "bob", "m1");
-        failed["reason"] = json!("never taken");
-        let follow = follow(&[failed, event("delivery_ack", "bob", "m1")]);
+    fn a_failed_attempt_is_not_the_end_but_a_dead_letter_is() {
+        let mut attempt = event("delivery_failed", "bob", "m1");
+        attempt["reason"] = json!("queue still full");
+        let mut given_up = event("dead_letter_added", "bob", "m1");
+        given_up["reason"] = json!("never taken");
+        let one = follow(std::slice::from_ref(&attempt));
+        assert!(!one.is_over("bob"));
         assert_eq!(
-            follow.deliveries()["bob"].state,
-            State::Failed("never taken".into())
+            one.deliveries()["bob"].reason.as_deref(),
+            Some("queue still full")
         );
+        let all = follow(&[attempt, given_up, event("delivery_ack", "bob", "m1")]);
+        assert_eq!(all.deliveries()["bob"].state, State::Failed);
+        assert_eq!(all.deliveries()["bob"].reason.as_deref(), Some("never taken"));
     }
 
     #[test]

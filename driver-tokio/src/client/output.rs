@@ -8,6 +8,7 @@
 use super::failure::Failure;
 use super::table::{Style, lines};
 use serde_json::{Value, json};
+use std::cell::RefCell;
 use std::env;
 use std::future::Future;
 use std::io::{IsTerminal, Write, stderr, stdout};
@@ -21,6 +22,8 @@ const PROGRESS: Duration = Duration::from_secs(1);
 
 /// How a command speaks.
 pub(super) struct Output {
+    /// Where results go.
+    results: RefCell<Box<dyn Write>>,
     pub(super) json: bool,
     /// Style of stdout.
     pub(super) style: Style,
@@ -36,6 +39,7 @@ impl Output {
         };
         let progress = stderr().is_terminal();
         Self {
+            results: RefCell::new(Box::new(stdout())),
             json,
             style: style(stdout().is_terminal()),
             error_style: style(progress),
@@ -51,9 +55,8 @@ impl Output {
             human(self.style)
         };
         // A closed pipe is the reader's choice, and there is no other place to complain.
-        let _ = stdout()
-            .write_all(text.as_bytes())
-            .and_then(|()| stdout().flush());
+        let mut results = self.results.borrow_mut();
+        let _ = results.write_all(text.as_bytes()).and_then(|()| results.flush());
     }
 
     /// A remark that is no result, for people only: JSON carries it as a member.
@@ -115,15 +118,46 @@ fn failure_text(failure: &Failure, style: Style) -> String {
 
 #[cfg(test)]
 impl Output {
-    /// An output that prints the machine form and shows no progress.
-    pub(super) fn of_test() -> Self {
+    /// An output without colour and progress, and what it will have printed as results.
+    pub(super) fn of_test(json: bool) -> (Self, Printed) {
+        let printed = Printed::default();
         let style = Style { colour: false };
-        Self {
-            json: true,
+        let results: RefCell<Box<dyn Write>> = RefCell::new(Box::new(printed.clone()));
+        let output = Self {
+            results,
+            json,
             style,
             error_style: style,
             progress: false,
-        }
+        };
+        (output, printed)
+    }
+}
+
+/// The results of a test.
+#[cfg(test)]
+#[derive(Clone, Default)]
+pub(super) struct Printed(std::rc::Rc<RefCell<Vec<u8>>>);
+
+#[cfg(test)]
+impl Printed {
+    pub(super) fn text(&self) -> String {
+        String::from_utf8(self.0.borrow().clone()).unwrap()
+    }
+
+    pub(super) fn json(&self) -> Value {
+        serde_json::from_str(&self.text()).unwrap()
+    }
+}
+
+#[cfg(test)]
+impl Write for Printed {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        self.0.borrow_mut().write(bytes)
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
     }
 }
 

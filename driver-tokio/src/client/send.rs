@@ -122,12 +122,15 @@ async fn publish(api: &Api, body: Value) -> Result<String, Failure> {
         what: "send",
     };
     let answer = api.call(call).await?;
+    // `event_id` names the publish; a broker that does not tell the engine's id has only that one.
     let id = answer
-        .get("event_id")
+        .get("message_id")
+        .filter(|id| id.is_string())
+        .or_else(|| answer.get("event_id"))
         .and_then(Value::as_str)
         .filter(|id| !id.is_empty());
     id.map(str::to_owned).ok_or_else(|| {
-        Failure::refused("bad_answer", "send: the answer has no message id (`event_id`)")
+        Failure::refused("bad_answer", "send: the answer has no message id")
             .advise("the message was probably sent: look before you send it again")
     })
 }
@@ -231,7 +234,8 @@ fn delivery_table(style: Style, follow: &Follow) -> String {
 fn verdict(args: &SendArgs, follow: &Follow, in_time: bool, secs: u64) -> Result<(), Failure> {
     for (agent, delivery) in follow.deliveries() {
         match &delivery.state {
-            State::Failed(reason) => {
+            State::Failed => {
+                let reason = delivery.reason.as_deref().unwrap_or("no reason given");
                 let message = format!("{agent} did not get the message: {reason}");
                 return Err(Failure::refused("delivery_failed", message)
                     .advise("the broker keeps it as a dead letter"));
@@ -251,11 +255,14 @@ fn verdict(args: &SendArgs, follow: &Follow, in_time: bool, secs: u64) -> Result
     if in_time {
         return Ok(());
     }
-    let open: Vec<&str> = follow
+    let open: Vec<String> = follow
         .deliveries()
         .iter()
-        .filter(|(_, d)| d.state == State::Open)
-        .map(|(agent, _)| &**agent)
+        .filter(|(_, delivery)| delivery.state == State::Open)
+        .map(|(agent, delivery)| match &delivery.reason {
+            Some(reason) => format!("{agent} (last attempt: {reason})"),
+            None => agent.clone(),
+        })
         .collect();
     let message = if open.is_empty() {
         format!(

@@ -36,7 +36,7 @@ fn event(seq: u64, kind: &str, name: &str, message: &str) -> Value {
 
 async fn run(script: Vec<Reply>, args: &SendArgs) -> (TestBroker, Result<(), Failure>) {
     let broker = TestBroker::start(script).await;
-    let result = send(args, &broker.api(), &Output::of_test()).await;
+    let result = send(args, &broker.api(), &Output::of_test(true).0).await;
     (broker, result)
 }
 
@@ -84,15 +84,41 @@ async fn with_wait_the_stream_is_open_before_the_publish_and_the_ack_ends_it() {
 async fn a_stream_that_breaks_between_publish_and_ack_is_resumed() {
     let script = vec![
         agents_are(&["bob"]),
-        Reply::open_events(&[event(2, "delivery_queued", "bob", "m1")]),
+        Reply::events(&[event(2, "delivery_queued", "bob", "m1")]),
         accepted(),
+        Reply::open_events(&[event(3, "delivery_ack", "bob", "m1")]),
     ];
-    let broken = run(script, &args("bob", "hi", Some(1))).await.1.unwrap_err();
+    let (broker, result) = run(script, &args("bob", "hi", Some(30))).await;
+    result.unwrap();
+    assert!(broker.requests()[3].starts_with("GET /ws?sinceSeq=2 "));
+}
+
+#[tokio::test]
+async fn a_delivery_that_is_not_acked_in_time_is_named_with_its_last_attempt() {
+    let mut attempt = event(2, "delivery_failed", "bob", "m1");
+    attempt["reason"] = json!("queue still full");
+    let script = vec![agents_are(&["bob"]), Reply::open_events(&[attempt]), accepted()];
+    let failure = run(script, &args("bob", "hi", Some(1))).await.1.unwrap_err();
     assert_eq!(
-        (broken.class, broken.code.as_str()),
+        (failure.class, failure.code.as_str()),
         (Class::TimedOut, "not_acked")
     );
-    assert_eq!(broken.message, "not acked within 1 s: bob");
+    assert_eq!(
+        failure.message,
+        "not acked within 1 s: bob (last attempt: queue still full)"
+    );
+}
+
+#[tokio::test]
+async fn the_engines_message_id_wins_over_the_name_of_the_publish() {
+    let both = json!({"success": true, "event_id": "http_1", "message_id": "m1"});
+    let broker = TestBroker::start(vec![Reply::json(200, &both)]).await;
+    let (output, printed) = Output::of_test(true);
+    send(&args("bob", "hi", None), &broker.api(), &output)
+        .await
+        .unwrap();
+    let expected = json!({"message_id": "m1", "to": "bob", "observed": false, "deliveries": []});
+    assert_eq!(printed.json(), expected);
 }
 
 #[tokio::test]
@@ -133,7 +159,7 @@ async fn a_channel_is_over_when_its_deliveries_are_and_it_is_quiet() {
 
 #[tokio::test]
 async fn a_dead_letter_is_a_refusal_with_its_reason() {
-    let mut failed = event(1, "delivery_failed", "bob", "m1");
+    let mut failed = event(1, "dead_letter_added", "bob", "m1");
     failed["reason"] = json!("never taken");
     let script = vec![agents_are(&["bob"]), Reply::open_events(&[failed]), accepted()];
     let failure = run(script, &args("bob", "hi", Some(30))).await.1.unwrap_err();
