@@ -10,6 +10,7 @@
 #![forbid(unsafe_code)]
 
 mod calls;
+mod client;
 mod clock;
 #[cfg(feature = "local-engine")]
 mod engine_host;
@@ -64,29 +65,34 @@ enum Action {
     Up(UpArgs),
     /// Run a broker for another program, with flags and output as existing clients expect
     Init(InitArgs),
+    #[command(flatten)]
+    Client(client::ClientCommand),
 }
 
 fn main() -> ExitCode {
     std::panic::set_hook(Box::new(|panic| {
         eprintln!(
-            "relay-broker {}: a bug ended this broker: {panic}",
+            "relay-broker {}: ended by a bug, please report it: {panic}",
             env!("CARGO_PKG_VERSION")
         );
         state::leave();
         std::process::exit(101);
     }));
-    let cli = Cli::parse();
+    match Cli::parse().action {
+        Action::Up(args) => host(settings::surroundings().and_then(|around| Settings::up(args, &around))),
+        Action::Init(args) => host(settings::surroundings().and_then(|around| Settings::init(args, &around))),
+        Action::Client(command) => client::run(command),
+    }
+}
+
+/// Runs a broker, from its settings to the exit code of the process.
+fn host(settings: Result<Settings, Fatal>) -> ExitCode {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .thread_keep_alive(THREAD_IDLE)
         .build()
         .expect("a runtime needs only memory and descriptors");
-    let ended = runtime.block_on(async {
-        match cli.action {
-            Action::Up(args) => host(Settings::up(args, &settings::surroundings()?)?).await,
-            Action::Init(args) => host(Settings::init(args, &settings::surroundings()?)?).await,
-        }
-    });
+    let ended = settings.and_then(|settings| runtime.block_on(serve(settings)));
     state::leave();
     let code = ended.unwrap_or_else(|fatal| {
         eprintln!("relay-broker: {}", fatal.message);
@@ -97,8 +103,8 @@ fn main() -> ExitCode {
     ExitCode::from(code)
 }
 
-/// Runs a broker to its end.
-async fn host(mut settings: Settings) -> Result<u8, Fatal> {
+/// Starts a broker and runs it to its end.
+async fn serve(mut settings: Settings) -> Result<u8, Fatal> {
     let (inbox, events) = Inbox::new();
     handle_signals(inbox.clone())?;
     let threshold = logs::threshold(settings.log_target.as_deref(), settings.log_filter.as_deref());
