@@ -32,8 +32,11 @@ use tokio_tungstenite::WebSocketStream;
 use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
 use tokio_tungstenite::tungstenite::protocol::Role;
 
-/// For the head of a request, and then for its body.
-const READ: Duration = Duration::from_secs(10);
+/// For the head of a request. An idle connection ends after it, too, so it is longer than clients keep
+/// theirs: a request must not meet a connection that is being closed.
+const HEAD_TIME: Duration = Duration::from_secs(75);
+/// For the body of a request.
+const BODY_TIME: Duration = Duration::from_secs(10);
 /// Connections at once: a few more than requests, so that the refusal can be said.
 const CONNECTIONS: usize = limits::API_REQUESTS + 64;
 /// Pause after an accept that failed, for instance for want of descriptors.
@@ -217,7 +220,7 @@ async fn connection(tcp: TcpStream, shared: Arc<Shared>, mut stop: watch::Receiv
     let service = service_fn(|request| async { Ok::<_, Infallible>(serve(&shared, request).await) });
     let connection = http1::Builder::new()
         .timer(TokioTimer::new())
-        .header_read_timeout(READ)
+        .header_read_timeout(HEAD_TIME)
         .max_buf_size(HEAD)
         .serve_connection(TokioIo::new(tcp), service)
         .with_upgrades();
@@ -320,7 +323,7 @@ impl Drop for Waiting<'_> {
 }
 
 async fn read_body(body: Incoming) -> Result<Bytes, Reply> {
-    match timeout(READ, Limited::new(body, limits::API_BODY).collect()).await {
+    match timeout(BODY_TIME, Limited::new(body, limits::API_BODY).collect()).await {
         Ok(Ok(body)) => Ok(body.to_bytes()),
         Ok(Err(error)) if error.is::<LengthLimitError>() => {
             let message = format!("a request body may have {} bytes", limits::API_BODY);

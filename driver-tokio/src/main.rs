@@ -12,6 +12,7 @@
 mod calls;
 mod client;
 mod clock;
+mod descriptors;
 #[cfg(feature = "local-engine")]
 mod engine_host;
 mod event;
@@ -45,6 +46,8 @@ use tokio::signal::unix::{SignalKind, signal};
 /// Where the engine of this machine listens.
 #[cfg(feature = "local-engine")]
 const LOCAL_ENGINE: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(std::net::Ipv4Addr::LOCALHOST), 7528);
+/// Threads for what blocks: forks, name lookups, reading files. More would only cost memory.
+const BLOCKING_THREADS: usize = 8;
 /// A blocking thread without work ends after this long: it would only hold memory.
 const THREAD_IDLE: Duration = Duration::from_secs(2);
 
@@ -89,9 +92,11 @@ fn main() -> ExitCode {
 fn host(settings: Result<Settings, Fatal>) -> ExitCode {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
+        .max_blocking_threads(BLOCKING_THREADS)
         .thread_keep_alive(THREAD_IDLE)
         .build()
         .expect("a runtime needs only memory and descriptors");
+    descriptors::raise_limit();
     let ended = settings.and_then(|settings| runtime.block_on(serve(settings)));
     state::leave();
     let code = ended.unwrap_or_else(|fatal| {
@@ -198,14 +203,19 @@ async fn join_local_engine(_settings: &mut Settings, _log: &Log) -> Result<(), F
 /// The first signal asks the broker to stop; the second one ends the process at once.
 fn handle_signals(inbox: Inbox) -> Result<(), Fatal> {
     let failed = |e: io::Error| Fatal::failed(format!("cannot handle signals: {e}"));
-    let mut hangup = signal(SignalKind::hangup()).map_err(failed)?;
+    // Whoever started us with nohup wants no end with the terminal.
+    let mut hangup = if hangup_is_ignored() {
+        None
+    } else {
+        Some(signal(SignalKind::hangup()).map_err(failed)?)
+    };
     let mut interrupt = signal(SignalKind::interrupt()).map_err(failed)?;
     let mut terminate = signal(SignalKind::terminate()).map_err(failed)?;
     tokio::spawn(async move {
         let mut asked = false;
         loop {
             let code = tokio::select! {
-                _ = hangup.recv() => 129,
+                Some(_) = async { hangup.as_mut()?.recv().await } => 129,
                 _ = interrupt.recv() => 130,
                 _ = terminate.recv() => 143,
             };
@@ -218,4 +228,12 @@ fn handle_signals(inbox: Inbox) -> Result<(), Fatal> {
         }
     });
     Ok(())
+}
+
+/// Whether SIGHUP was ignored when this process was started.
+fn hangup_is_ignored() -> bool {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let mask = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
+    mask.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok())
+        .is_some_and(|mask| mask & 1 != 0)
 }

@@ -11,6 +11,7 @@
 //! 4. Output waits in the kernel, not here, when the loop is behind ([`CHUNKS`]).
 
 use crate::clock;
+use crate::descriptors;
 use crate::event::{Event, Failure, Inbox};
 use crate::ready;
 use filedescriptor::FileDescriptor;
@@ -311,7 +312,10 @@ fn start(child: Child) -> Result<(Pid, OwnedFd, OwnedFd), Failure> {
         .ok_or(rustix::io::Errno::SRCH)
         .and_then(|pid| Ok((pid, pidfd_open(pid, PidfdFlags::NONBLOCK)?)))
     {
-        Ok((pid, handle)) => Ok((pid, master, handle)),
+        Ok((pid, handle)) => {
+            descriptors::restore_limit(pid);
+            Ok((pid, master, handle))
+        }
         Err(error) => {
             let _ = running.kill();
             let _ = running.wait();

@@ -8,6 +8,7 @@ use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 use tempfile::TempDir;
 
+const BINARY: &str = env!("CARGO_BIN_EXE_relay-broker");
 const LIMIT: Duration = Duration::from_secs(20);
 /// A broker that has not ended by then gets the second signal.
 const POLITE: Duration = Duration::from_secs(5);
@@ -35,11 +36,17 @@ impl Place {
     }
 
     fn command(&self, line: &str) -> Command {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_relay-broker"));
+        let mut command = self.program(BINARY);
+        command.args(line.split_whitespace());
         command
-            .args(line.split_whitespace())
+    }
+
+    fn program(&self, program: &str) -> Command {
+        let mut command = Command::new(program);
+        command
             .current_dir(self.path("work"))
             .env_clear()
+            .env("PATH", "/usr/bin:/bin")
             .env("HOME", self.path("home"))
             .env("TMPDIR", self.path("tmp"))
             .env("RELAY_API_KEY", "rk_live_0123456789abcdef")
@@ -52,21 +59,7 @@ impl Place {
     }
 
     fn start(&self, line: &str) -> Broker {
-        let mut child = self.command(line).spawn().unwrap();
-        let mut stdout = BufReader::new(child.stdout.take().unwrap());
-        let mut said = String::new();
-        stdout.read_line(&mut said).unwrap();
-        let url = said.strip_prefix("[agent-relay] API listening on http://");
-        let Some(address) = url.and_then(|url| url.strip_suffix('\n')) else {
-            let mut why = String::new();
-            child.stderr.take().unwrap().read_to_string(&mut why).unwrap();
-            panic!("said {said:?}, {why}");
-        };
-        Broker {
-            address: address.to_owned(),
-            child,
-            stdout,
-        }
+        listening(self.command(line))
     }
 
     /// The exit code and stderr of a start that must fail.
@@ -77,6 +70,25 @@ impl Place {
     fn connection(&self, name: &str) -> Option<serde_json::Value> {
         let text = std::fs::read_to_string(self.state().join(name)).ok()?;
         Some(serde_json::from_str(&text).unwrap())
+    }
+}
+
+/// Starts a broker and waits until it says where it listens.
+fn listening(mut command: Command) -> Broker {
+    let mut child = command.spawn().unwrap();
+    let mut stdout = BufReader::new(child.stdout.take().unwrap());
+    let mut said = String::new();
+    stdout.read_line(&mut said).unwrap();
+    let url = said.strip_prefix("[agent-relay] API listening on http://");
+    let Some(address) = url.and_then(|url| url.strip_suffix('\n')) else {
+        let mut why = String::new();
+        child.stderr.take().unwrap().read_to_string(&mut why).unwrap();
+        panic!("said {said:?}, {why}");
+    };
+    Broker {
+        address: address.to_owned(),
+        child,
+        stdout,
     }
 }
 
@@ -321,4 +333,27 @@ fn an_address_of_another_machine_is_named() {
         text.contains("192.0.2.1") && text.contains("--api-bind"),
         "{text}"
     );
+}
+
+#[test]
+fn a_hangup_ends_a_broker_unless_it_was_started_to_survive_it() {
+    let place = Place::new();
+    let hang_up = |broker: &Broker| {
+        let pid = Pid::from_raw(broker.pid().cast_signed()).unwrap();
+        // The second one ends it at once, if the first one counts.
+        for _ in 0..2 {
+            kill_process(pid, Signal::HUP).unwrap();
+            std::thread::sleep(Duration::from_millis(50));
+        }
+    };
+    let mut plain = place.start("up");
+    hang_up(&plain);
+    assert!(plain.ends(LIMIT).is_some());
+
+    let script = format!("trap '' HUP; exec {BINARY} up");
+    let mut nohup = place.program("sh");
+    nohup.args(["-c", &script]);
+    let mut survivor = listening(nohup);
+    hang_up(&survivor);
+    assert!(survivor.ends(Duration::from_millis(300)).is_none());
 }

@@ -364,3 +364,17 @@ async fn output_waits_in_the_kernel_while_nobody_takes_it() {
     assert!(bench.events.len() <= CHUNKS, "{} chunks wait", bench.events.len());
     bench.ptys.signal(P, PtySignal::Kill);
 }
+
+#[tokio::test]
+async fn a_child_has_the_descriptor_limit_that_the_broker_was_started_with() {
+    let before = rustix::process::getrlimit(rustix::process::Resource::Nofile).current;
+    descriptors::raise_limit();
+    // The limit is set a moment after the start: the child is asked only then.
+    let mut bench = Bench::start(&sh("read line; ulimit -n")).await;
+    bench.write(1, b"\n", in_secs(10));
+    bench
+        .until("exit and end", |bench| bench.exit.is_some() && bench.ends == 1)
+        .await;
+    let before = before.map_or_else(|| "unlimited".into(), |limit| limit.to_string());
+    assert_eq!(bench.text().trim(), before);
+}
