@@ -1,1 +1,239 @@
-fn main() {}
+//! `relay-broker`: a Relaycast broker node for one machine and directory.
+//!
+//! Owns: the command line, the order of the start, signals, exit codes.
+//! Must not know: anything about messages, agents or the wire; see `relay_core` for all decisions.
+//!
+//! 1. Signals are handled before anything is locked, bound or contacted.
+//! 2. stdout carries one line, the moment the local API is bound and its address is on file; everything
+//!    else goes to stderr.
+//! 3. stdin is never read.
+#![forbid(unsafe_code)]
+
+mod calls;
+mod client;
+mod clock;
+mod descriptors;
+#[cfg(feature = "local-engine")]
+mod engine_host;
+mod event;
+mod files;
+mod http;
+mod logs;
+mod net;
+mod pty;
+mod ready;
+mod run;
+mod settings;
+mod socket;
+mod state;
+mod store;
+mod tls;
+
+use clap::{Parser, Subcommand};
+use event::{Event, Inbox};
+use logs::{Form, Log};
+use relay_core::{Broker, Level};
+use run::Io;
+use settings::{Fatal, InitArgs, Settings, UpArgs};
+use state::State;
+use std::io::{self, Write};
+use std::net::SocketAddr;
+use std::process::ExitCode;
+use std::time::Duration;
+use tokio::net::TcpListener;
+use tokio::signal::unix::{SignalKind, signal};
+
+/// Where the engine of this machine listens.
+#[cfg(feature = "local-engine")]
+const LOCAL_ENGINE: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(std::net::Ipv4Addr::LOCALHOST), 7528);
+/// Threads for what blocks: forks, name lookups, reading files. More would only cost memory.
+const BLOCKING_THREADS: usize = 8;
+/// A blocking thread without work ends after this long: it would only hold memory.
+const THREAD_IDLE: Duration = Duration::from_secs(2);
+
+/// A broker node for Relaycast: hosts agents on this machine and brings them their messages
+#[derive(Debug, Parser)]
+#[command(version, after_help = EXIT_CODES)]
+struct Cli {
+    #[command(subcommand)]
+    action: Action,
+}
+
+const EXIT_CODES: &str = "Exit codes: 0 success, 1 failed or refused, 2 wrong usage, 3 no broker found, \
+                          4 timed out; 129, 130, 143 ended at once by a second signal";
+
+#[derive(Debug, Subcommand)]
+enum Action {
+    /// Run a broker in this directory, in the foreground
+    Up(UpArgs),
+    /// Run a broker for another program, with flags and output as existing clients expect
+    Init(InitArgs),
+    #[command(flatten)]
+    Client(client::ClientCommand),
+}
+
+fn main() -> ExitCode {
+    std::panic::set_hook(Box::new(|panic| {
+        eprintln!(
+            "relay-broker {}: ended by a bug, please report it: {panic}",
+            env!("CARGO_PKG_VERSION")
+        );
+        state::leave();
+        std::process::exit(101);
+    }));
+    match Cli::parse().action {
+        Action::Up(args) => host(settings::surroundings().and_then(|around| Settings::up(args, &around))),
+        Action::Init(args) => host(settings::surroundings().and_then(|around| Settings::init(args, &around))),
+        Action::Client(command) => client::run(command),
+    }
+}
+
+/// Runs a broker, from its settings to the exit code of the process.
+fn host(settings: Result<Settings, Fatal>) -> ExitCode {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .max_blocking_threads(BLOCKING_THREADS)
+        .thread_keep_alive(THREAD_IDLE)
+        .build()
+        .expect("a runtime needs only memory and descriptors");
+    descriptors::raise_limit();
+    let ended = settings.and_then(|settings| runtime.block_on(serve(settings)));
+    state::leave();
+    let code = ended.unwrap_or_else(|fatal| {
+        eprintln!("relay-broker: {}", fatal.message);
+        fatal.code
+    });
+    // Without waiting for blocking work that may hang.
+    runtime.shutdown_background();
+    ExitCode::from(code)
+}
+
+/// Starts a broker and runs it to its end.
+async fn serve(mut settings: Settings) -> Result<u8, Fatal> {
+    let (inbox, events) = Inbox::new();
+    handle_signals(inbox.clone())?;
+    let threshold = logs::threshold(settings.log_target.as_deref(), settings.log_filter.as_deref());
+    let log = Log::new(Form::detect(settings.json_log), threshold)
+        .map_err(|e| Fatal::failed(format!("cannot start a thread: {e}")))?;
+
+    let state = State::open(&settings)?;
+    let (listener, port) = bind(&settings).await?;
+    state.announce(&settings, port)?;
+    say_listening(&settings, port);
+    let api = http::Api::serve(
+        listener,
+        settings.bind.clone(),
+        port,
+        settings.api_key.clone(),
+        inbox.clone(),
+    );
+
+    if settings.local() {
+        join_local_engine(&mut settings, &log).await?;
+    }
+    let store = state.store(inbox.clone())?;
+    let (state, booted, log) = tokio::task::spawn_blocking(move || {
+        let booted = state.boot(&log);
+        (state, booted, log)
+    })
+    .await
+    .expect("reading files does not panic");
+    let broker = Broker::new(settings.config(), booted?);
+    api.ready();
+
+    let io = Io::new(&inbox, api, store, log);
+    let (code, io) = run::run(broker, io, events)
+        .await
+        .map_err(|e| Fatal::failed(format!("cannot make a timer: {e}")))?;
+    io.api.finish().await;
+    io.store.finish();
+    state::leave();
+    drop(state);
+    io.log.flush();
+    Ok(code)
+}
+
+async fn bind(settings: &Settings) -> Result<(TcpListener, u16), Fatal> {
+    let Settings { bind, port, .. } = settings;
+    let host = bind.trim_start_matches('[').trim_end_matches(']');
+    let failed = |error: io::Error| {
+        let hint = match error.kind() {
+            io::ErrorKind::AddrInUse => "; stop the program that uses it, or choose another --api-port",
+            io::ErrorKind::AddrNotAvailable => "; --api-bind must be an address of this machine",
+            _ => "",
+        };
+        Fatal::failed(format!(
+            "the local API cannot listen on {}:{port}: {error}{hint}",
+            settings::bracketed(host)
+        ))
+    };
+    let listener = TcpListener::bind((host, *port)).await.map_err(failed)?;
+    let port = listener.local_addr().map_err(failed)?.port();
+    Ok((listener, port))
+}
+
+/// Clients wait for this line.
+fn say_listening(settings: &Settings, port: u16) {
+    let line = format!(
+        "[agent-relay] API listening on http://{}:{port}\n",
+        settings::bracketed(&settings.bind)
+    );
+    // Whoever started us may not care.
+    let mut stdout = io::stdout().lock();
+    let _ = stdout.write_all(line.as_bytes()).and_then(|()| stdout.flush());
+}
+
+#[cfg(feature = "local-engine")]
+async fn join_local_engine(settings: &mut Settings, log: &Log) -> Result<(), Fatal> {
+    let engine = engine_host::start_or_join(LOCAL_ENGINE).await?;
+    let message = format!(
+        "using the engine at {}: it keeps everything in memory only",
+        engine.base_url
+    );
+    log.say(Level::Info, "broker", message);
+    settings.attach(engine.base_url, engine.workspace_key);
+    Ok(())
+}
+
+#[cfg(not(feature = "local-engine"))]
+async fn join_local_engine(_settings: &mut Settings, _log: &Log) -> Result<(), Fatal> {
+    Err(Fatal::usage("--local: this build contains no engine"))
+}
+
+/// The first signal asks the broker to stop; the second one ends the process at once.
+fn handle_signals(inbox: Inbox) -> Result<(), Fatal> {
+    let failed = |e: io::Error| Fatal::failed(format!("cannot handle signals: {e}"));
+    // Whoever started us with nohup wants no end with the terminal.
+    let mut hangup = if hangup_is_ignored() {
+        None
+    } else {
+        Some(signal(SignalKind::hangup()).map_err(failed)?)
+    };
+    let mut interrupt = signal(SignalKind::interrupt()).map_err(failed)?;
+    let mut terminate = signal(SignalKind::terminate()).map_err(failed)?;
+    tokio::spawn(async move {
+        let mut asked = false;
+        loop {
+            let code = tokio::select! {
+                Some(_) = async { hangup.as_mut()?.recv().await } => 129,
+                _ = interrupt.recv() => 130,
+                _ = terminate.recv() => 143,
+            };
+            if asked {
+                state::leave();
+                std::process::exit(code);
+            }
+            asked = true;
+            inbox.put(Event::Terminate);
+        }
+    });
+    Ok(())
+}
+
+/// Whether SIGHUP was ignored when this process was started.
+fn hangup_is_ignored() -> bool {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let mask = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
+    mask.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok())
+        .is_some_and(|mask| mask & 1 != 0)
+}
