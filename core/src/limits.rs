@@ -53,8 +53,9 @@ pub const PTY_CREDIT: usize = 64 * 1024;
 /// Bytes of one write to a terminal: as much as it takes at once, so that evidence comes early.
 pub const PTY_WRITE: usize = 4 * 1024;
 
-/// Rows above the cursor that are held per identity. The engine's mailbox depth is 1 000.
-pub const WINDOW_ROWS: usize = 1_024;
+/// Rows above the cursor that are held per identity. The engine's mailbox depth is 1 000 unless it is
+/// raised; what does not fit is asked for again, so this only has to be rare. Memory is bounded in bytes.
+pub const WINDOW_ROWS: usize = 16_384;
 /// Payload bytes held per identity.
 pub const WINDOW_BYTES: usize = 8 * 1024 * 1024;
 /// Payload bytes held in all; beyond it the socket is not read.

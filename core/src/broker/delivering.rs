@@ -426,12 +426,12 @@ impl Broker {
             agent.task = None;
             return;
         }
-        self.emit_delivery(process, key, |facts| Event::DeliveryAck(facts));
         let verification = evidence.name();
         self.emit_delivery(process, key, |delivery| Event::DeliveryVerified {
             delivery,
             verification,
         });
+        self.emit_delivery(process, key, |facts| Event::DeliveryAck(facts));
         if let Some(id) = self.roster.get(process).and_then(Agent::id).cloned() {
             self.delivery.settle(&mut self.cx, &id, key);
         }

@@ -7,7 +7,8 @@
 //! 2. An ack is one number per identity; however many rows it covers, at most one frame per drain.
 //! 3. A row is acked only when its agent has taken it, it is of a class that is not shown, or its dead
 //!    letter is on disk (S1).
-//! 4. A replay is asked for at most once per [`limits::REPLAY_FIRST`], doubling to [`limits::REPLAY_MAX`].
+//! 4. A replay of what is missing is asked for at most once per [`limits::REPLAY_FIRST`], doubling to
+//!    [`limits::REPLAY_MAX`]; of what was dropped for want of room, whenever half the room is free again.
 
 pub(crate) mod dead;
 pub mod payload;
@@ -94,6 +95,7 @@ impl Delivery {
         let window = &mut identity.window;
         let before = (window.bytes(), window.cursor(), window.hole_count());
         let provisional = window.is_provisional();
+        let had_dropped = window.has_dropped();
         let taken = if seq == 0 {
             window.accept_fan_out(frame, round)
         } else {
@@ -122,14 +124,11 @@ impl Delivery {
                 cx.marks.hit(Mark::LateRow);
                 self.acks_due.insert(agent.clone());
             }
-            Taken::Overflow => {
-                cx.marks.hit(Mark::WindowOverflow);
-                cx.timers.set_earlier(
-                    Timer::DeliveryReplay(agent.clone()),
-                    cx.now.mono.after(limits::GAP_WAIT),
-                );
-            }
+            Taken::Overflow => cx.marks.hit(Mark::WindowOverflow),
             Taken::InOrder => {}
+        }
+        if had_dropped && matches!(taken, Taken::InOrder | Taken::Held) {
+            identity.repeated_in = round;
         }
         self.note_change(cx, agent, before);
         Some(taken)
@@ -151,6 +150,8 @@ impl Delivery {
         if !window.wants_replay() {
             identity.replay_interval = limits::REPLAY_FIRST;
             cx.timers.clear(&Timer::DeliveryReplay(agent.clone()));
+        } else if window.has_dropped() && window.has_room() {
+            cx.timers.set_earlier(Timer::DeliveryReplay(agent.clone()), cx.now.mono.after(limits::GAP_WAIT));
         }
     }
 
@@ -180,17 +181,17 @@ impl Delivery {
             return Wanted::Nothing;
         }
         let timer = Timer::DeliveryReplay(agent.clone());
-        if cx.now.mono < identity.replay_after {
-            cx.timers.set(timer, identity.replay_after);
+        if !identity.window.has_room() {
+            // The row that makes room arms the timer again.
             return Wanted::Nothing;
         }
-        if !identity.window.has_room() {
-            cx.wake_in(timer, limits::GAP_WAIT);
+        // What was dropped is surely there; only what is missing may be gone for good.
+        if cx.now.mono < identity.replay_after && !identity.window.has_dropped() {
+            cx.timers.set(timer, identity.replay_after);
             return Wanted::Nothing;
         }
         identity.replay_after = cx.now.mono.after(identity.replay_interval);
         identity.replay_interval = identity.replay_interval.doubled(limits::REPLAY_MAX);
-        identity.window.replay_asked();
         cx.timers.set(timer, identity.replay_after);
         cx.marks.hit(Mark::ReplayAsked);
         Wanted::Replay

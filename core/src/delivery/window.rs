@@ -62,7 +62,8 @@ pub(crate) struct Window {
     /// Ranges that were proven holes, so that a row that turns up after all is not lost.
     holes: VecDeque<(u64, u64)>,
     bytes: usize,
-    overflowed: bool,
+    /// The highest sequence for which there was no room.
+    dropped: u64,
 }
 
 /// Proven holes remembered per identity.
@@ -84,7 +85,7 @@ impl Window {
             fan_outs: Remembered::new(limits::REMEMBERED),
             holes: VecDeque::new(),
             bytes: 0,
-            overflowed: false,
+            dropped: 0,
         }
     }
 
@@ -98,12 +99,18 @@ impl Window {
         self.base == Base::Provisional
     }
 
-    /// Whether a lower row is missing, or a frame had to be dropped.
+    /// Whether a row is missing below another, or was dropped for want of room.
     pub(crate) fn wants_replay(&self) -> bool {
-        !self.after_gap.is_empty() || self.overflowed
+        !self.after_gap.is_empty() || self.has_dropped()
     }
 
-    /// Whether dropped frames are the only reason for a replay and there is room for them now.
+    /// Whether a frame was dropped for want of room and has not come again.
+    pub(crate) fn has_dropped(&self) -> bool {
+        let highest = self.rows.last_key_value().map_or(self.acked, |(seq, _)| *seq);
+        self.dropped > highest
+    }
+
+    /// Whether there is room again for what was dropped.
     pub(crate) fn has_room(&self) -> bool {
         self.rows.len() * 2 <= limits::WINDOW_ROWS && self.bytes * 2 <= limits::WINDOW_BYTES
     }
@@ -144,7 +151,7 @@ impl Window {
             return self.accept_loose(frame, round);
         }
         if self.is_full(frame.payload.len()) {
-            self.overflowed = true;
+            self.dropped = self.dropped.max(seq);
             return Taken::Overflow;
         }
         self.insert(seq, frame, round);
@@ -182,7 +189,6 @@ impl Window {
 
     fn accept_loose(&mut self, frame: Frame, round: u64) -> Taken {
         if self.is_full(frame.payload.len()) {
-            self.overflowed = true;
             return Taken::Overflow;
         }
         if !self.remembered.insert(frame.delivery_id.as_str()) {
@@ -419,11 +425,6 @@ impl Window {
         }
         self.waiting.retain(|other| *other != key);
         self.steering.retain(|other| *other != key);
-    }
-
-    /// The dropped frames have been asked for again.
-    pub(crate) const fn replay_asked(&mut self) {
-        self.overflowed = false;
     }
 
     fn row(&self, key: RowKey) -> Option<&Row> {
