@@ -146,7 +146,8 @@ async fn serve(mut settings: Settings) -> Result<u8, Fatal> {
         .await
         .map_err(|e| Fatal::failed(format!("cannot make a timer: {e}")))?;
     io.api.finish().await;
-    io.store.finish();
+    // Not on this thread: while a disk hangs, a second signal must still end the process.
+    let _ = tokio::task::spawn_blocking(|| io.store.finish()).await;
     state::leave();
     drop(state);
     io.log.flush();
