@@ -96,6 +96,8 @@ pub const AGENTS: usize = 4_096;
 pub const ROWS: u16 = 24;
 /// Default terminal columns.
 pub const COLS: u16 = 80;
+/// Most lines, or columns, of a terminal: every cell of the screen is kept in memory.
+pub const TERMINAL_SIDE: u16 = 1_000;
 /// Longest agent name, in bytes.
 pub const NAME: usize = 128;
 
@@ -104,12 +106,25 @@ pub const INVOCATIONS: usize = 4_096;
 /// How long an invocation is remembered.
 pub const INVOCATION_AGE_MS: i64 = 24 * 60 * 60 * 1_000;
 
+/// The lease of an owner on a broker without lasting state.
+pub const LEASE: Span = Span::secs(120);
+/// Registering an agent over HTTP, and binding it: one call each.
+pub const REGISTER_OVER_HTTP: Span = Span::secs(4);
+/// After its child's death a terminal may still hold output for this long; a grandchild for ever.
+pub const TERMINAL_DRAIN: Span = Span::millis(250);
+/// A dead letter that could not be written is written again after this.
+pub const REBURY: Span = Span::secs(30);
+
 /// Body of a local API request, in bytes.
 pub const API_BODY: usize = 1024 * 1024;
 /// A publish through the local API.
 pub const PUBLISH: Span = Span::secs(20);
 /// Events kept for replay to late subscribers.
 pub const EVENT_RING: usize = 1_000;
+/// Bytes of these events: most are small, but a message's event carries its text.
+pub const EVENT_RING_BYTES: usize = 4 * 1024 * 1024;
+/// Bytes of one event as JSON; beyond it only its kind and size are told.
+pub const EVENT_BYTES: usize = 256 * 1024;
 /// Local API requests in work at once.
 pub const API_REQUESTS: usize = 1_024;
 /// Event streams at once.
@@ -140,4 +155,8 @@ const _: () = {
     assert!(AGENT_LINK.0 + AGENT_REGISTER.0 + AGENT_START.0 + AGENT_PROOF.0 < SPAWN_ANSWER.0);
     assert!(SHUTDOWN_INJECTIONS.0 + SHUTDOWN_CLOSE.0 + AGENT_GRACE.0 < SHUTDOWN.0);
     assert!(PTY_WRITE <= PTY_CREDIT);
+    assert!(
+        EVENT_BYTES < EVENT_RING_BYTES && EVENT_BYTES < STREAM_CREDIT,
+        "an event with its number fits the ring and a stream"
+    );
 };

@@ -13,7 +13,7 @@ use sha2::{Digest as _, Sha256};
 
 /// What a draw is for. Draws of different streams are independent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Stream {
+pub(crate) enum Stream {
     /// Jitter of a reconnect or mint delay; key = attempt number.
     Backoff,
     /// Ids of our request frames; key = counter.
@@ -27,14 +27,14 @@ pub enum Stream {
 }
 
 /// Draws from the boot seed.
-#[derive(Clone)]
-pub struct Rng {
+#[derive(Clone, Debug)]
+pub(crate) struct Rng {
     seed: [u8; 32],
 }
 
 impl Rng {
     /// A source keyed by `seed`.
-    pub const fn new(seed: [u8; 32]) -> Self {
+    pub(crate) const fn new(seed: [u8; 32]) -> Self {
         Self { seed }
     }
 
@@ -47,7 +47,7 @@ impl Rng {
     }
 
     /// A number in `0..bound`; 0 when `bound` is 0.
-    pub fn below(&self, stream: Stream, key: u64, bound: u64) -> u64 {
+    pub(crate) fn below(&self, stream: Stream, key: u64, bound: u64) -> u64 {
         let bytes = self.bytes(stream, key);
         let word = u64::from_le_bytes(bytes[..8].try_into().expect("a digest has 32 bytes"));
         // Multiply-shift keeps the result below the bound without a division's bias at these sizes.
@@ -55,7 +55,7 @@ impl Rng {
     }
 
     /// `2 * bytes` lower-case hex digits; `bytes` is at most 32.
-    pub fn hex(&self, stream: Stream, key: u64, bytes: usize) -> String {
+    pub(crate) fn hex(&self, stream: Stream, key: u64, bytes: usize) -> String {
         hex(&self.bytes(stream, key)[..bytes])
     }
 }

@@ -7,13 +7,13 @@
 //! 2. Timers fire in order of deadline, then of `Timer`, so two runs fire alike.
 //! 3. Timers fire only through [`Timers::pop_due`], which only `Input::Tick` calls.
 
-use crate::ids::{AgentId, CallId, ProcessId, RequestId};
+use crate::ids::{AgentId, ProcessId, RequestId};
 use crate::time::Mono;
 use alloc::collections::{BTreeMap, BTreeSet};
 
 /// One reason to be woken.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Timer {
+pub(crate) enum Timer {
     /// The next attempt to resolve the identity, mint or connect.
     LinkRetry,
     /// The handshake or the register reply is overdue.
@@ -42,21 +42,21 @@ pub enum Timer {
     AgentKill(ProcessId),
     /// The next step of an agent's terminal: readiness, injection pause, taken check.
     Terminal(ProcessId),
-    /// An agent's stuck injection is looked at again, or given up.
-    TerminalStuck(ProcessId),
-    /// An engine call on behalf of the local API is overdue.
-    Call(CallId),
     /// A local API request must be answered by now.
     Request(RequestId),
     /// A step of the shutdown takes too long.
     Shutdown,
-    /// Old records are dropped.
-    Expiry,
+    /// The engine did not replay although it was asked: a new link will make it.
+    ReplayCheck,
+    /// Dead letters that could not be written are written again.
+    Rebury,
+    /// The owner of a broker without lasting state did not renew its lease.
+    Lease,
 }
 
 impl Timer {
     /// The stable name of the reason, for [`Wake`](crate::Wake) and traces.
-    pub const fn why(&self) -> &'static str {
+    pub(crate) const fn why(&self) -> &'static str {
         match self {
             Self::LinkRetry => "link retry",
             Self::LinkDeadline => "link deadline",
@@ -71,25 +71,25 @@ impl Timer {
             Self::AgentProof(_) => "agent proof",
             Self::AgentKill(_) => "agent kill",
             Self::Terminal(_) => "terminal",
-            Self::TerminalStuck(_) => "terminal stuck",
-            Self::Call(_) => "call deadline",
             Self::Request(_) => "request deadline",
             Self::Shutdown => "shutdown",
-            Self::Expiry => "expiry",
+            Self::ReplayCheck => "replay check",
+            Self::Rebury => "rebury",
+            Self::Lease => "lease",
         }
     }
 }
 
 /// The armed timers.
 #[derive(Debug, Default)]
-pub struct Timers {
+pub(crate) struct Timers {
     deadlines: BTreeMap<Timer, Mono>,
     queue: BTreeSet<(Mono, Timer)>,
 }
 
 impl Timers {
     /// Arms `timer` for `at`, replacing an earlier deadline.
-    pub fn set(&mut self, timer: Timer, at: Mono) {
+    pub(crate) fn set(&mut self, timer: Timer, at: Mono) {
         if let Some(old) = self.deadlines.insert(timer.clone(), at) {
             self.queue.remove(&(old, timer.clone()));
         }
@@ -97,52 +97,37 @@ impl Timers {
     }
 
     /// Arms `timer` unless it is armed for an earlier instant already.
-    pub fn set_earlier(&mut self, timer: Timer, at: Mono) {
+    pub(crate) fn set_earlier(&mut self, timer: Timer, at: Mono) {
         if self.deadlines.get(&timer).is_none_or(|old| *old > at) {
             self.set(timer, at);
         }
     }
 
     /// Disarms `timer`.
-    pub fn clear(&mut self, timer: &Timer) {
+    pub(crate) fn clear(&mut self, timer: &Timer) {
         if let Some(old) = self.deadlines.remove(timer) {
             self.queue.remove(&(old, timer.clone()));
         }
     }
 
     /// Whether `timer` is armed.
-    pub fn is_set(&self, timer: &Timer) -> bool {
+    pub(crate) fn is_set(&self, timer: &Timer) -> bool {
         self.deadlines.contains_key(timer)
     }
 
     /// The earliest deadline.
-    pub fn next(&self) -> Option<(Mono, &Timer)> {
+    pub(crate) fn next(&self) -> Option<(Mono, &Timer)> {
         self.queue.first().map(|(at, timer)| (*at, timer))
     }
 
     /// Takes the earliest timer that is due at `now`.
-    pub fn pop_due(&mut self, now: Mono) -> Option<Timer> {
+    pub(crate) fn pop_due(&mut self, now: Mono) -> Option<Timer> {
         if self.queue.first().is_none_or(|(at, _)| *at > now) {
             return None;
         }
         let (_, timer) = self.queue.pop_first()?;
         self.deadlines.remove(&timer);
         Some(timer)
-    }
-
-    /// How many timers are armed.
-    pub fn len(&self) -> usize {
-        self.deadlines.len()
-    }
-
-    /// Whether no timer is armed.
-    pub fn is_empty(&self) -> bool {
-        self.deadlines.is_empty()
-    }
-
-    /// The armed timers with their deadlines, in firing order.
-    pub fn iter(&self) -> impl Iterator<Item = &(Mono, Timer)> {
-        self.queue.iter()
     }
 }
 
@@ -164,6 +149,6 @@ mod tests {
             "same instant: order of Timer"
         );
         assert_eq!(timers.pop_due(Mono(30)), Some(Timer::Heartbeat));
-        assert!(timers.is_empty());
+        assert_eq!(timers.next(), None);
     }
 }

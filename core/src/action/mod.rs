@@ -1,0 +1,244 @@
+//! Actions: what the engine asks this node to do.
+//!
+//! Owns: the invocations with their results, and that a repeated one is not done twice.
+//! Must not know: how an agent is started or stopped.
+//!
+//! 1. One invocation id is acted on at most once, also after a restart: a repeat of a finished one gets
+//!    the stored result, a repeat of a running one waits for it.
+//! 2. A result is sent until a later answer proves that it was handled; a new link means sending it again.
+//! 3. At most [`limits::INVOCATIONS`] are remembered, for 24 hours; open ones are never forgotten.
+
+mod order;
+
+pub(crate) use order::{SpawnOrder, Wish, read_wish};
+
+use crate::cx::Cx;
+use crate::ids::InvocationId;
+use crate::limits;
+use crate::link::{Answered, Link, Sent};
+use crate::marks::Mark;
+use crate::purpose::StoreFor;
+use crate::store::{Outcome, Record};
+use crate::time::Wall;
+use crate::{StoreAction, wire};
+use alloc::borrow::ToOwned;
+use alloc::boxed::Box;
+use alloc::collections::BTreeMap;
+use alloc::string::{String, ToString};
+use serde_json::value::RawValue;
+
+/// What an invocation that was open when the broker stopped is answered with.
+const INTERRUPTED: &str = "spawn_failed: the broker was restarted while it worked on this invocation";
+
+#[derive(Debug)]
+enum State {
+    /// Its record is being written, or its agent is on its way.
+    Open,
+    /// It is over.
+    Done { outcome: Outcome, delivery: Delivery },
+}
+
+/// Where a result stands on its way to the engine.
+#[derive(Debug)]
+enum Delivery {
+    Unsent { sends: u32 },
+    Sent { sent: Sent, sends: u32 },
+    Proven,
+}
+
+#[derive(Debug)]
+struct Invocation {
+    at: Wall,
+    state: State,
+}
+
+#[derive(Debug, Default)]
+pub(crate) struct Actions {
+    invocations: BTreeMap<InvocationId, Invocation>,
+    open: usize,
+    unsent: bool,
+}
+
+/// What a frame about an invocation asks for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Asked {
+    /// It is new.
+    Fresh,
+    /// It is open, or its result has been made due again.
+    Repeated,
+}
+
+impl Actions {
+    /// The invocations of an earlier life. Open ones have failed with it.
+    pub(crate) fn new(saved: BTreeMap<InvocationId, (i64, Option<Outcome>)>) -> Self {
+        let invocation = |(id, (at_ms, outcome)): (InvocationId, (i64, Option<Outcome>))| {
+            let outcome = outcome.unwrap_or_else(|| Outcome::Error(INTERRUPTED.to_string()));
+            let state = State::Done {
+                outcome,
+                delivery: Delivery::Proven,
+            };
+            (
+                id,
+                Invocation {
+                    at: Wall(at_ms),
+                    state,
+                },
+            )
+        };
+        Self {
+            invocations: saved.into_iter().map(invocation).collect(),
+            open: 0,
+            unsent: false,
+        }
+    }
+
+    /// An invocation has come in (invariant 1).
+    pub(crate) fn begin(&mut self, cx: &mut Cx, id: &InvocationId) -> Asked {
+        if let Some(known) = self.invocations.get_mut(id) {
+            if let State::Done { delivery, .. } = &mut known.state {
+                cx.marks.hit(Mark::InvocationRepeated);
+                *delivery = Delivery::Unsent { sends: 0 };
+                self.unsent = true;
+            }
+            return Asked::Repeated;
+        }
+        self.forget_old(cx.now.wall);
+        self.invocations.insert(
+            id.clone(),
+            Invocation {
+                at: cx.now.wall,
+                state: State::Open,
+            },
+        );
+        self.open += 1;
+        Asked::Fresh
+    }
+
+    /// Writes that an invocation is about to be acted on; [`StoreFor::Started`] comes back.
+    pub(crate) fn record_start(&self, cx: &mut Cx, id: &InvocationId) {
+        let record = Record::Started {
+            invocation: id.clone(),
+            at_ms: cx.now.wall.0,
+        };
+        cx.store(
+            StoreFor::Started(id.clone()),
+            StoreAction::Append { lines: record.line() },
+        );
+    }
+
+    /// An invocation is over. False if it was over already.
+    pub(crate) fn finish(&mut self, cx: &mut Cx, id: &InvocationId, outcome: Outcome) -> bool {
+        let Some(invocation) = self.invocations.get_mut(id) else {
+            return false;
+        };
+        if !matches!(invocation.state, State::Open) {
+            return false;
+        }
+        let at_ms = invocation.at.0;
+        let record = Record::Finished {
+            invocation: id.clone(),
+            at_ms,
+            outcome: outcome.clone(),
+        };
+        invocation.state = State::Done {
+            outcome,
+            delivery: Delivery::Unsent { sends: 0 },
+        };
+        self.open -= 1;
+        self.unsent = true;
+        cx.store(StoreFor::Journal, StoreAction::Append { lines: record.line() });
+        true
+    }
+
+    /// Whether any invocation is open.
+    pub(crate) const fn any_open(&self) -> bool {
+        self.open > 0
+    }
+
+    /// The link that carried results is gone (invariant 2).
+    pub(crate) fn link_lost(&mut self) {
+        for invocation in self.invocations.values_mut() {
+            if let State::Done { delivery, .. } = &mut invocation.state
+                && let Delivery::Sent { sends, .. } = *delivery
+            {
+                *delivery = Delivery::Unsent { sends };
+                self.unsent = true;
+            }
+        }
+    }
+
+    /// Sends what is due, as far as there is credit.
+    pub(crate) fn flush(&mut self, cx: &mut Cx, link: &mut Link) {
+        if !self.unsent {
+            return;
+        }
+        for (id, invocation) in &mut self.invocations {
+            let State::Done { outcome, delivery } = &mut invocation.state else {
+                continue;
+            };
+            let Delivery::Unsent { sends } = *delivery else {
+                continue;
+            };
+            if !link.has_credit() {
+                return;
+            }
+            let Some(sent) = link.send(cx, result_frame(id, outcome)) else {
+                return;
+            };
+            if sends > 0 {
+                cx.marks.hit(Mark::ResultResent);
+            }
+            *delivery = Delivery::Sent {
+                sent,
+                sends: sends + 1,
+            };
+        }
+        self.unsent = false;
+    }
+
+    /// The engine answered a request: results sent before it have arrived.
+    pub(crate) fn on_answer(&mut self, answered: Answered) {
+        for invocation in self.invocations.values_mut() {
+            if let State::Done { delivery, .. } = &mut invocation.state
+                && let Delivery::Sent { sent, .. } = delivery
+                && sent.is_proven_by(answered)
+            {
+                *delivery = Delivery::Proven;
+            }
+        }
+    }
+
+    /// Forgets what is too old, and the oldest when there are too many (invariant 3).
+    fn forget_old(&mut self, now: Wall) {
+        let fresh =
+            |invocation: &Invocation| now.0.saturating_sub(invocation.at.0) < limits::INVOCATION_AGE_MS;
+        if self.invocations.len() < limits::INVOCATIONS {
+            return;
+        }
+        self.invocations
+            .retain(|_, invocation| matches!(invocation.state, State::Open) || fresh(invocation));
+        while self.invocations.len() >= limits::INVOCATIONS {
+            let closed = self
+                .invocations
+                .iter()
+                .filter(|(_, other)| !matches!(other.state, State::Open));
+            let Some(oldest) = closed
+                .min_by_key(|(_, other)| other.at.0)
+                .map(|(id, _)| id.clone())
+            else {
+                return;
+            };
+            self.invocations.remove(&oldest);
+        }
+    }
+}
+
+fn result_frame(id: &InvocationId, outcome: &Outcome) -> String {
+    match outcome {
+        Outcome::Output(json) => {
+            let raw: Box<RawValue> = serde_json::from_str(json).unwrap_or_else(|_| RawValue::NULL.to_owned());
+            wire::action_result(id, wire::Outcome::Output(&raw))
+        }
+        Outcome::Error(error) => wire::action_result(id, wire::Outcome::Error(error)),
+    }
+}

@@ -1,0 +1,316 @@
+//! The broker and its link: frames in, the opening sequence out.
+//!
+//! Owns: routing of frames and replies, inventory snapshots, and requests for a replay.
+
+use super::Broker;
+use crate::agent::{Agent, Origin, Phase};
+use crate::command::{Command, Level};
+use crate::ids::{AgentId, CallId, FrameId, LinkId};
+use crate::input::{CallReply, Fault};
+use crate::limits;
+use crate::link::answer::Refused;
+use crate::link::{Answered, LinkEvent, ReplyTo, Request};
+use crate::purpose::{CallFor, StoreFor};
+use crate::secret::mask;
+use crate::store::Record;
+use crate::timers::Timer;
+use crate::wire::{self, Dialect, ErrorFrame, Inbound, InventoryAgent, Reply};
+use crate::{StoreAction, api};
+use alloc::format;
+use alloc::string::ToString;
+use alloc::vec::Vec;
+
+/// What is known about the engine's replays.
+#[derive(Debug, Default)]
+pub(super) struct Replays {
+    /// A snapshot that asks for a replay waits for its reply.
+    asked: bool,
+    /// The engine has shown that a snapshot does not make it replay.
+    silent_on_inventory: bool,
+}
+
+impl Broker {
+    pub(super) fn on_text(&mut self, link: LinkId, text: &str) {
+        if !self.link.is_current(link) {
+            self.cx.count_stale(true);
+            return;
+        }
+        self.link.on_frame(&self.cx);
+        match wire::decode(text) {
+            Ok(Inbound::Deliver(deliver)) => self.on_deliver(&deliver, text),
+            Ok(Inbound::Invoke(invoke)) => self.on_invoke(&invoke),
+            Ok(Inbound::Reply(reply)) => self.on_reply(&reply),
+            Ok(Inbound::Error(error)) => self.on_error(&error),
+            Ok(Inbound::Ping | Inbound::ContextUpdate { .. }) => {}
+            Ok(Inbound::Unknown { kind }) => {
+                let message = format!("left out a frame of unknown type {:?}", mask(&kind));
+                self.cx.log(Level::Debug, "link", &message);
+            }
+            Err(undecodable) => {
+                self.cx.stats.undecodable += 1;
+                self.cx
+                    .log(Level::Warn, "link", &format!("left out a frame: {undecodable}"));
+            }
+        }
+    }
+
+    pub(super) fn on_link_event(&mut self, event: LinkEvent) {
+        match event {
+            LinkEvent::Nothing => {}
+            LinkEvent::Confirmed => self.on_confirmed(),
+            LinkEvent::Lost => self.on_lost(),
+            LinkEvent::Closed => self.on_link_closed(),
+            LinkEvent::Fatal(why) => {
+                self.cx.log(Level::Error, "link", &why);
+                self.exit(1);
+            }
+        }
+    }
+
+    /// The opening sequence: all of it is state that [`Broker::flush`] sends in its order.
+    fn on_confirmed(&mut self) {
+        self.delivery.new_round();
+        self.delivery.ack_all();
+        self.inventory.opened();
+        self.replays.asked = false;
+        self.registrations.due = true;
+        self.agents_changed = true;
+        self.paused = false;
+        self.emit_connection();
+        self.join_channels();
+        // The heartbeat comes last: whatever the engine does on it finds the rest done.
+        self.flush_link();
+        self.link.heartbeat(&mut self.cx);
+    }
+
+    fn on_lost(&mut self) {
+        self.actions.link_lost();
+        self.leaving.link_lost();
+        self.forget_registrations_sent();
+        self.early.clear();
+        for timer in [Timer::InventoryRefresh, Timer::InventoryForce, Timer::ReplayCheck] {
+            self.cx.timers.clear(&timer);
+        }
+        self.emit_connection();
+    }
+
+    fn emit_connection(&mut self) {
+        let reason = self.link.reason().to_string();
+        let state = self.delivery_state();
+        self.events.push(&api::Event::NodeConnection {
+            state,
+            reason: Some(reason.as_str()).filter(|r| !r.is_empty()),
+        });
+    }
+
+    /// The state of the link in one stable word.
+    pub(super) fn delivery_state(&self) -> &'static str {
+        if self.link.is_up() {
+            "ok"
+        } else if self.link.is_disabled() {
+            "delivery_disabled"
+        } else if self.link.was_up() {
+            "reconnecting"
+        } else {
+            "connecting"
+        }
+    }
+
+    fn on_reply(&mut self, reply: &Reply<'_>) {
+        match self.link.on_reply(&mut self.cx, reply) {
+            ReplyTo::Link(event) => self.on_link_event(event),
+            ReplyTo::Request(request, answered) => {
+                self.on_answered(answered);
+                match request {
+                    Request::Agent(process) => self.on_agent_reply(process, reply),
+                    Request::Inventory => self.on_inventory_reply(),
+                    Request::Register | Request::Deregister(_) => {}
+                }
+            }
+            ReplyTo::Nobody => self.on_foreign_reply(reply),
+        }
+    }
+
+    fn on_error(&mut self, error: &ErrorFrame<'_>) {
+        let told = mask(&format!("{}: {}", error.code, error.message));
+        match self.link.on_error(&mut self.cx, error) {
+            ReplyTo::Link(event) => self.on_link_event(event),
+            ReplyTo::Request(request, answered) => {
+                self.on_answered(answered);
+                match request {
+                    Request::Agent(process) => self.on_agent_error(process, error),
+                    Request::Inventory => self.on_inventory_error(error),
+                    Request::Register | Request::Deregister(_) => {
+                        self.cx.log(
+                            Level::Debug,
+                            "link",
+                            &format!("the engine refused a request: {told}"),
+                        );
+                    }
+                }
+            }
+            ReplyTo::Nobody => {
+                self.cx.log(
+                    Level::Warn,
+                    "link",
+                    &format!("the engine refused a frame: {told}"),
+                );
+            }
+        }
+    }
+
+    /// Any answer proves what was sent before its request.
+    fn on_answered(&mut self, answered: Answered) {
+        self.actions.on_answer(answered);
+        for agent_id in self.leaving.on_answer(answered) {
+            self.journal(&Record::Paid { agent_id });
+        }
+    }
+
+    pub(super) fn journal(&mut self, record: &Record) {
+        self.cx
+            .store(StoreFor::Journal, StoreAction::Append { lines: record.line() });
+    }
+
+    // The inventory.
+
+    pub(super) fn send_inventory(&mut self) {
+        if !self.inventory.is_due(self.actions.any_open()) || !self.link.has_credit() {
+            return;
+        }
+        let listed: Vec<&Agent> = self
+            .roster
+            .iter()
+            .filter(|agent| agent.phase == Phase::Running)
+            .filter(|agent| agent.id().is_some_and(|id| self.inventory.lists(id)))
+            .collect();
+        let entries: Vec<InventoryAgent<'_>> = listed.iter().filter_map(|agent| entry(agent)).collect();
+        let ids = entries.iter().map(|entry| entry.agent_id.clone()).collect();
+        let build = |id: &FrameId| wire::inventory_sync(id, &entries);
+        if self
+            .link
+            .request(&mut self.cx, Request::Inventory, build)
+            .is_some()
+        {
+            self.inventory.sent(&mut self.cx, ids);
+        }
+    }
+
+    fn on_inventory_reply(&mut self) {
+        self.delivery.new_round();
+        if let Some(id) = self.inventory.accepted(&mut self.cx) {
+            self.report_excluded(&id, "the engine accepts the inventory only without it");
+        }
+        if core::mem::take(&mut self.replays.asked) {
+            self.cx.wake_in(Timer::ReplayCheck, limits::GAP_WAIT);
+        }
+    }
+
+    fn on_inventory_error(&mut self, error: &ErrorFrame<'_>) {
+        let told = mask(&format!("{}: {}", error.code, error.message));
+        self.cx.log(
+            Level::Warn,
+            "agent",
+            &format!("the engine refused the inventory: {told}"),
+        );
+        let roster = &self.roster;
+        let name_of = |id: &AgentId| roster.by_id(id).map(|agent| agent.name().clone());
+        if let Some(id) = self.inventory.rejected(&mut self.cx, &error.message, name_of) {
+            self.report_excluded(&id, &told);
+        }
+    }
+
+    fn report_excluded(&mut self, id: &AgentId, why: &str) {
+        let Some(agent) = self.roster.by_id(id) else {
+            return;
+        };
+        let name = agent.name().clone();
+        self.events.push(&api::Event::WorkerError {
+            name: &name,
+            code: "inventory_refused",
+            message: why,
+        });
+        self.cx.log(
+            Level::Error,
+            "agent",
+            &format!("{name:?} is left out of the inventory: {why}"),
+        );
+    }
+
+    // Replays.
+
+    pub(super) fn ask_replay(&mut self) {
+        if self.replays.silent_on_inventory && self.link.dialect() == Dialect::Provider {
+            self.reconnect_for_replay();
+        } else {
+            self.replays.asked = true;
+            self.inventory.refresh(&mut self.cx);
+        }
+    }
+
+    /// The reply to the snapshot was given time to be followed by a replay.
+    pub(super) fn check_replay(&mut self) {
+        if self.delivery.round_was_silent() && self.link.dialect() == Dialect::Provider {
+            self.replays.silent_on_inventory = true;
+            self.reconnect_for_replay();
+        }
+    }
+
+    /// A new link makes every engine replay; but it also reschedules what is open here.
+    fn reconnect_for_replay(&mut self) {
+        if self.actions.any_open() {
+            self.cx.wake_in(Timer::ReplayCheck, limits::GAP_WAIT);
+            return;
+        }
+        let event = self.link.reconnect(
+            &mut self.cx,
+            "messages are missing and only a new connection brings them",
+        );
+        self.on_link_event(event);
+    }
+
+    // Calls and stores.
+
+    pub(super) fn on_call(&mut self, call: CallId, result: Result<CallReply<'_>, Fault<'_>>) {
+        let Some(purpose) = self.cx.call_done(call) else {
+            return;
+        };
+        let reply = result.map_err(|fault| Refused::by_fault(&fault));
+        match purpose {
+            CallFor::Workspace | CallFor::OwnAgent | CallFor::Mint => {
+                let event = self.link.on_call(&mut self.cx, &purpose, reply);
+                self.on_link_event(event);
+            }
+            CallFor::Channel { channel } => self.on_channel_call(&channel, reply),
+            CallFor::Publish(request) => self.on_published(request, reply),
+            CallFor::RegisterOverHttp(process) => self.on_registered_over_http(process, reply),
+            CallFor::Bind(process) => self.on_bound(process, reply),
+        }
+    }
+
+    pub(super) fn pause_link(&mut self, pause: bool) {
+        if pause == self.paused {
+            return;
+        }
+        if let Some(session) = self.link.up() {
+            self.paused = pause;
+            let link = session.link();
+            self.cx.push(Command::LinkPause { link, paused: pause });
+        }
+    }
+}
+
+/// An agent as the engine is told of it. Its invocation is named only now that it runs.
+fn entry(agent: &Agent) -> Option<InventoryAgent<'_>> {
+    let invocation_id = match &agent.origin {
+        Origin::Invocation(id) => Some(id),
+        Origin::Api(_) => None,
+    };
+    let session_ref = agent.order.session_ref.as_deref();
+    Some(InventoryAgent {
+        agent_id: agent.id()?,
+        name: agent.name(),
+        invocation_id,
+        session_ref,
+    })
+}

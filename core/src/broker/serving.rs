@@ -1,0 +1,678 @@
+//! The broker and its local API: requests in, exactly one answer out.
+//!
+//! Owns: the requests that wait for something, and what each call does.
+//!
+//! 1. Every request gets exactly one answer, at the latest at its deadline; a client that went away
+//!    needs none.
+//! 2. No answer waits for the engine, except those of `spawn` and `send`, which have deadlines.
+//! 3. A message of the local API is always published to the engine, never handed to a local agent
+//!    directly, and never sent twice without the same idempotency key.
+
+use super::Broker;
+use crate::action::SpawnOrder;
+use crate::agent::{Agent, Origin, Phase};
+use crate::api::{
+    AgentState, AgentView, ApiCall, ApiError, DeadLetterView, HealthStatus, HealthView, PendingView, Reply,
+    Screen, SendMode, SendRequest, SentView, SessionView, SnapshotFormat, SnapshotView, SpawnRequest,
+    StatusView, Target, WorkspaceAuth, agents_reply, dead_letters_reply, input_reply, lease_reply,
+    resized_reply, route, shutdown_reply,
+};
+use crate::command::{CallRequest, Command, Level, Text};
+use crate::delivery::Frame;
+use crate::delivery::dead::DeadLetter;
+use crate::delivery::payload::{Message, extract};
+use crate::edge;
+use crate::ids::{AgentId, AgentName, MessageId, ProcessId, RequestId, SubscriberId};
+use crate::input::{Auth, CallReply};
+use crate::limits;
+use crate::link::answer::{Answer, Refused};
+use crate::purpose::CallFor;
+use crate::rng::Stream;
+use crate::secret::Secret;
+use crate::time::{Span, Wall};
+use crate::timers::Timer;
+use alloc::collections::BTreeMap;
+use alloc::format;
+use alloc::string::{String, ToString};
+use alloc::vec::Vec;
+use serde_json::json;
+
+/// How long raw input may take to be accepted by a terminal.
+const INPUT: Span = Span::secs(6);
+/// How long a release may take: SIGTERM, SIGKILL, and their grace.
+const RELEASE: Span = Span::secs(8);
+/// Deliveries that `/api/status` lists.
+const LISTED: usize = 1_000;
+/// Channels that the engine makes every agent a member of.
+const GENERAL: &str = "general";
+
+/// What a waiting request is about.
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Waiting {
+    Spawn,
+    Release,
+    Input,
+    Publish { to: String, event: String },
+}
+
+/// The requests that are not answered yet.
+#[derive(Debug, Default)]
+pub(super) struct Requests {
+    waiting: BTreeMap<RequestId, Waiting>,
+}
+
+impl Broker {
+    pub(super) fn on_api(
+        &mut self,
+        request: RequestId,
+        auth: Auth,
+        method: &str,
+        target: &str,
+        upgrade: bool,
+        body: &[u8],
+    ) {
+        match route(method, target, upgrade, auth, body) {
+            Ok(call) => self.serve(request, call),
+            Err(error) => self.reply(request, error.reply()),
+        }
+    }
+
+    fn serve(&mut self, request: RequestId, call: ApiCall) {
+        let reply = match call {
+            ApiCall::Health => self.health(),
+            ApiCall::Session => self.session(),
+            ApiCall::RenewLease => self.renew_lease(),
+            ApiCall::Status => self.status(),
+            ApiCall::Agents => agents_reply(&self.agent_views()),
+            ApiCall::DeadLetters => self.dead_letters(),
+            ApiCall::Snapshot { name, format } => self.snapshot(&name, format),
+            ApiCall::Resize { name, rows, cols } => self.resize(&name, rows, cols),
+            ApiCall::Events { since } => return self.open_stream(request, since),
+            ApiCall::Shutdown => {
+                self.reply(request, shutdown_reply());
+                return self.terminate();
+            }
+            _ if self.stopping.is_stopping() => {
+                ApiError::new(503, "shutting_down", "this broker is shutting down").reply()
+            }
+            ApiCall::Spawn(order) => return self.spawn(request, order),
+            ApiCall::Release { name, .. } => {
+                self.wait(request, Waiting::Release, RELEASE);
+                return self.release_for_client(request, &name);
+            }
+            ApiCall::Input { name, data } => return self.input(request, &name, data.into()),
+            ApiCall::Send(message) => return self.publish(request, message),
+        };
+        self.reply(request, reply);
+    }
+
+    // Answers.
+
+    fn reply(&mut self, request: RequestId, reply: Reply) {
+        let Reply {
+            status,
+            content_type,
+            body,
+        } = reply;
+        self.cx.push(Command::ApiReply {
+            request,
+            status,
+            content_type,
+            body,
+        });
+    }
+
+    fn wait(&mut self, request: RequestId, waiting: Waiting, span: Span) {
+        self.requests.waiting.insert(request, waiting);
+        self.cx.wake_in(Timer::Request(request), span);
+    }
+
+    /// Answers a request that waited, unless it was answered or its client has gone (invariant 1).
+    pub(super) fn answer(&mut self, request: RequestId, reply: Reply) {
+        if self.requests.waiting.remove(&request).is_some() {
+            self.cx.timers.clear(&Timer::Request(request));
+            self.reply(request, reply);
+        }
+    }
+
+    pub(super) fn on_api_gone(&mut self, request: RequestId) {
+        self.requests.waiting.remove(&request);
+        self.cx.timers.clear(&Timer::Request(request));
+    }
+
+    pub(super) fn on_request_timeout(&mut self, request: RequestId) {
+        let Some(waiting) = self.requests.waiting.get(&request).cloned() else {
+            return;
+        };
+        let error = match waiting {
+            Waiting::Spawn => ApiError::new(
+                504,
+                "spawn_timeout",
+                "the agent could not be registered and started in time",
+            ),
+            Waiting::Release => {
+                ApiError::new(504, "release_timeout", "the agent's process did not end in time")
+            }
+            Waiting::Input => ApiError::new(504, "worker_timeout", "the agent does not read its terminal"),
+            Waiting::Publish { .. } => publish_unconfirmed(),
+        };
+        self.answer(request, error.reply());
+        if waiting == Waiting::Spawn {
+            let origin = Origin::Api(request);
+            let process = self
+                .roster
+                .iter()
+                .find(|agent| agent.origin == origin)
+                .map(|agent| agent.process);
+            if let Some(process) = process {
+                self.dismiss_late(process);
+            }
+        }
+    }
+
+    /// A spawn whose client has been told that it failed must not run.
+    fn dismiss_late(&mut self, process: ProcessId) {
+        match self.roster.get(process).map(|agent| agent.phase.clone()) {
+            Some(Phase::Starting | Phase::Proving | Phase::Running) => self.dismiss(process),
+            Some(Phase::Leaving) | None => {}
+            Some(_) => {
+                let failure = super::spawning::Failure::new(504, "spawn_timeout", "not registered in time");
+                self.fail_spawn(process, failure);
+            }
+        }
+    }
+
+    /// Answers everything that still waits: the broker is going.
+    pub(super) fn refuse_waiting(&mut self) {
+        let waiting: Vec<(RequestId, Waiting)> = self
+            .requests
+            .waiting
+            .iter()
+            .map(|(request, waiting)| (*request, waiting.clone()))
+            .collect();
+        for (request, waiting) in waiting {
+            let error = match waiting {
+                Waiting::Publish { .. } => publish_unconfirmed(),
+                Waiting::Release => continue,
+                _ => ApiError::new(503, "shutting_down", "this broker is shutting down"),
+            };
+            self.answer(request, error.reply());
+        }
+    }
+
+    // Views.
+
+    fn uptime(&self) -> Span {
+        self.cx.now.mono.since(self.started.mono)
+    }
+
+    /// One sentence per thing that is wrong.
+    fn problems(&self) -> Vec<String> {
+        let mut problems = Vec::new();
+        if !self.link.is_up() {
+            problems.push(format!("not registered with the engine: {}", self.link.reason()));
+        } else if !self.link.is_answering(self.cx.now.mono) {
+            problems.push("the engine answers no request".to_string());
+        }
+        let stuck = |agent: &&Agent| {
+            agent
+                .injector
+                .as_ref()
+                .is_some_and(crate::inject::machine::Injector::is_stuck)
+        };
+        for agent in self.roster.iter().filter(stuck) {
+            problems.push(format!(
+                "agent {:?} does not read its terminal; its messages wait",
+                agent.name()
+            ));
+        }
+        for agent in self.roster.iter().filter(|agent| agent.warning.is_some()) {
+            problems.push(format!(
+                "agent {:?}: {}",
+                agent.name(),
+                agent.warning.as_deref().unwrap_or_default()
+            ));
+        }
+        if self.inventory.refused() > 0 {
+            problems.push(format!(
+                "the engine refuses {} agents in the inventory",
+                self.inventory.refused()
+            ));
+        }
+        if !self.store_fault.is_empty() {
+            problems.push(self.store_fault.clone());
+        }
+        problems
+    }
+
+    fn health(&self) -> Reply {
+        let problems = self.problems();
+        let status = match (problems.is_empty(), self.link.was_up() || self.link.is_disabled()) {
+            (true, _) => HealthStatus::Ok,
+            (false, false) => HealthStatus::Starting,
+            (false, true) => HealthStatus::Degraded,
+        };
+        HealthView {
+            status,
+            version: &self.version,
+            uptime: self.uptime(),
+            workspace: self.link.workspace(),
+            agents: self.roster.len(),
+            pending: self.delivery.open_rows(),
+            streams: self.events.subscribers(),
+            connected: self.link.is_connected(),
+            confirmed: self.link.is_up(),
+            delivery: self.delivery_state(),
+            delivery_reason: Some(self.link.reason()).filter(|reason| !reason.is_empty()),
+            dead_letters: self.dead.len(),
+            problems: &problems,
+        }
+        .reply()
+    }
+
+    fn session(&self) -> Reply {
+        SessionView {
+            version: &self.version,
+            workspace_key: self.link.key(),
+            base_url: self.link.base_url(),
+            workspace: self.link.workspace(),
+            persist: self.persist,
+            uptime: self.uptime(),
+            degraded: !self.problems().is_empty(),
+            node: self.link.node_id(),
+            node_name: self.link.node_name(),
+        }
+        .reply()
+    }
+
+    fn renew_lease(&mut self) -> Reply {
+        if !self.persist {
+            self.cx.wake_in(Timer::Lease, limits::LEASE);
+        }
+        lease_reply(self.persist, limits::LEASE)
+    }
+
+    pub(super) fn on_lease(&mut self) {
+        self.cx.log(
+            Level::Warn,
+            "broker",
+            "nobody has renewed the lease of this broker; shutting down",
+        );
+        self.terminate();
+    }
+
+    fn agent_views(&self) -> Vec<AgentView<'_>> {
+        let mut pending: BTreeMap<&AgentId, usize> = BTreeMap::new();
+        for (id, _, _) in self.delivery.pending() {
+            *pending.entry(id).or_default() += 1;
+        }
+        let now = self.cx.now.mono;
+        let view = |agent| agent_view(agent, now, &pending);
+        self.roster.iter().map(view).collect()
+    }
+
+    fn status(&self) -> Reply {
+        let agents = self.agent_views();
+        let now = self.cx.now;
+        let view = |(id, frame, attempts): (&AgentId, &'_ Frame, u8)| {
+            let agent = self.roster.by_id(id)?;
+            Some((agent.name().clone(), frame.clone(), attempts))
+        };
+        let rows: Vec<_> = self.delivery.pending().take(LISTED).filter_map(view).collect();
+        let pending: Vec<PendingView<'_>> = rows
+            .iter()
+            .map(|(agent, frame, attempts)| PendingView {
+                delivery: &frame.delivery_id,
+                agent,
+                message: &frame.msg_id,
+                from: None,
+                attempts: *attempts,
+                queued_at: frame.at.wall,
+                age: now.mono.since(frame.at.mono),
+                last_error: None,
+            })
+            .collect();
+        let membership = self.link.membership();
+        let auth = membership.and_then(|membership| {
+            let own = membership.own.as_ref()?;
+            Some(WorkspaceAuth {
+                workspace: &membership.workspace,
+                self_name: &own.name,
+                self_id: &own.id,
+            })
+        });
+        StatusView {
+            agents: &agents,
+            pending_count: self.delivery.open_rows(),
+            pending: &pending,
+            auth,
+        }
+        .reply()
+    }
+
+    fn dead_letters(&self) -> Reply {
+        let read = |letter| (letter, extract_letter(letter));
+        let letters: Vec<(&DeadLetter, Message)> = self.dead.iter().map(read).collect();
+        let views: Vec<DeadLetterView<'_>> = letters
+            .iter()
+            .map(|(letter, message)| DeadLetterView {
+                delivery: &letter.delivery_id,
+                agent: &letter.agent,
+                agent_id: &letter.agent_id,
+                seq: letter.seq,
+                message: &letter.message_id,
+                from: Some(&message.from),
+                target: Some(message.target.as_str()),
+                body: &message.body,
+                reason: &letter.reason,
+                attempts: letter.attempts,
+                at: Wall(letter.at_ms),
+            })
+            .collect();
+        dead_letters_reply(&views)
+    }
+
+    fn snapshot(&self, name: &AgentName, format: SnapshotFormat) -> Reply {
+        let Some(agent) = self.roster.by_name(name) else {
+            return ApiError::agent_not_found(name.as_str()).reply();
+        };
+        let terminal = &agent.terminal.0;
+        let (rows, cols) = terminal.size();
+        let (plain, ansi);
+        let screen = match format {
+            SnapshotFormat::Plain => {
+                plain = terminal.snapshot_plain();
+                Screen::Plain(&plain)
+            }
+            SnapshotFormat::Ansi => {
+                ansi = terminal.snapshot_ansi();
+                Screen::Ansi(&ansi)
+            }
+        };
+        SnapshotView {
+            rows,
+            cols,
+            cursor: terminal.cursor(),
+            screen,
+        }
+        .reply()
+    }
+
+    // Acts.
+
+    fn spawn(&mut self, request: RequestId, order: SpawnRequest) {
+        let order = SpawnOrder::from(order);
+        let name = order.name.clone();
+        match self.accept(order, Origin::Api(request)) {
+            Ok(process) => {
+                self.wait(request, Waiting::Spawn, limits::SPAWN_ANSWER);
+                self.begin_registration(process);
+            }
+            Err(failure) => self.reply(request, failure.to_api(name).reply()),
+        }
+    }
+
+    fn resize(&mut self, name: &AgentName, rows: u16, cols: u16) -> Reply {
+        let Some(process) = self.roster.by_name(name).map(|agent| agent.process) else {
+            return ApiError::agent_not_found(name.as_str()).reply();
+        };
+        if let Some(agent) = self.roster.get_mut(process) {
+            agent.terminal.0.resize(rows, cols);
+            let (rows, cols) = agent.terminal.0.size();
+            self.cx.push(Command::PtyResize { process, rows, cols });
+        }
+        resized_reply(name, rows, cols)
+    }
+
+    fn input(&mut self, request: RequestId, name: &AgentName, data: Vec<u8>) {
+        let Some(process) = self.roster.by_name(name).map(|agent| agent.process) else {
+            return self.reply(request, ApiError::agent_not_found(name.as_str()).reply());
+        };
+        self.wait(request, Waiting::Input, INPUT);
+        let Some(agent) = self.roster.get_mut(process) else {
+            return;
+        };
+        if agent.pid.is_none() || !agent.queue_input(&mut self.cx, Some(request), data) {
+            let message = "the agent's terminal takes no more input now; send less at once, or try again";
+            self.answer(request, ApiError::new(503, "worker_busy", message).reply());
+        }
+    }
+
+    pub(super) fn on_input_written(
+        &mut self,
+        request: RequestId,
+        process: ProcessId,
+        written: usize,
+        whole: bool,
+    ) {
+        let Some(name) = self.roster.get(process).map(|agent| agent.name().clone()) else {
+            return;
+        };
+        let reply = if whole {
+            input_reply(&name, written)
+        } else {
+            let message = format!("the agent's terminal took {written} bytes and then no more");
+            ApiError::new(504, "worker_timeout", message).reply()
+        };
+        self.answer(request, reply);
+    }
+
+    fn open_stream(&mut self, request: RequestId, since: u64) {
+        let subscriber = SubscriberId(self.cx.counters.next());
+        match self.events.open(subscriber, since) {
+            Ok(()) => self.cx.push(Command::ApiStream { request, subscriber }),
+            Err(error) => self.reply(request, error.reply()),
+        }
+    }
+
+    // Publishing (invariant 3).
+
+    fn publish(&mut self, request: RequestId, message: SendRequest) {
+        let Some(token) = self.speaker(message.from.as_deref()) else {
+            let reason = self.link.reason();
+            let text = format!("this broker is not registered with the engine yet ({reason}); try again");
+            return self.reply(request, ApiError::new(503, "not_connected", text).reply());
+        };
+        let key = self.cx.rng.hex(Stream::Publish, self.cx.counters.next(), 16);
+        let to = match &message.to {
+            Target::Agent(name) => name.0.clone(),
+            Target::Channel(channel) => format!("#{channel}"),
+        };
+        let call = CallRequest {
+            method: "POST",
+            url: edge::http_url(self.link.base_url(), &publish_path(&message)),
+            bearer: Some(token),
+            headers: [("idempotency-key", Text::Plain(key.clone()))].into(),
+            body: Some(publish_body(&message)),
+        };
+        self.wait(
+            request,
+            Waiting::Publish {
+                to,
+                event: format!("http_{key}"),
+            },
+            limits::PUBLISH,
+        );
+        self.cx.call(CallFor::Publish(request), call, limits::PUBLISH);
+    }
+
+    /// Who speaks: an agent here, else the broker's own agent.
+    fn speaker(&self, from: Option<&str>) -> Option<Secret> {
+        let agent = from.and_then(|from| self.roster.by_name(&AgentName::from(from)));
+        let agent = agent
+            .and_then(|agent| agent.registered.as_ref())
+            .map(|registered| registered.token.clone());
+        agent.or_else(|| Some(self.link.membership()?.own.as_ref()?.token.clone()))
+    }
+
+    pub(super) fn on_published(&mut self, request: RequestId, reply: Result<CallReply<'_>, Refused>) {
+        let Some(Waiting::Publish { to, event }) = self.requests.waiting.get(&request).cloned() else {
+            return;
+        };
+        let reply = match reply.and_then(Answer::read) {
+            Ok(answer) => {
+                let message = answer.text("id").map(MessageId);
+                let workspace = self.link.workspace();
+                SentView {
+                    event: &event,
+                    message: message.as_ref(),
+                    workspace,
+                }
+                .reply()
+            }
+            Err(refused) => publish_error(&refused, &to).reply(),
+        };
+        self.answer(request, reply);
+    }
+
+    // Channels.
+
+    /// Makes the operator's channels and joins them, once there is an own agent. Only failures matter.
+    pub(super) fn join_channels(&mut self) {
+        let Some(own) = self
+            .link
+            .membership()
+            .and_then(|membership| membership.own.clone())
+        else {
+            return;
+        };
+        for channel in core::mem::take(&mut self.channels) {
+            self.channel_call(
+                &channel,
+                &["v1", "channels"],
+                Some(json!({ "name": channel }).to_string()),
+                &own.token,
+            );
+            self.channel_call(&channel, &["v1", "channels", &channel, "join"], None, &own.token);
+        }
+    }
+
+    /// Joins an agent to the channels of its order, with its own token.
+    pub(super) fn join_agent_channels(&mut self, process: ProcessId) {
+        let Some(agent) = self.roster.get(process) else {
+            return;
+        };
+        let Some(registered) = agent.registered.clone() else {
+            return;
+        };
+        for channel in agent
+            .order
+            .channels
+            .clone()
+            .iter()
+            .filter(|channel| *channel != GENERAL)
+        {
+            self.channel_call(
+                channel,
+                &["v1", "channels", channel, "join"],
+                None,
+                &registered.token,
+            );
+        }
+    }
+
+    fn channel_call(&mut self, channel: &str, path: &[&str], body: Option<String>, token: &Secret) {
+        let request = CallRequest {
+            method: "POST",
+            url: edge::http_url(self.link.base_url(), path),
+            bearer: Some(token.clone()),
+            headers: Vec::new(),
+            body: Some(body.unwrap_or_else(|| "{}".to_string())),
+        };
+        self.cx.call(
+            CallFor::Channel {
+                channel: channel.to_string(),
+            },
+            request,
+            limits::CALL,
+        );
+    }
+
+    pub(super) fn on_channel_call(&mut self, channel: &str, reply: Result<CallReply<'_>, Refused>) {
+        match reply.and_then(Answer::read) {
+            Ok(_) => {}
+            // It exists, or the agent is in it.
+            Err(refused) if refused.status == Some(409) => {}
+            Err(refused) => self
+                .cx
+                .log(Level::Warn, "api", &format!("channel #{channel}: {refused}")),
+        }
+    }
+}
+
+fn extract_letter(letter: &DeadLetter) -> Message {
+    extract(&letter.payload, letter.agent.as_str(), letter.message_id.clone())
+}
+
+fn agent_view<'a>(
+    agent: &'a Agent,
+    now: crate::time::Mono,
+    pending: &BTreeMap<&AgentId, usize>,
+) -> AgentView<'a> {
+    let injector = agent.injector.as_ref();
+    let state = match injector {
+        Some(injector) if injector.is_stuck() => AgentState::Blocked,
+        Some(injector) if injector.is_idle() && agent.phase == Phase::Running => AgentState::Idle,
+        _ => AgentState::Working,
+    };
+    AgentView {
+        name: agent.name(),
+        id: agent.id(),
+        cli: &agent.order.cli,
+        model: agent.order.model.as_deref(),
+        channels: &agent.order.channels,
+        session_ref: agent.order.session_ref.as_deref(),
+        pid: agent.pid,
+        state,
+        pending: agent.id().and_then(|id| pending.get(id)).copied().unwrap_or(0),
+        quiet: injector.map(|injector| now.since(injector.last_output())),
+    }
+}
+
+fn publish_path(message: &SendRequest) -> Vec<&str> {
+    match (&message.thread_id, &message.to) {
+        (Some(thread), _) => ["v1", "messages", thread, "replies"].into(),
+        (None, Target::Channel(channel)) => ["v1", "channels", channel, "messages"].into(),
+        (None, Target::Agent(_)) => ["v1", "dm"].into(),
+    }
+}
+
+fn publish_body(message: &SendRequest) -> String {
+    let mut body = json!({ "text": message.text });
+    // A reply has no mode of its own, and engines refuse unknown keys.
+    if message.thread_id.is_none() {
+        if message.mode == SendMode::Steer {
+            body["mode"] = json!(message.mode.as_str());
+        }
+        if let Target::Agent(name) = &message.to {
+            body["to"] = json!(name);
+        }
+    }
+    body.to_string()
+}
+
+fn publish_unconfirmed() -> ApiError {
+    let message =
+        "the engine did not confirm the message in time; it may have been sent. Look before sending it again";
+    ApiError::new(504, "publish_unconfirmed", message)
+}
+
+/// What the engine's refusal of a message means for the client.
+fn publish_error(refused: &Refused, to: &str) -> ApiError {
+    match refused.status {
+        Some(404) if refused.code == "agent_not_found" => {
+            ApiError::new(404, "agent_not_found", format!("Agent \"{to}\" not found"))
+        }
+        Some(status @ (400 | 403 | 404 | 409)) => ApiError::new(
+            status,
+            refused.code.clone(),
+            format!("the engine refused the message: {refused}"),
+        ),
+        _ if refused.code == "engine_timeout" => publish_unconfirmed(),
+        _ => ApiError::new(
+            502,
+            refused.code.clone(),
+            format!("the message was not published: {refused}"),
+        ),
+    }
+}

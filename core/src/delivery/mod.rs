@@ -1,0 +1,305 @@
+//! Delivery: what the engine sent for the agents here, until it may be acked.
+//!
+//! Owns: one [`Window`] per identity, the acks that are due, replay requests, and the dead letters.
+//! Must not know: keystrokes, sockets, how an agent came to be here.
+//!
+//! 1. There is a window exactly for the identities that live here (S3, S4).
+//! 2. An ack is one number per identity; however many rows it covers, at most one frame per drain.
+//! 3. A row is acked only when its agent has taken it, it is of a class that is not shown, or its dead
+//!    letter is on disk (S1).
+//! 4. A replay is asked for at most once per [`limits::REPLAY_FIRST`], doubling to [`limits::REPLAY_MAX`].
+
+pub(crate) mod dead;
+pub mod payload;
+mod remembered;
+mod row;
+mod window;
+
+pub(crate) use row::{Frame, RowKey};
+pub(crate) use window::{Taken, Window};
+
+use crate::cx::Cx;
+use crate::ids::AgentId;
+use crate::limits;
+use crate::marks::Mark;
+use crate::time::{Mono, Span};
+use crate::timers::Timer;
+use alloc::collections::{BTreeMap, BTreeSet};
+use alloc::vec::Vec;
+
+/// One identity's share.
+#[derive(Debug)]
+struct Identity {
+    window: Window,
+    replay_interval: Span,
+    replay_after: Mono,
+    /// The last replay round in which a row came again.
+    repeated_in: u64,
+}
+
+impl Identity {
+    fn pending(&self) -> impl Iterator<Item = (&Frame, u8)> {
+        self.window.pending()
+    }
+}
+
+#[derive(Debug, Default)]
+pub(crate) struct Delivery {
+    identities: BTreeMap<AgentId, Identity>,
+    acks_due: BTreeSet<AgentId>,
+    round: u64,
+    bytes: usize,
+}
+
+/// What [`Delivery::gap_timer`] and [`Delivery::replay_timer`] want.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Wanted {
+    /// Nothing.
+    Nothing,
+    /// The engine should send again what is not acked.
+    Replay,
+}
+
+impl Delivery {
+    /// An identity has come to live here; `cursor` is what the engine said it has acked.
+    pub(crate) fn open(&mut self, agent: AgentId, cursor: Option<u64>) {
+        let window = Window::new(cursor);
+        let identity = Identity {
+            window,
+            replay_interval: limits::REPLAY_FIRST,
+            replay_after: Mono(0),
+            repeated_in: 0,
+        };
+        if let Some(old) = self.identities.insert(agent, identity) {
+            self.bytes -= old.window.bytes();
+        }
+    }
+
+    /// An identity has left. Its open rows go back to the engine; the number of them.
+    pub(crate) fn close(&mut self, cx: &mut Cx, agent: &AgentId) -> usize {
+        self.acks_due.remove(agent);
+        cx.timers.clear(&Timer::DeliveryGap(agent.clone()));
+        cx.timers.clear(&Timer::DeliveryReplay(agent.clone()));
+        let Some(identity) = self.identities.remove(agent) else {
+            return 0;
+        };
+        self.bytes -= identity.window.bytes();
+        identity.window.open()
+    }
+
+    /// A frame for an identity that lives here; `None` if it does not.
+    pub(crate) fn accept(&mut self, cx: &mut Cx, agent: &AgentId, seq: u64, frame: Frame) -> Option<Taken> {
+        let round = self.round;
+        let identity = self.identities.get_mut(agent)?;
+        let window = &mut identity.window;
+        let before = (window.bytes(), window.cursor(), window.hole_count());
+        let provisional = window.is_provisional();
+        let taken = if seq == 0 {
+            window.accept_fan_out(frame, round)
+        } else {
+            window.accept(seq, frame, round)
+        };
+        match taken {
+            Taken::Held => {
+                cx.marks.hit(if provisional {
+                    Mark::BaseMovedDown
+                } else {
+                    Mark::GapHeld
+                });
+                let gap = Timer::DeliveryGap(agent.clone());
+                if !cx.timers.is_set(&gap) {
+                    cx.wake_in(gap, limits::GAP_WAIT);
+                }
+            }
+            Taken::Duplicate if seq == 0 => cx.marks.hit(Mark::DuplicateFanOut),
+            Taken::Duplicate => {
+                cx.marks.hit(Mark::DuplicateRow);
+                identity.repeated_in = round;
+                // The engine would not repeat what it knows to be acked.
+                self.acks_due.insert(agent.clone());
+            }
+            Taken::Late => {
+                cx.marks.hit(Mark::LateRow);
+                self.acks_due.insert(agent.clone());
+            }
+            Taken::Overflow => {
+                cx.marks.hit(Mark::WindowOverflow);
+                cx.timers.set_earlier(
+                    Timer::DeliveryReplay(agent.clone()),
+                    cx.now.mono.after(limits::GAP_WAIT),
+                );
+            }
+            Taken::InOrder => {}
+        }
+        self.note_change(cx, agent, before);
+        Some(taken)
+    }
+
+    /// The rest of a change: bytes, due acks, proven holes, gap timer.
+    fn note_change(&mut self, cx: &mut Cx, agent: &AgentId, before: (usize, Option<u64>, usize)) {
+        let Some(identity) = self.identities.get_mut(agent) else {
+            return;
+        };
+        let window = &identity.window;
+        self.bytes = self.bytes + window.bytes() - before.0;
+        if window.cursor() != before.1 && window.cursor() > Some(0) {
+            self.acks_due.insert(agent.clone());
+        }
+        if window.hole_count() != before.2 {
+            cx.marks.hit(Mark::HoleProven);
+        }
+        if !window.wants_replay() {
+            identity.replay_interval = limits::REPLAY_FIRST;
+            cx.timers.clear(&Timer::DeliveryReplay(agent.clone()));
+        }
+    }
+
+    /// Held rows have waited long enough.
+    pub(crate) fn gap_timer(&mut self, cx: &mut Cx, agent: &AgentId) -> Wanted {
+        let Some(identity) = self.identities.get_mut(agent) else {
+            return Wanted::Nothing;
+        };
+        let window = &mut identity.window;
+        let before = (window.bytes(), window.cursor(), window.hole_count());
+        if window.release_held() {
+            cx.marks.hit(Mark::GapReleased);
+        }
+        if window.holds() {
+            cx.wake_in(Timer::DeliveryGap(agent.clone()), limits::GAP_WAIT);
+        }
+        self.note_change(cx, agent, before);
+        self.replay_timer(cx, agent)
+    }
+
+    /// The identity may ask for a replay again, if it needs one (invariant 4).
+    pub(crate) fn replay_timer(&mut self, cx: &mut Cx, agent: &AgentId) -> Wanted {
+        let Some(identity) = self.identities.get_mut(agent) else {
+            return Wanted::Nothing;
+        };
+        if !identity.window.wants_replay() {
+            return Wanted::Nothing;
+        }
+        let timer = Timer::DeliveryReplay(agent.clone());
+        if cx.now.mono < identity.replay_after {
+            cx.timers.set(timer, identity.replay_after);
+            return Wanted::Nothing;
+        }
+        if !identity.window.has_room() {
+            cx.wake_in(timer, limits::GAP_WAIT);
+            return Wanted::Nothing;
+        }
+        identity.replay_after = cx.now.mono.after(identity.replay_interval);
+        identity.replay_interval = identity.replay_interval.doubled(limits::REPLAY_MAX);
+        identity.window.replay_asked();
+        cx.timers.set(timer, identity.replay_after);
+        cx.marks.hit(Mark::ReplayAsked);
+        Wanted::Replay
+    }
+
+    /// The engine is about to send again what is not acked: a new link, or a reply to an inventory.
+    pub(crate) const fn new_round(&mut self) {
+        self.round += 1;
+    }
+
+    /// Whether a gap was left without any repeated row in this round: the engine did not replay.
+    pub(crate) fn round_was_silent(&self) -> bool {
+        let mut gaps = self
+            .identities
+            .values()
+            .filter(|identity| identity.window.wants_replay())
+            .peekable();
+        gaps.peek().is_some() && gaps.all(|identity| identity.repeated_in < self.round)
+    }
+
+    /// The next row for an identity's terminal.
+    pub(crate) fn take_next(&mut self, agent: &AgentId) -> Option<(RowKey, &Frame)> {
+        self.identities.get_mut(agent)?.window.take_next()
+    }
+
+    /// What a row brought.
+    pub(crate) fn frame(&self, agent: &AgentId, key: RowKey) -> Option<&Frame> {
+        self.identities.get(agent)?.window.frame(key)
+    }
+
+    /// How often a row was handed to its terminal.
+    pub(crate) fn attempts(&self, agent: &AgentId, key: RowKey) -> u8 {
+        self.identities
+            .get(agent)
+            .map_or(0, |identity| identity.window.attempts(key))
+    }
+
+    /// The terminal gives a row back untaken; how often it has been tried.
+    pub(crate) fn put_back(&mut self, agent: &AgentId, key: RowKey) -> u8 {
+        self.identities
+            .get_mut(agent)
+            .map_or(0, |identity| identity.window.put_back(key))
+    }
+
+    /// A row is done (invariant 3).
+    pub(crate) fn settle(&mut self, cx: &mut Cx, agent: &AgentId, key: RowKey) {
+        let Some(identity) = self.identities.get_mut(agent) else {
+            return;
+        };
+        let window = &mut identity.window;
+        let before = (window.bytes(), window.cursor(), window.hole_count());
+        window.settle(key);
+        self.note_change(cx, agent, before);
+    }
+
+    /// A row is given up; it is settled once its dead letter is on disk.
+    pub(crate) fn bury(&mut self, agent: &AgentId, key: RowKey) {
+        if let Some(identity) = self.identities.get_mut(agent) {
+            identity.window.bury(key);
+        }
+    }
+
+    /// After a new registration every cursor is acked once more: the last ack may have been lost.
+    pub(crate) fn ack_all(&mut self) {
+        let known = |identity: &Identity| identity.window.cursor() > Some(0);
+        let all = self
+            .identities
+            .iter()
+            .filter(|(_, identity)| known(identity))
+            .map(|(id, _)| id.clone());
+        self.acks_due.extend(all);
+    }
+
+    /// Takes the acks that are due (invariant 2).
+    pub(crate) fn take_acks(&mut self) -> Vec<(AgentId, u64)> {
+        let due = core::mem::take(&mut self.acks_due);
+        let cursor = |id: AgentId| {
+            let cursor = self.identities.get(&id)?.window.cursor()?;
+            (cursor > 0).then_some((id, cursor))
+        };
+        due.into_iter().filter_map(cursor).collect()
+    }
+
+    /// Whether any ack is due.
+    pub(crate) fn has_acks(&self) -> bool {
+        !self.acks_due.is_empty()
+    }
+
+    /// Payload bytes held for all identities.
+    pub(crate) const fn bytes(&self) -> usize {
+        self.bytes
+    }
+
+    /// Rows of all identities that are not settled.
+    pub(crate) fn open_rows(&self) -> usize {
+        self.identities
+            .values()
+            .map(|identity| identity.window.open())
+            .sum()
+    }
+
+    /// The rows of all identities that are not settled, with the times they were tried.
+    pub(crate) fn pending(&self) -> impl Iterator<Item = (&AgentId, &Frame, u8)> {
+        let of = |(id, identity)| Identity::pending(identity).map(move |(frame, tries)| (id, frame, tries));
+        self.identities.iter().flat_map(of)
+    }
+
+    /// The cursor of an identity, where it is known.
+    pub(crate) fn cursor(&self, agent: &AgentId) -> Option<u64> {
+        self.identities.get(agent)?.window.cursor()
+    }
+}

@@ -1,0 +1,455 @@
+//! Payloads: what a delivered row says, and whether an agent is shown it at all.
+//!
+//! Owns: the classes of payload types, and where in a payload text, sender, target and thread stand.
+//! Must not know: cursors, acks, and how a message is written to a terminal.
+//!
+//! 1. Every payload that is injected yields a message with a body: what is not understood is shown
+//!    as JSON, never swallowed.
+//! 2. The body keeps its white space; all other fields are trimmed.
+//!
+//! The types and places are those of `core/PROTOCOL.md §11`.
+
+use crate::ids::MessageId;
+use alloc::borrow::{Cow, ToOwned};
+use alloc::format;
+use alloc::string::{String, ToString};
+use serde::Deserialize;
+use serde_json::Value;
+use serde_json::value::RawValue;
+
+/// What becomes of a row, by the type of its payload.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Class {
+    /// It is shown to the agent and acked once the agent has taken it.
+    Inject(Family),
+    /// A receipt or a reaction: acked, never shown.
+    AckOnly,
+    /// A type that this broker does not know: acked and counted, never shown.
+    Unknown,
+}
+
+/// What kind of message an injected row carries.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Family {
+    /// The outcome of an action that the agent asked for.
+    ActionResult,
+    /// A message in a channel, or one without a type.
+    Channel,
+    /// A reply in a thread, be it in a channel or among a few.
+    Thread,
+    /// A message to the agent alone.
+    Direct,
+    /// A message to a group of agents.
+    Group,
+}
+
+/// The class of a payload type. Types are compared exactly; the empty type is a plain message.
+pub fn classify(payload_type: &str) -> Class {
+    match payload_type {
+        "action.completed" | "action.failed" | "action.denied" => Class::Inject(Family::ActionResult),
+        "" | "message.created" | "message.received" | "message.new" | "message.sent"
+        | "message.delivered" => Class::Inject(Family::Channel),
+        "thread.reply" | "thread.message.created" | "thread.message.sent" => Class::Inject(Family::Thread),
+        "dm.received"
+        | "dm.created"
+        | "dm.new"
+        | "dm.sent"
+        | "dm.message.created"
+        | "direct_message.received"
+        | "direct_message.created"
+        | "direct_message.new"
+        | "direct_message.sent" => Class::Inject(Family::Direct),
+        "group_dm.received"
+        | "group_dm.created"
+        | "group_dm.new"
+        | "group_dm.sent"
+        | "group_dm.message.created" => Class::Inject(Family::Group),
+        "message.reacted" | "message.read" => Class::AckOnly,
+        _ => Class::Unknown,
+    }
+}
+
+/// The class of a raw JSON payload, read without building a tree of it. A payload that is no
+/// object, or has no type that is a string, counts as the empty type.
+pub fn classify_payload(payload: &str) -> Class {
+    classify(&payload_type(payload))
+}
+
+/// The `type` of a raw JSON payload, or the empty text.
+pub fn payload_type(payload: &str) -> Cow<'_, str> {
+    #[derive(Deserialize)]
+    struct Head<'a> {
+        #[serde(borrow, rename = "type")]
+        kind: Option<&'a RawValue>,
+    }
+    #[derive(Deserialize)]
+    struct Text<'a>(#[serde(borrow)] Cow<'a, str>);
+
+    // A derived struct would also take an array for its fields in order.
+    if !payload.trim_start().starts_with('{') {
+        return Cow::Borrowed("");
+    }
+    let kind = serde_json::from_str::<Head<'_>>(payload)
+        .ok()
+        .and_then(|head| head.kind);
+    kind.and_then(|raw| serde_json::from_str::<Text<'_>>(raw.get()).ok())
+        .map_or(Cow::Borrowed(""), |text| text.0)
+}
+
+/// Where a message was sent.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Target {
+    /// A channel, with its leading `#`.
+    Channel(String),
+    /// One agent, or a group that has no name.
+    Direct(String),
+}
+
+impl Target {
+    /// The channel with its `#`, or the name.
+    pub fn as_str(&self) -> &str {
+        let (Self::Channel(name) | Self::Direct(name)) = self;
+        name
+    }
+}
+
+/// A message as it is shown to an agent, before it is made safe for a terminal.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Message {
+    /// The text, with its white space (invariant 2).
+    pub body: String,
+    /// The sender's name; `relaycast` where the payload has none.
+    pub from: String,
+    /// Where it was sent.
+    pub target: Target,
+    /// The message that it answers, if it stands in a thread.
+    pub thread: Option<String>,
+    /// The id to answer to.
+    pub message_id: MessageId,
+}
+
+/// The sender of messages that name none: the service itself.
+const SERVICE: &str = "relaycast";
+
+type Path = &'static [&'static str];
+
+const BODY: &[Path] = &[
+    &["data", "text"],
+    &["text"],
+    &["body"],
+    &["content"],
+    &["message", "text"],
+    &["payload", "text"],
+];
+const RESULT: &[Path] = &[&["data", "output"], &["data", "error"]];
+const FROM: &[Path] = &[
+    &["data", "agent_name"],
+    &["data", "from_name"],
+    &["from"],
+    &["sender"],
+    &["author"],
+    &["message", "agent_name"],
+    &["message", "from"],
+    &["payload", "from"],
+];
+const TARGET: &[Path] = &[&["target"], &["to"], &["recipient"], &["message", "target"]];
+const CHANNEL: &[Path] = &[&["data", "channel_name"], &["channel"], &["message", "channel"]];
+const THREAD: &[Path] = &[
+    &["data", "thread_id"],
+    &["thread_id"],
+    &["threadId"],
+    &["data", "parent_id"],
+];
+
+/// Reads the message that a raw JSON payload carries for `recipient`. Never fails (invariant 1).
+pub fn extract(payload: &str, recipient: &str, message_id: MessageId) -> Message {
+    // What is no readable JSON (nested too deeply, say) is shown as one string.
+    let value = serde_json::from_str(payload).unwrap_or_else(|_| Value::String(payload.to_owned()));
+    let trimmed = |places| first_text(&value, places).map(|text| text.trim().to_owned());
+    Message {
+        body: body(&value),
+        from: trimmed(FROM).unwrap_or_else(|| SERVICE.to_owned()),
+        target: match (trimmed(TARGET), trimmed(CHANNEL)) {
+            (Some(target), _) if target.starts_with('#') => Target::Channel(target),
+            (Some(target), _) => Target::Direct(target),
+            (None, Some(channel)) if channel.starts_with('#') => Target::Channel(channel),
+            (None, Some(channel)) => Target::Channel(format!("#{channel}")),
+            (None, None) => Target::Direct(recipient.to_owned()),
+        },
+        thread: trimmed(THREAD),
+        message_id,
+    }
+}
+
+/// The text of a message, else the result it reports, else its data, else all of it.
+fn body(value: &Value) -> String {
+    if let Some(text) = first_text(value, BODY) {
+        return text.into_owned();
+    }
+    for place in RESULT {
+        match at(value, place) {
+            Some(found @ (Value::Object(_) | Value::Array(_) | Value::Bool(_))) => {
+                return found.to_string();
+            }
+            Some(found) => {
+                if let Some(text) = text(found) {
+                    return text.into_owned();
+                }
+            }
+            None => {}
+        }
+    }
+    match value.get("data") {
+        Some(Value::Object(data)) if !data.is_empty() => value["data"].to_string(),
+        Some(Value::Array(data)) if !data.is_empty() => value["data"].to_string(),
+        _ => value.to_string(),
+    }
+}
+
+fn first_text<'a>(value: &'a Value, places: &[Path]) -> Option<Cow<'a, str>> {
+    places.iter().find_map(|place| text(at(value, place)?))
+}
+
+fn at<'a>(value: &'a Value, place: &[&str]) -> Option<&'a Value> {
+    place.iter().try_fold(value, |value, key| value.get(key))
+}
+
+/// A string that is more than white space, or a number in decimal; nothing else is text.
+fn text(value: &Value) -> Option<Cow<'_, str>> {
+    match value {
+        Value::String(text) if !text.trim().is_empty() => Some(Cow::Borrowed(text)),
+        Value::Number(number) => Some(Cow::Owned(number.to_string())),
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use alloc::vec::Vec;
+    use proptest::prelude::*;
+
+    fn read(payload: &str) -> Message {
+        extract(payload, "bob", MessageId::from("901"))
+    }
+
+    fn channel(name: &str) -> Target {
+        Target::Channel(name.into())
+    }
+
+    fn direct(name: &str) -> Target {
+        Target::Direct(name.into())
+    }
+
+    #[test]
+    fn every_type_has_its_class() {
+        let families: [(Family, &[&str]); 5] = [
+            (
+                Family::ActionResult,
+                &["action.completed", "action.failed", "action.denied"],
+            ),
+            (
+                Family::Channel,
+                &[
+                    "message.created",
+                    "message.received",
+                    "message.new",
+                    "message.sent",
+                    "message.delivered",
+                    "",
+                ],
+            ),
+            (
+                Family::Thread,
+                &["thread.reply", "thread.message.created", "thread.message.sent"],
+            ),
+            (
+                Family::Direct,
+                &[
+                    "dm.received",
+                    "dm.created",
+                    "dm.new",
+                    "dm.sent",
+                    "dm.message.created",
+                    "direct_message.received",
+                    "direct_message.created",
+                    "direct_message.new",
+                    "direct_message.sent",
+                ],
+            ),
+            (
+                Family::Group,
+                &[
+                    "group_dm.received",
+                    "group_dm.created",
+                    "group_dm.new",
+                    "group_dm.sent",
+                    "group_dm.message.created",
+                ],
+            ),
+        ];
+        let mut injected = Vec::new();
+        for (family, types) in families {
+            for kind in types {
+                assert_eq!(classify(kind), Class::Inject(family), "{kind}");
+                injected.push(kind);
+            }
+        }
+        assert_eq!(injected.len(), 26);
+        for kind in ["message.reacted", "message.read"] {
+            assert_eq!(classify(kind), Class::AckOnly, "{kind}");
+        }
+        for kind in [
+            "agent.exited",
+            "Message.created",
+            " message.created",
+            "message.updated",
+        ] {
+            assert_eq!(classify(kind), Class::Unknown, "{kind}");
+        }
+    }
+
+    #[test]
+    fn a_class_is_read_from_raw_json_whatever_its_shape() {
+        let plain = Class::Inject(Family::Channel);
+        for (payload, class) in [
+            (
+                r#"{"data":{"type":"dm.new"},"type":"message.read"}"#,
+                Class::AckOnly,
+            ),
+            (r#"{"type":"message\u002eread"}"#, Class::AckOnly),
+            (r#"{"type":7,"data":{}}"#, plain),
+            (r#"{"type":null}"#, plain),
+            (r#"{"data":{}}"#, plain),
+            (r#"["message.read"]"#, plain),
+            (r#""message.read""#, plain),
+            ("null", plain),
+            ("", plain),
+        ] {
+            assert_eq!(classify_payload(payload), class, "{payload}");
+        }
+    }
+
+    #[test]
+    fn a_channel_message_names_sender_and_channel() {
+        let message = read(
+            r#"{"type":"message.created","data":{"id":"901","channel_id":"12","agent_id":"76",
+            "agent_name":"alice","text":"hi @bob","blocks":null,"metadata":{},"thread_id":null,
+            "mentions":["bob"],"injection_mode":"wait","channel_name":"general","from_name":"x"}}"#,
+        );
+        assert_eq!(
+            message,
+            Message {
+                body: "hi @bob".into(),
+                from: "alice".into(),
+                target: channel("#general"),
+                thread: None,
+                message_id: MessageId::from("901"),
+            }
+        );
+    }
+
+    #[test]
+    fn a_thread_reply_names_its_thread() {
+        let message = read(
+            r#"{"type":"thread.reply","data":{"id":"902","channel_id":"12","channel_name":"general",
+            "agent_name":"alice","thread_id":"901","text":"more","from_name":"alice"}}"#,
+        );
+        assert_eq!(message.target, channel("#general"));
+        assert_eq!(message.thread.as_deref(), Some("901"));
+        let by_parent = read(r#"{"data":{"text":"a","parent_id":17}}"#);
+        assert_eq!(by_parent.thread.as_deref(), Some("17"));
+    }
+
+    #[test]
+    fn direct_and_group_messages_go_to_the_recipient() {
+        let alone = read(
+            r#"{"type":"dm.received","data":{"conversation_id":"dm_01","message":{"id":"903",
+            "agent_id":"76","agent_name":"alice","text":"now"},"id":"903","from_agent_id":"76",
+            "to":"bob","text":"now","from_name":"alice"}}"#,
+        );
+        let group = read(
+            r#"{"type":"group_dm.received","data":{"conversation_id":"905","message":{"id":"904",
+            "agent_name":"alice","text":"all"},"agent_id":"76","text":"all","from_name":"alice"}}"#,
+        );
+        for (message, body) in [(alone, "now"), (group, "all")] {
+            assert_eq!((message.body.as_str(), message.from.as_str()), (body, "alice"));
+            assert_eq!((message.target, message.thread), (direct("bob"), None));
+        }
+    }
+
+    #[test]
+    fn fields_at_the_top_level_are_found() {
+        let message = read(r##"{"text":"b","from":" carol ","channel":"#ops"}"##);
+        assert_eq!(
+            (message.from.as_str(), message.target),
+            ("carol", channel("#ops"))
+        );
+        assert_eq!(read(r##"{"to":"#ops","channel":"dev"}"##).target, channel("#ops"));
+        assert_eq!(read(r#"{"to":"dan","channel":"dev"}"#).target, direct("dan"));
+    }
+
+    #[test]
+    fn a_body_keeps_its_white_space() {
+        assert_eq!(read(r#"{"data":{"text":"  a\n\n\tb \n"}}"#).body, "  a\n\n\tb \n");
+        assert_eq!(read(r#"{"data":{"text":"  "},"text":" x"}"#).body, " x");
+    }
+
+    #[test]
+    fn an_action_result_shows_what_it_reports() {
+        for (payload, body) in [
+            (
+                r#"{"data":{"output":{"spawned":true},"error":null}}"#,
+                r#"{"spawned":true}"#,
+            ),
+            (r#"{"data":{"output":null,"error":"boom"}}"#, "boom"),
+            (r#"{"data":{"output":[1, 2]}}"#, "[1,2]"),
+            (r#"{"data":{"output":false}}"#, "false"),
+            (r#"{"data":{"output":4}}"#, "4"),
+            (
+                r#"{"data":{"output":" ","error":{"code":"x"}}}"#,
+                r#"{"code":"x"}"#,
+            ),
+            (
+                r#"{"type":"t","data":{"action_name":"spawn"}}"#,
+                r#"{"action_name":"spawn"}"#,
+            ),
+        ] {
+            let message = read(payload);
+            assert_eq!(
+                (message.body.as_str(), message.from.as_str()),
+                (body, "relaycast")
+            );
+            assert_eq!(message.target, direct("bob"));
+        }
+    }
+
+    #[test]
+    fn a_payload_of_any_shape_is_shown() {
+        for (payload, body) in [
+            (r#""hello""#, r#""hello""#),
+            ("null", "null"),
+            ("7", "7"),
+            (r#"{ "data": {} }"#, r#"{"data":{}}"#),
+            (r#"{"data":true}"#, r#"{"data":true}"#),
+            (r#"{"type":"message.created"}"#, r#"{"type":"message.created"}"#),
+        ] {
+            assert_eq!(read(payload).body, body);
+        }
+        let deep = "[".repeat(200) + &"]".repeat(200);
+        assert!(
+            read(&deep).body.contains(&deep),
+            "too deep to parse, and shown all the same"
+        );
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig { failure_persistence: None, ..<_>::default() })]
+
+        #[test]
+        fn no_text_whatever_breaks_reading(payload in any::<String>()) {
+            classify_payload(&payload);
+            prop_assert!(!read(&payload).body.is_empty());
+        }
+    }
+}

@@ -1,0 +1,442 @@
+//! The delivery window of one identity: from its cursor upward.
+//!
+//! Owns: the cursor, the rows above it, the order in which they go to the terminal, and what may be acked.
+//! Must not know: frames of the wire, keystrokes, other identities.
+//!
+//! 1. The cursor is the end of the longest prefix of settled rows and proven holes; it never goes back.
+//! 2. While the base is provisional nothing is injected and nothing acked.
+//! 3. A row is queued when every lower row is at least queued, or when it waited
+//!    [`limits::GAP_WAIT`](crate::limits::GAP_WAIT) for a missing one.
+//! 4. A sequence is a hole only after [`limits::HOLE_PROOFS`](crate::limits::HOLE_PROOFS) replays, each
+//!    of which repeated a higher row without bringing it.
+//! 5. No delivery id of the last [`limits::REMEMBERED`](crate::limits::REMEMBERED) is queued twice.
+//!
+//! The rules are those of `core/PROTOCOL.md` §5.
+
+use super::remembered::Remembered;
+use super::row::{Frame, Row, RowKey, RowState};
+use crate::limits;
+use crate::wire::Mode;
+use alloc::collections::{BTreeMap, BTreeSet, VecDeque};
+use alloc::vec::Vec;
+use core::ops::Bound;
+
+/// What a window did with a frame.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Taken {
+    /// It is queued, or settled at once.
+    InOrder,
+    /// It waits for lower rows.
+    Held,
+    /// It is here already, or was.
+    Duplicate,
+    /// At or below the cursor, but never seen: queued outside of the sequence.
+    Late,
+    /// There is no room; a replay must bring it again.
+    Overflow,
+}
+
+#[derive(Debug, PartialEq, Eq)]
+enum Base {
+    /// Stated by the engine: everything up to it was acked in an earlier life.
+    Given(u64),
+    /// Not stated, and no frame came yet, or the first ones are still being collected.
+    Provisional,
+    /// Found by watching.
+    Found,
+}
+
+#[derive(Debug)]
+pub(crate) struct Window {
+    base: Base,
+    acked: u64,
+    rows: BTreeMap<u64, Row>,
+    /// Rows that have a gap directly below them.
+    after_gap: BTreeSet<u64>,
+    loose: BTreeMap<u64, Row>,
+    next_loose: u64,
+    waiting: VecDeque<RowKey>,
+    steering: VecDeque<RowKey>,
+    remembered: Remembered,
+    fan_outs: Remembered,
+    /// Ranges that were proven holes, so that a row that turns up after all is not lost.
+    holes: VecDeque<(u64, u64)>,
+    bytes: usize,
+    overflowed: bool,
+}
+
+/// Proven holes remembered per identity.
+const HOLES: usize = 64;
+
+impl Window {
+    /// A window that starts behind `cursor`, if the engine stated one.
+    pub(crate) fn new(cursor: Option<u64>) -> Self {
+        Self {
+            base: cursor.map_or(Base::Provisional, Base::Given),
+            acked: cursor.unwrap_or(0),
+            rows: BTreeMap::new(),
+            after_gap: BTreeSet::new(),
+            loose: BTreeMap::new(),
+            next_loose: 1,
+            waiting: VecDeque::new(),
+            steering: VecDeque::new(),
+            remembered: Remembered::new(limits::REMEMBERED),
+            fan_outs: Remembered::new(limits::REMEMBERED),
+            holes: VecDeque::new(),
+            bytes: 0,
+            overflowed: false,
+        }
+    }
+
+    /// Everything up to this sequence may be acked; `None` while that is not known (invariant 2).
+    pub(crate) fn cursor(&self) -> Option<u64> {
+        (self.base != Base::Provisional).then_some(self.acked)
+    }
+
+    /// Whether the base is still open.
+    pub(crate) fn is_provisional(&self) -> bool {
+        self.base == Base::Provisional
+    }
+
+    /// Whether a lower row is missing, or a frame had to be dropped.
+    pub(crate) fn wants_replay(&self) -> bool {
+        !self.after_gap.is_empty() || self.overflowed
+    }
+
+    /// Whether dropped frames are the only reason for a replay and there is room for them now.
+    pub(crate) fn has_room(&self) -> bool {
+        self.rows.len() * 2 <= limits::WINDOW_ROWS && self.bytes * 2 <= limits::WINDOW_BYTES
+    }
+
+    /// The sequence directly behind the cursor.
+    const fn next_seq(&self) -> u64 {
+        self.acked.saturating_add(1)
+    }
+
+    /// Payload bytes held.
+    pub(crate) const fn bytes(&self) -> usize {
+        self.bytes
+    }
+
+    /// Rows that are not settled.
+    pub(crate) fn open(&self) -> usize {
+        self.pending().count()
+    }
+
+    /// The rows that are not settled, with the times they were tried.
+    pub(crate) fn pending(&self) -> impl Iterator<Item = (&Frame, u8)> {
+        let unsettled = |row: &&Row| row.state != RowState::Settled;
+        let rows = self.rows.values().chain(self.loose.values()).filter(unsettled);
+        rows.map(|row| (&row.frame, row.attempts))
+    }
+
+    /// A frame of the mailbox, `seq` at least 1, in replay round `round`.
+    pub(crate) fn accept(&mut self, seq: u64, frame: Frame, round: u64) -> Taken {
+        if self.base != Base::Provisional && seq <= self.acked {
+            return self.accept_below(seq, frame, round);
+        }
+        if let Some(row) = self.rows.get(&seq) {
+            if row.frame.delivery_id == frame.delivery_id {
+                self.prove(seq, round);
+                return Taken::Duplicate;
+            }
+            // An engine that re-uses numbers has given this one to another message.
+            return self.accept_loose(frame, round);
+        }
+        if self.is_full(frame.payload.len()) {
+            self.overflowed = true;
+            return Taken::Overflow;
+        }
+        self.insert(seq, frame, round);
+        if self.base == Base::Provisional && seq == 1 {
+            self.fix_base();
+        }
+        match self.rows.get(&seq) {
+            Some(row) if row.state == RowState::Held => Taken::Held,
+            _ => Taken::InOrder,
+        }
+    }
+
+    /// A fan-out event: `seq` 0, outside of the sequence.
+    pub(crate) fn accept_fan_out(&mut self, frame: Frame, round: u64) -> Taken {
+        if !self.fan_outs.insert(frame.delivery_id.as_str()) {
+            return Taken::Duplicate;
+        }
+        if self.is_full(frame.payload.len()) {
+            return Taken::Overflow;
+        }
+        if frame.shown {
+            self.push_loose(frame, round);
+        }
+        Taken::InOrder
+    }
+
+    fn accept_below(&mut self, seq: u64, frame: Frame, round: u64) -> Taken {
+        let given = matches!(self.base, Base::Given(_));
+        let was_hole = self.holes.iter().any(|(low, high)| (*low..=*high).contains(&seq));
+        if self.remembered.contains(frame.delivery_id.as_str()) || (given && !was_hole) {
+            return Taken::Duplicate;
+        }
+        self.accept_loose(frame, round)
+    }
+
+    fn accept_loose(&mut self, frame: Frame, round: u64) -> Taken {
+        if self.is_full(frame.payload.len()) {
+            self.overflowed = true;
+            return Taken::Overflow;
+        }
+        if !self.remembered.insert(frame.delivery_id.as_str()) {
+            return Taken::Duplicate;
+        }
+        if frame.shown {
+            self.push_loose(frame, round);
+        }
+        Taken::Late
+    }
+
+    fn push_loose(&mut self, frame: Frame, round: u64) {
+        let number = self.next_loose;
+        self.next_loose += 1;
+        self.bytes += frame.payload.len();
+        self.enqueue(RowKey::Loose(number), frame.mode);
+        self.loose
+            .insert(number, Row::new(frame, RowState::Queued, round));
+    }
+
+    fn is_full(&self, payload: usize) -> bool {
+        let rows = self.rows.len() + self.loose.len();
+        // A single payload larger than the bound must still find room in an empty window.
+        rows >= limits::WINDOW_ROWS || (self.bytes > 0 && self.bytes + payload > limits::WINDOW_BYTES)
+    }
+
+    fn insert(&mut self, seq: u64, frame: Frame, round: u64) {
+        self.remembered.insert(frame.delivery_id.as_str());
+        self.bytes += frame.payload.len();
+        let mut row = Row::new(frame, RowState::Held, round);
+        // The gap that this row splits keeps the proofs that it has collected.
+        if let Some(above) = self.rows.range((Bound::Excluded(seq), Bound::Unbounded)).next()
+            && self.after_gap.contains(above.0)
+        {
+            (row.proofs, row.proof_round) = (above.1.proofs, above.1.proof_round);
+        }
+        self.rows.insert(seq, row);
+        self.note_gap(seq);
+        self.note_gap(seq.saturating_add(1));
+        if self.base != Base::Provisional {
+            self.queue_in_order(seq);
+            self.advance();
+        }
+    }
+
+    /// Whether a row directly below `seq` is missing.
+    fn note_gap(&mut self, seq: u64) {
+        let missing = self.rows.contains_key(&seq)
+            && self.base != Base::Provisional
+            && seq > self.next_seq()
+            && !self.rows.contains_key(&(seq - 1));
+        if missing {
+            self.after_gap.insert(seq);
+        } else {
+            self.after_gap.remove(&seq);
+        }
+    }
+
+    /// Queues `seq`, and what waited for it, if nothing lower is missing or still held (invariant 3).
+    fn queue_in_order(&mut self, seq: u64) {
+        let below_is_done = seq == self.next_seq()
+            || self
+                .rows
+                .get(&(seq - 1))
+                .is_some_and(|below| below.state != RowState::Held);
+        if !below_is_done {
+            return;
+        }
+        let mut next = seq;
+        while self
+            .rows
+            .get(&next)
+            .is_some_and(|row| row.state == RowState::Held)
+        {
+            self.queue(next);
+            next = next.saturating_add(1);
+        }
+    }
+
+    fn queue(&mut self, seq: u64) {
+        let Some(row) = self.rows.get_mut(&seq) else {
+            return;
+        };
+        if row.frame.shown {
+            row.state = RowState::Queued;
+            let mode = row.frame.mode;
+            self.enqueue(RowKey::Sequenced(seq), mode);
+        } else {
+            self.bytes -= row.settle();
+        }
+    }
+
+    fn enqueue(&mut self, key: RowKey, mode: Mode) {
+        match mode {
+            Mode::Wait => self.waiting.push_back(key),
+            Mode::Steer => self.steering.push_back(key),
+        }
+    }
+
+    /// The first frames have been collected for long enough: the lowest of them is the first.
+    fn fix_base(&mut self) {
+        let Some(lowest) = self.rows.keys().next().copied() else {
+            return;
+        };
+        self.base = Base::Found;
+        self.acked = lowest - 1;
+        let seqs: Vec<u64> = self.rows.keys().copied().collect();
+        for seq in &seqs {
+            self.note_gap(*seq);
+        }
+        for seq in seqs {
+            self.queue_in_order(seq);
+        }
+        self.advance();
+    }
+
+    /// The wait for lower rows is over. Returns whether rows were released past a gap.
+    pub(crate) fn release_held(&mut self) -> bool {
+        if self.base == Base::Provisional {
+            self.fix_base();
+            return false;
+        }
+        let held = |(seq, row): (&u64, &Row)| (row.state == RowState::Held).then_some(*seq);
+        let seqs: Vec<u64> = self.rows.iter().filter_map(held).collect();
+        for seq in &seqs {
+            self.queue(*seq);
+        }
+        self.advance();
+        !seqs.is_empty()
+    }
+
+    /// Whether a row waits for lower ones.
+    pub(crate) fn holds(&self) -> bool {
+        self.rows.values().any(|row| row.state == RowState::Held)
+    }
+
+    /// The row `seq` came again: whatever is missing below it was not in that replay (invariant 4).
+    fn prove(&mut self, seq: u64, round: u64) {
+        if self.rows.get(&seq).is_none_or(|row| row.first_round >= round) {
+            return;
+        }
+        let gaps: Vec<u64> = self.after_gap.range(..=seq).copied().collect();
+        for above in gaps {
+            if let Some(row) = self.rows.get_mut(&above)
+                && row.proof_round < round
+            {
+                row.proofs += 1;
+                row.proof_round = round;
+            }
+        }
+        self.advance();
+    }
+
+    /// Whether what is missing directly below `seq` has been proven gone.
+    fn proven_below(&self, seq: u64) -> bool {
+        self.rows
+            .get(&seq)
+            .is_some_and(|row| row.proofs >= limits::HOLE_PROOFS)
+    }
+
+    /// Moves the cursor over everything that is settled or gone (invariant 1).
+    fn advance(&mut self) {
+        while let Some((&seq, row)) = self.rows.first_key_value() {
+            let settled = row.state == RowState::Settled;
+            if seq > self.next_seq() {
+                if !self.proven_below(seq) {
+                    return;
+                }
+                self.holes.push_back((self.next_seq(), seq - 1));
+                if self.holes.len() > HOLES {
+                    self.holes.pop_front();
+                }
+                self.acked = seq - 1;
+                self.after_gap.remove(&seq);
+            }
+            if !settled {
+                return;
+            }
+            self.acked = seq;
+            self.rows.remove(&seq);
+        }
+    }
+
+    /// How many holes were passed.
+    pub(crate) fn hole_count(&self) -> usize {
+        self.holes.len()
+    }
+
+    /// Takes the next row for the terminal: steering ones first.
+    pub(crate) fn take_next(&mut self) -> Option<(RowKey, &Frame)> {
+        let key = self.steering.pop_front().or_else(|| self.waiting.pop_front())?;
+        let row = self.row_mut(key)?;
+        row.state = RowState::Injecting;
+        row.attempts = row.attempts.saturating_add(1);
+        Some((key, &row.frame))
+    }
+
+    /// What a row brought, while it is not settled.
+    pub(crate) fn frame(&self, key: RowKey) -> Option<&Frame> {
+        self.row(key).map(|row| &row.frame)
+    }
+
+    /// How often a row was handed to the terminal.
+    pub(crate) fn attempts(&self, key: RowKey) -> u8 {
+        self.row(key).map_or(0, |row| row.attempts)
+    }
+
+    /// Puts a row back at the head of its queue; the number of attempts so far.
+    pub(crate) fn put_back(&mut self, key: RowKey) -> u8 {
+        let Some(row) = self.row_mut(key) else { return 0 };
+        row.state = RowState::Queued;
+        let (attempts, mode) = (row.attempts, row.frame.mode);
+        match mode {
+            Mode::Wait => self.waiting.push_front(key),
+            Mode::Steer => self.steering.push_front(key),
+        }
+        attempts
+    }
+
+    /// The agent has taken the row, or its dead letter is on disk.
+    pub(crate) fn settle(&mut self, key: RowKey) {
+        let Some(row) = self.row_mut(key) else { return };
+        self.bytes -= row.settle();
+        if let RowKey::Loose(number) = key {
+            self.loose.remove(&number);
+        }
+        self.advance();
+    }
+
+    /// The row is given up: it may be settled once its dead letter is on disk.
+    pub(crate) fn bury(&mut self, key: RowKey) {
+        if let Some(row) = self.row_mut(key) {
+            row.state = RowState::Burying;
+        }
+        self.waiting.retain(|other| *other != key);
+        self.steering.retain(|other| *other != key);
+    }
+
+    /// The dropped frames have been asked for again.
+    pub(crate) const fn replay_asked(&mut self) {
+        self.overflowed = false;
+    }
+
+    fn row(&self, key: RowKey) -> Option<&Row> {
+        match key {
+            RowKey::Sequenced(seq) => self.rows.get(&seq),
+            RowKey::Loose(number) => self.loose.get(&number),
+        }
+    }
+
+    fn row_mut(&mut self, key: RowKey) -> Option<&mut Row> {
+        match key {
+            RowKey::Sequenced(seq) => self.rows.get_mut(&seq),
+            RowKey::Loose(number) => self.loose.get_mut(&number),
+        }
+    }
+}

@@ -1,0 +1,774 @@
+//! The link: from nothing to a confirmed registration, and back again after every loss.
+//!
+//! Owns: own identity, node token, dialect, backoff, and the one connection.
+//! Must not know: deliveries, agents, what the frames of other areas say.
+//!
+//! 1. At most one connection is wanted at a time; inputs for any other link id change nothing.
+//! 2. Nothing is sent on a connection before `node.register`, and nothing else before its reply.
+//! 3. Every wait has a deadline or a timer: there is no state in which nothing will happen any more,
+//!    except after [`Link::stop`].
+//! 4. The 401 budget and the backoff come back only with good connections, never with mere attempts.
+//!
+//! The rules are those of `core/PROTOCOL.md` §2 and §4.
+
+pub(crate) mod answer;
+mod backoff;
+pub(crate) mod identity;
+mod session;
+mod token;
+
+use crate::command::{Command, Level};
+use crate::config::{Boot, Config};
+use crate::cx::Cx;
+use crate::edge;
+use crate::ids::{FrameId, LinkId, NodeId, ProcessId, WorkspaceId};
+use crate::input::{CallReply, Refusal};
+use crate::limits;
+use crate::marks::Mark;
+use crate::purpose::CallFor;
+use crate::secret::{Secret, mask};
+use crate::time::Mono;
+use crate::timers::Timer;
+use crate::wire::{self, Capability, CapabilityKind, Dialect, ErrorFrame, Node, Object, Provider, Reply};
+use alloc::format;
+use alloc::string::{String, ToString};
+use alloc::vec::Vec;
+use answer::Refused;
+use backoff::Backoff;
+use identity::{Identity, Membership};
+pub(crate) use session::{Answered, Request, Sent, Session};
+use token::{Minted, Scope, Tokens, Verdict};
+
+/// The provider name under which agents are routed to this broker.
+const PROVIDER: &str = "broker";
+/// How long a link that is given up may take to say goodbye.
+const GOODBYE: crate::time::Span = crate::time::Span::secs(1);
+
+#[derive(Debug)]
+enum Phase {
+    /// A timer, or nothing, is awaited.
+    Idle,
+    /// A call about identity or token is under way.
+    Calling,
+    /// The socket is being opened.
+    Opening(LinkId),
+    /// The socket is open and `node.register` is not confirmed.
+    Registering(Session),
+    /// Registered.
+    Up(Session),
+    /// The goodbye is under way.
+    Closing(LinkId),
+    /// Nothing more will be tried.
+    Stopped,
+}
+
+#[derive(Debug)]
+pub(crate) struct Link {
+    config: Config,
+    cache: Vec<String>,
+    machine_seed: String,
+    cwd: String,
+    identity: Identity,
+    tokens: Option<Tokens>,
+    dialect: Dialect,
+    backoff: Backoff,
+    phase: Phase,
+    /// Why there is no registration, for people; empty while all goes well.
+    reason: String,
+    disabled: bool,
+    confirmed_once: bool,
+    active_agents: u32,
+}
+
+/// What an input to the link means for others.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum LinkEvent {
+    /// Nothing.
+    Nothing,
+    /// Registration is confirmed: the opening sequence may follow.
+    Confirmed,
+    /// The registered connection is gone.
+    Lost,
+    /// The goodbye is over.
+    Closed,
+    /// The operator has to act; the process is of no use.
+    Fatal(String),
+}
+
+/// Which request an answer belongs to.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum ReplyTo {
+    /// None that is known.
+    Nobody,
+    /// The link's own registration; the event says the rest.
+    Link(LinkEvent),
+    /// A request of another area.
+    Request(Request, Answered),
+}
+
+impl Link {
+    /// A link that begins at once.
+    pub(crate) fn new(cx: &mut Cx, config: &Config, boot: &Boot) -> Self {
+        let mut link = Self {
+            identity: Identity::new(config, boot.identity.as_deref(), &cx.rng),
+            config: config.clone(),
+            cache: boot.tokens.clone(),
+            machine_seed: boot.machine_seed.clone(),
+            cwd: boot.cwd.clone(),
+            tokens: None,
+            dialect: Dialect::Provider,
+            backoff: Backoff::new(),
+            phase: Phase::Idle,
+            reason: "starting".to_string(),
+            disabled: false,
+            confirmed_once: false,
+            active_agents: 0,
+        };
+        link.advance(cx);
+        link
+    }
+
+    // What others may ask.
+
+    pub(crate) const fn is_up(&self) -> bool {
+        matches!(self.phase, Phase::Up(_))
+    }
+
+    /// Whether a socket is open, registered or not.
+    pub(crate) const fn is_connected(&self) -> bool {
+        matches!(self.phase, Phase::Registering(_) | Phase::Up(_))
+    }
+
+    pub(crate) const fn was_up(&self) -> bool {
+        self.confirmed_once
+    }
+
+    pub(crate) const fn is_disabled(&self) -> bool {
+        self.disabled
+    }
+
+    pub(crate) fn reason(&self) -> &str {
+        &self.reason
+    }
+
+    pub(crate) const fn dialect(&self) -> Dialect {
+        self.dialect
+    }
+
+    pub(crate) const fn membership(&self) -> Option<&Membership> {
+        self.identity.membership()
+    }
+
+    pub(crate) const fn key(&self) -> Option<&Secret> {
+        self.identity.key()
+    }
+
+    pub(crate) fn node_id(&self) -> Option<&NodeId> {
+        self.tokens.as_ref().map(Tokens::node_id)
+    }
+
+    pub(crate) fn node_name(&self) -> Option<&str> {
+        self.tokens.as_ref().map(Tokens::name)
+    }
+
+    pub(crate) fn base_url(&self) -> &str {
+        &self.config.base_url
+    }
+
+    pub(crate) fn workspace(&self) -> Option<&WorkspaceId> {
+        self.membership().map(|membership| &membership.workspace)
+    }
+
+    /// The current connection, registered or not.
+    const fn session(&mut self) -> Option<&mut Session> {
+        match &mut self.phase {
+            Phase::Registering(session) | Phase::Up(session) => Some(session),
+            _ => None,
+        }
+    }
+
+    /// The registered connection.
+    pub(crate) const fn up(&mut self) -> Option<&mut Session> {
+        match &mut self.phase {
+            Phase::Up(session) => Some(session),
+            _ => None,
+        }
+    }
+
+    pub(crate) fn has_credit(&self) -> bool {
+        matches!(&self.phase, Phase::Up(session) if session.has_credit())
+    }
+
+    /// The engine answered within the limit.
+    pub(crate) fn is_answering(&self, now: Mono) -> bool {
+        matches!(&self.phase, Phase::Up(session) if session.dead_at() > now)
+    }
+
+    pub(crate) fn is_current(&mut self, link: LinkId) -> bool {
+        match &self.phase {
+            Phase::Opening(current) | Phase::Closing(current) => *current == link,
+            _ => self.session().is_some_and(|session| session.link == link),
+        }
+    }
+
+    // What others may do.
+
+    /// Sends a frame on the registered connection, if there is one.
+    pub(crate) fn send(&mut self, cx: &mut Cx, text: String) -> Option<Sent> {
+        self.up().map(|session| session.send(cx, text))
+    }
+
+    /// Sends a request; `build` gets the id to put into it.
+    pub(crate) fn request(
+        &mut self,
+        cx: &mut Cx,
+        request: Request,
+        build: impl FnOnce(&FrameId) -> String,
+    ) -> Option<Sent> {
+        let session = self.up()?;
+        let id = session.request(cx, request);
+        Some(session.send(cx, build(&id)))
+    }
+
+    /// Takes the pending registration of `process`, for a reply that does not carry our id.
+    pub(crate) fn take_agent_request(&mut self, process: ProcessId) -> bool {
+        self.up().is_some_and(|session| session.take_agent(process))
+    }
+
+    /// How many agents run here; a change is told to the engine soon.
+    pub(crate) fn set_active_agents(&mut self, cx: &mut Cx, active: u32) {
+        if self.active_agents != active {
+            self.active_agents = active;
+            if self.is_up() {
+                cx.timers
+                    .set_earlier(Timer::Heartbeat, cx.now.mono.after(crate::time::Span::secs(1)));
+            }
+        }
+    }
+
+    /// Sends a heartbeat and a ping, and arms the next.
+    pub(crate) fn heartbeat(&mut self, cx: &mut Cx) {
+        let node = self.node();
+        let (active, dialect) = (self.active_agents, self.dialect);
+        let Some(session) = self.up() else { return };
+        session.send(cx, node.heartbeat(active, true, dialect));
+        cx.push(Command::LinkPing { link: session.link });
+        cx.wake_in(Timer::Heartbeat, limits::HEARTBEAT);
+    }
+
+    /// Gives the connection up and opens a new one soon.
+    pub(crate) fn reconnect(&mut self, cx: &mut Cx, why: &'static str) -> LinkEvent {
+        let Some(session) = self.session() else {
+            return LinkEvent::Nothing;
+        };
+        let link = session.link;
+        let deadline = cx.now.mono.after(GOODBYE);
+        cx.push(Command::LinkClose {
+            link,
+            code: 1000,
+            reason: why,
+            deadline,
+        });
+        cx.log(Level::Warn, "link", &format!("giving the connection up: {why}"));
+        self.lose(cx, why)
+    }
+
+    /// Says goodbye: the frames given, then a close. [`LinkEvent::Closed`] follows unless there is no link.
+    pub(crate) fn stop(&mut self, cx: &mut Cx) -> LinkEvent {
+        let timers = [
+            Timer::LinkRetry,
+            Timer::LinkDeadline,
+            Timer::Heartbeat,
+            Timer::Liveness,
+            Timer::LinkSettled,
+            Timer::DisabledProbe,
+        ];
+        for timer in &timers {
+            cx.timers.clear(timer);
+        }
+        let goodbye = self.is_up().then(|| self.node().deregister(self.dialect));
+        let link = match &mut self.phase {
+            Phase::Opening(link) => *link,
+            Phase::Registering(session) | Phase::Up(session) => {
+                if let Some(goodbye) = goodbye {
+                    session.send(cx, goodbye);
+                }
+                session.link
+            }
+            _ => {
+                self.phase = Phase::Stopped;
+                return LinkEvent::Closed;
+            }
+        };
+        let deadline = cx.now.mono.after(limits::SHUTDOWN_CLOSE);
+        cx.push(Command::LinkClose {
+            link,
+            code: 1000,
+            reason: "shutting down",
+            deadline,
+        });
+        self.phase = Phase::Closing(link);
+        LinkEvent::Nothing
+    }
+
+    // Inputs.
+
+    /// Takes the next step towards a registration.
+    fn advance(&mut self, cx: &mut Cx) {
+        if !matches!(self.phase, Phase::Idle) {
+            return;
+        }
+        if self.identity.membership().is_none() {
+            self.identity.call(cx);
+            self.phase = Phase::Calling;
+            return;
+        }
+        let tokens = self.tokens();
+        let Some(token) = tokens.current().cloned() else {
+            if tokens.can_mint() {
+                tokens.mint(cx);
+                self.phase = Phase::Calling;
+            } else {
+                self.disable(
+                    cx,
+                    "the node token was refused and there is no workspace key to mint another",
+                );
+            }
+            return;
+        };
+        let link = LinkId(cx.counters.next());
+        let deadline = cx.now.mono.after(limits::CONNECT);
+        let url = edge::node_ws_url(&self.config.base_url);
+        cx.push(Command::LinkOpen {
+            link,
+            url,
+            token,
+            deadline,
+        });
+        self.phase = Phase::Opening(link);
+    }
+
+    /// The tokens; made once the workspace is known, because they are scoped to it.
+    fn tokens(&mut self) -> &mut Tokens {
+        let (config, identity) = (&self.config, &self.identity);
+        self.tokens.get_or_insert_with(|| {
+            let workspace = identity
+                .membership()
+                .map_or_else(|| "".into(), |m| m.workspace.clone());
+            let node_id = match (&config.node_id, &config.node_token) {
+                (Some(fixed), _) => NodeId(fixed.clone()),
+                (None, Some(_)) => NodeId(self.machine_seed.clone()),
+                (None, None) => edge::node_id(&self.machine_seed, &self.cwd, &workspace),
+            };
+            let scope = Scope {
+                name: token::node_name(config.node_name.as_deref(), &config.instance, &node_id),
+                node_id,
+                workspace,
+                base_url: config.base_url.clone(),
+                version: format!("relay-broker/{}", config.version),
+            };
+            Tokens::new(
+                scope,
+                identity.key().cloned(),
+                config.node_token.clone(),
+                &self.cache,
+            )
+        })
+    }
+
+    /// The answer to a call of the link.
+    pub(crate) fn on_call(
+        &mut self,
+        cx: &mut Cx,
+        purpose: &CallFor,
+        reply: Result<CallReply<'_>, Refused>,
+    ) -> LinkEvent {
+        if !matches!(self.phase, Phase::Calling) {
+            return LinkEvent::Nothing;
+        }
+        self.phase = Phase::Idle;
+        if *purpose == CallFor::Mint {
+            return self.on_minted(cx, reply);
+        }
+        let step = match purpose {
+            CallFor::Workspace => self.identity.on_workspace(reply),
+            _ => self.identity.on_own_agent(cx, reply),
+        };
+        match step {
+            identity::Step::Known | identity::Step::Next => self.advance(cx),
+            identity::Step::Later(refused) => self.later(cx, "registering this broker", &refused),
+            identity::Step::Fatal(refused) => {
+                self.reason = format!(
+                    "the engine at {} refused this broker: {refused}",
+                    self.config.base_url
+                );
+                return LinkEvent::Fatal(self.reason.clone());
+            }
+        }
+        LinkEvent::Nothing
+    }
+
+    fn on_minted(&mut self, cx: &mut Cx, reply: Result<CallReply<'_>, Refused>) -> LinkEvent {
+        match self.tokens().on_minted(cx, reply) {
+            Minted::Token | Minted::Renamed if self.disabled => {
+                // Past the budget a mint does not change the pace.
+                cx.wake_in(Timer::DisabledProbe, limits::DISABLED_PROBE);
+            }
+            Minted::Token => {
+                let wait = self.unauthorized_pause(cx);
+                cx.wake_in(Timer::LinkRetry, wait);
+            }
+            Minted::Renamed => self.advance(cx),
+            Minted::Later(refused) => self.later(cx, "minting a node token", &refused),
+            Minted::Refused(refused) => {
+                self.disable(cx, &format!("the engine mints no node token: {refused}"))
+            }
+        }
+        LinkEvent::Nothing
+    }
+
+    /// The first token of a start is used at once; later ones wait, so that 401s cannot spin.
+    fn unauthorized_pause(&mut self, cx: &Cx) -> crate::time::Span {
+        if self.reason == "starting" {
+            crate::time::Span(0)
+        } else {
+            self.backoff.next(&cx.rng)
+        }
+    }
+
+    fn later(&mut self, cx: &mut Cx, what: &str, refused: &Refused) {
+        let wait = self.backoff.next(&cx.rng);
+        self.reason = format!("{what} failed: {refused}");
+        cx.log(
+            Level::Warn,
+            "link",
+            &format!("{}; again in {} ms", self.reason, wait.as_millis()),
+        );
+        cx.wake_in(Timer::LinkRetry, wait);
+    }
+
+    /// Gives up for now: one attempt per [`limits::DISABLED_PROBE`].
+    fn disable(&mut self, cx: &mut Cx, why: &str) {
+        if !self.disabled || self.reason != why {
+            cx.log(Level::Error, "link", &format!("delivery_disabled: {why}"));
+        }
+        self.disabled = true;
+        self.reason = why.to_string();
+        self.phase = Phase::Idle;
+        cx.wake_in(Timer::DisabledProbe, limits::DISABLED_PROBE);
+    }
+
+    /// [`Timer::LinkRetry`] or [`Timer::DisabledProbe`].
+    pub(crate) fn on_retry(&mut self, cx: &mut Cx) {
+        match self.phase {
+            Phase::Registering(_) => self.register(cx),
+            _ => self.advance(cx),
+        }
+    }
+
+    pub(crate) fn on_up(&mut self, cx: &mut Cx, link: LinkId) {
+        let Phase::Opening(current) = self.phase else {
+            return;
+        };
+        if current != link {
+            return;
+        }
+        self.phase = Phase::Registering(Session::new(cx, link, self.dialect));
+        self.register(cx);
+    }
+
+    fn register(&mut self, cx: &mut Cx) {
+        let (node, dialect) = (self.node(), self.dialect);
+        let Phase::Registering(session) = &mut self.phase else {
+            return;
+        };
+        session.dialect = dialect;
+        let id = session.request(cx, Request::Register);
+        session.send(cx, node.register(&id, dialect));
+        cx.wake_in(Timer::LinkDeadline, limits::REGISTER_REPLY);
+    }
+
+    fn node(&self) -> Node {
+        let spawn = |harness: &String| Capability {
+            name: format!("spawn:{harness}"),
+            kind: Some(CapabilityKind::Capacity),
+            metadata: None,
+        };
+        let release = Capability {
+            name: "release".to_string(),
+            kind: Some(CapabilityKind::Capacity),
+            metadata: None,
+        };
+        Node {
+            name: self.node_name().unwrap_or_default().to_string(),
+            node_id: self.node_id().cloned().unwrap_or_else(|| "".into()),
+            capabilities: self.config.harnesses.iter().map(spawn).chain([release]).collect(),
+            max_agents: self.config.max_agents,
+            tags: Vec::new(),
+            version: format!("relay-broker/{}", self.config.version),
+            provider: Provider {
+                name: PROVIDER.to_string(),
+                instance_id: self.identity.instance_id().to_string(),
+            },
+        }
+    }
+
+    pub(crate) fn on_refused(&mut self, cx: &mut Cx, link: LinkId, why: Refusal<'_>) -> LinkEvent {
+        match self.phase {
+            Phase::Opening(current) if current == link => self.phase = Phase::Idle,
+            Phase::Closing(current) if current == link => {
+                self.phase = Phase::Stopped;
+                return LinkEvent::Closed;
+            }
+            _ => return LinkEvent::Nothing,
+        }
+        match why {
+            Refusal::Status(401) => self.on_unauthorized(cx, "the engine answers 401 to the node token"),
+            Refusal::Status(status) => {
+                let message = "the upgrade was refused".to_string();
+                let refused = Refused {
+                    status: Some(status),
+                    code: format!("http_{status}"),
+                    message,
+                };
+                self.later_or_probe(cx, &refused);
+            }
+            Refusal::Fault(fault) => self.later_or_probe(cx, &Refused::by_fault(&fault)),
+        }
+        LinkEvent::Nothing
+    }
+
+    fn later_or_probe(&mut self, cx: &mut Cx, refused: &Refused) {
+        if self.disabled {
+            cx.wake_in(Timer::DisabledProbe, limits::DISABLED_PROBE);
+        } else {
+            self.later(cx, "connecting to the engine", refused);
+        }
+    }
+
+    /// The token is no good, as a 401 or the reply to the registration says.
+    fn on_unauthorized(&mut self, cx: &mut Cx, why: &str) {
+        match self.tokens().on_unauthorized(cx) {
+            Verdict::TryAgain => {
+                self.reason = why.to_string();
+                let wait = self.backoff.short(&cx.rng);
+                cx.wake_in(Timer::LinkRetry, wait);
+            }
+            Verdict::Mint => {
+                cx.log(Level::Warn, "link", &format!("{why}; minting another"));
+                self.reason = why.to_string();
+                self.tokens().mint(cx);
+                self.phase = Phase::Calling;
+            }
+            Verdict::Disabled => self.disable(cx, why),
+        }
+    }
+
+    /// Something arrived; what it says is handled by others.
+    pub(crate) fn on_frame(&mut self, cx: &Cx) {
+        if let Some(session) = self.session() {
+            session.last_frame = cx.now.mono;
+        }
+    }
+
+    pub(crate) fn on_drained(&mut self, link: LinkId, bytes: usize) {
+        if let Some(session) = self.session().filter(|session| session.link == link) {
+            session.drained(bytes);
+        }
+    }
+
+    /// The connection ended by itself.
+    pub(crate) fn on_down(&mut self, cx: &mut Cx, link: LinkId, why: &str) -> LinkEvent {
+        if let Phase::Closing(current) = self.phase
+            && current == link
+        {
+            self.phase = Phase::Stopped;
+            return LinkEvent::Closed;
+        }
+        if self.session().is_none_or(|session| session.link != link) {
+            return LinkEvent::Nothing;
+        }
+        let why = mask(why);
+        cx.log(
+            Level::Warn,
+            "link",
+            &format!("the connection to the engine ended: {why}"),
+        );
+        self.lose(cx, &why)
+    }
+
+    fn lose(&mut self, cx: &mut Cx, why: &str) -> LinkEvent {
+        let was_up = self.is_up();
+        self.phase = Phase::Idle;
+        self.reason = format!("the connection ended: {why}");
+        for timer in [
+            Timer::LinkDeadline,
+            Timer::Heartbeat,
+            Timer::Liveness,
+            Timer::LinkSettled,
+        ] {
+            cx.timers.clear(&timer);
+        }
+        let wait = self.backoff.next(&cx.rng);
+        cx.wake_in(Timer::LinkRetry, wait);
+        if was_up {
+            LinkEvent::Lost
+        } else {
+            LinkEvent::Nothing
+        }
+    }
+
+    /// [`Timer::LinkDeadline`]: no reply to the registration.
+    pub(crate) fn on_deadline(&mut self, cx: &mut Cx) -> LinkEvent {
+        self.reconnect(cx, "no reply to node.register")
+    }
+
+    /// [`Timer::Liveness`].
+    pub(crate) fn on_liveness(&mut self, cx: &mut Cx) -> LinkEvent {
+        let now = cx.now.mono;
+        let Some(session) = self.up() else {
+            return LinkEvent::Nothing;
+        };
+        let dead_at = session.dead_at();
+        if now < dead_at {
+            cx.timers.set(Timer::Liveness, dead_at);
+            return LinkEvent::Nothing;
+        }
+        if now >= session.last_frame.after(limits::LINK_SILENCE) {
+            cx.marks.hit(Mark::LinkSilent);
+            return self.reconnect(cx, "nothing arrived for too long");
+        }
+        cx.marks.hit(Mark::AnswersSilent);
+        self.reconnect(cx, "the engine answers no request any more")
+    }
+
+    /// The clock jumped: what was sent before may still be answered.
+    pub(crate) fn on_jump(&mut self, cx: &mut Cx) {
+        let now = cx.now.mono;
+        let Some(session) = self.up() else { return };
+        (session.last_frame, session.last_answer) = (now, now);
+        cx.marks.hit(Mark::ClockJump);
+        self.heartbeat(cx);
+    }
+
+    /// [`Timer::LinkSettled`].
+    pub(crate) const fn on_settled(&mut self) {
+        self.backoff.reset();
+    }
+
+    /// A reply frame.
+    pub(crate) fn on_reply(&mut self, cx: &mut Cx, reply: &Reply<'_>) -> ReplyTo {
+        let node_id = self.node_id().cloned();
+        let Some(session) = self.session() else {
+            return ReplyTo::Nobody;
+        };
+        let known = reply.id.as_deref().and_then(|id| session.answered(cx, id));
+        match known {
+            Some((Request::Register, _)) => ReplyTo::Link(self.confirm(cx)),
+            Some((request, answered)) => ReplyTo::Request(request, answered),
+            // An engine that names its replies itself: the node descriptor can be nothing else.
+            None if matches!(self.phase, Phase::Registering(_))
+                && Object::parse(reply.data.get())
+                    .and_then(|data| data.id("id"))
+                    .as_deref()
+                    == node_id.as_ref().map(NodeId::as_str) =>
+            {
+                ReplyTo::Link(self.confirm(cx))
+            }
+            None => ReplyTo::Nobody,
+        }
+    }
+
+    fn confirm(&mut self, cx: &mut Cx) -> LinkEvent {
+        let Phase::Registering(mut session) = core::mem::replace(&mut self.phase, Phase::Idle) else {
+            return LinkEvent::Nothing;
+        };
+        session.last_answer = cx.now.mono;
+        cx.timers.clear(&Timer::LinkDeadline);
+        cx.timers.clear(&Timer::LinkRetry);
+        cx.timers.clear(&Timer::DisabledProbe);
+        cx.timers.set(Timer::Liveness, session.dead_at());
+        cx.wake_in(Timer::LinkSettled, limits::LINK_SETTLED);
+        cx.stats.registrations += 1;
+        self.phase = Phase::Up(session);
+        self.tokens().on_confirmed();
+        self.disabled = false;
+        self.confirmed_once = true;
+        self.reason.clear();
+        let node = self.node_name().unwrap_or_default().to_string();
+        let base_url = &self.config.base_url;
+        cx.log(
+            Level::Info,
+            "link",
+            &format!("registered as node {node:?} with the engine at {base_url}"),
+        );
+        LinkEvent::Confirmed
+    }
+
+    /// An error frame.
+    pub(crate) fn on_error(&mut self, cx: &mut Cx, error: &ErrorFrame<'_>) -> ReplyTo {
+        if matches!(self.phase, Phase::Registering(_)) {
+            return ReplyTo::Link(self.on_register_refused(cx, error));
+        }
+        let Some(session) = self.session() else {
+            return ReplyTo::Nobody;
+        };
+        match error.id.as_deref().and_then(|id| session.answered(cx, id)) {
+            Some((request, answered)) => ReplyTo::Request(request, answered),
+            None => ReplyTo::Nobody,
+        }
+    }
+
+    /// Nothing else was sent yet, so every error before the confirmation is about the registration.
+    fn on_register_refused(&mut self, cx: &mut Cx, error: &ErrorFrame<'_>) -> LinkEvent {
+        let told = mask(&format!("{}: {}", error.code, error.message));
+        match &*error.code {
+            "invalid_message" if self.dialect == Dialect::Provider => {
+                cx.marks.hit(Mark::DialectFallback);
+                self.dialect = Dialect::Legacy;
+                self.register(cx);
+                LinkEvent::Nothing
+            }
+            "provider_instance_conflict" => {
+                cx.marks.hit(Mark::InstanceConflict);
+                cx.timers.clear(&Timer::LinkDeadline);
+                self.reason = format!("another instance holds this node: {told}");
+                let wait = self.backoff.next(&cx.rng);
+                cx.wake_in(Timer::LinkRetry, wait);
+                LinkEvent::Nothing
+            }
+            "node_name_conflict" if matches!(self.tokens().rename(), Minted::Renamed) => {
+                self.register(cx);
+                LinkEvent::Nothing
+            }
+            "node_id_mismatch" | "node_not_found" => {
+                let event = self.reconnect(cx, "the token belongs to another node");
+                cx.timers.clear(&Timer::LinkRetry);
+                self.on_unauthorized(cx, &format!("the engine refused the registration: {told}"));
+                self.tokens().distrust();
+                event
+            }
+            _ => {
+                // Both dialects were refused: the next attempt begins with the newer one again.
+                self.dialect = Dialect::Provider;
+                let event = self.reconnect(cx, "the engine refused the registration");
+                self.reason = format!("the engine refused the registration: {told}");
+                cx.log(Level::Error, "link", &self.reason.clone());
+                event
+            }
+        }
+    }
+
+    /// The token file is written, or could not be.
+    pub(crate) fn on_token_stored(&mut self) {
+        if let Some(tokens) = &mut self.tokens {
+            tokens.on_stored();
+        }
+    }
+
+    /// The frame that acks everything of an agent up to `seq`.
+    pub(crate) fn ack(&mut self, cx: &mut Cx, agent: &crate::ids::AgentName, seq: u64) {
+        cx.stats.acks += 1;
+        self.send(cx, wire::delivery_ack(agent, seq));
+    }
+}

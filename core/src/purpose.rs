@@ -1,0 +1,44 @@
+//! Purposes: what the IO in flight is for.
+//!
+//! Owns: the enums that a completion is routed by.
+//! Must not know: what happens then.
+
+use crate::delivery::RowKey;
+use crate::ids::{AgentId, InvocationId, ProcessId, RequestId};
+
+/// What an HTTP call to the engine is for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum CallFor {
+    /// Creating a workspace, for a broker without key.
+    Workspace,
+    /// Registering the broker's own agent.
+    OwnAgent,
+    /// Minting a node token.
+    Mint,
+    /// A step of getting the broker's own agent, or an agent here, into a channel. Only failures matter.
+    Channel {
+        /// The channel, without `#`.
+        channel: alloc::string::String,
+    },
+    /// Publishing a message for the local API.
+    Publish(RequestId),
+    /// Registering an agent over HTTP.
+    RegisterOverHttp(ProcessId),
+    /// Binding that agent to this node.
+    Bind(ProcessId),
+}
+
+/// What a store operation is for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum StoreFor {
+    /// `identity.json`.
+    Identity,
+    /// The token cache.
+    Token,
+    /// Records that nothing waits for.
+    Journal,
+    /// The record that an invocation was started; only then is it.
+    Started(InvocationId),
+    /// A dead letter; only then is its row settled.
+    DeadLetter(AgentId, RowKey),
+}

@@ -1,0 +1,36 @@
+//! Stats: plain counters for health, logs and benchmarks.
+//!
+//! Owns: what is counted. Must not know: who reads it.
+//!
+//! 1. Counters only grow; gauges are computed from state when they are asked for.
+
+/// Counters since start.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Stats {
+    /// Inputs handled.
+    pub inputs: u64,
+    /// `deliver` frames taken in.
+    pub frames: u64,
+    /// Frames that could not be decoded.
+    pub undecodable: u64,
+    /// Ack frames sent.
+    pub acks: u64,
+    /// Messages confirmed by their text on the screen.
+    pub confirmed_screen: u64,
+    /// Messages confirmed by output after the submit.
+    pub confirmed_activity: u64,
+    /// Messages taken by a program that shows nothing.
+    pub confirmed_taken: u64,
+    /// Injections that the agent did not take in time, so far.
+    pub unverified: u64,
+    /// Links confirmed.
+    pub registrations: u64,
+    /// Tokens minted.
+    pub mints: u64,
+    /// Agents started.
+    pub spawned: u64,
+    /// Store operations that failed.
+    pub store_faults: u64,
+    /// Completions for things that were over.
+    pub stale_completions: u64,
+}
