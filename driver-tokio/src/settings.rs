@@ -66,7 +66,7 @@ pub(crate) struct InitArgs {
     #[command(flatten)]
     common: CommonArgs,
     /// Workspace key. Other users can see it in the process list: prefer AGENT_RELAY_WORKSPACE_KEY
-    #[arg(long, value_name = "KEY", hide_env_values = true)]
+    #[arg(long, value_name = "KEY")]
     workspace_key: Option<String>,
     /// Keep state under the working directory, and live until told to stop
     #[arg(long)]

@@ -267,12 +267,22 @@ async fn a_child_that_ignores_politeness_is_killed() {
 
 #[tokio::test]
 async fn a_grandchild_that_keeps_the_terminal_does_not_hide_the_exit() {
-    let script = "trap '' HUP; setsid sleep 1000 & echo started; exit 7";
+    let script = "trap '' HUP; setsid sleep 1000 & echo grandchild $!.; exit 7";
     let mut bench = Bench::start(&sh(script)).await;
-    bench.until("exit", |bench| bench.exit.is_some()).await;
+    bench
+        .until("exit", |bench| {
+            bench.exit.is_some() && bench.output.contains(&b'.')
+        })
+        .await;
     assert_eq!((bench.exit, bench.ends), (Some(ExitStatus::Code(7)), 0));
     bench.ptys.forget(P);
     assert!(bench.ptys.table.is_empty());
+    let text = bench.text();
+    let pid = text
+        .split(['.', ' '])
+        .nth(1)
+        .and_then(|pid| Pid::from_raw(pid.parse().ok()?));
+    rustix::process::kill_process(pid.expect(&text), Signal::KILL).expect("it lives");
 }
 
 #[tokio::test]
