@@ -316,6 +316,7 @@ impl Settings {
     }
 
     /// Sets what the engine of this machine has said.
+    #[cfg(feature = "local-engine")]
     pub(crate) fn attach(&mut self, base_url: String, key: Secret) {
         self.base_url = base_url;
         self.access = Some(Access::Key(key));
