@@ -227,4 +227,27 @@ mod tests {
         drop(listener);
         assert_eq!(get(Span::secs(10)).await, FaultKind::Broken);
     }
+
+    #[tokio::test]
+    async fn https_begins_with_a_handshake() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let (inbox, mut events) = Inbox::new();
+        let request = CallRequest {
+            method: "GET",
+            url: format!("https://{}/", listener.local_addr().unwrap()),
+            bearer: Secret::new("rk_live_key"),
+            headers: Vec::new(),
+            body: None,
+        };
+        Calls::new(inbox).call(CallId(1), request, clock::now().mono.after(Span::secs(10)));
+        let (mut tcp, _) = listener.accept().await.unwrap();
+        const HANDSHAKE: u8 = 22;
+        assert_eq!(tcp.read_u8().await.unwrap(), HANDSHAKE);
+        drop(tcp);
+        let event = events.recv().await;
+        assert!(
+            matches!(event, Some(Event::CallDone { result: Err(_), .. })),
+            "{event:?}"
+        );
+    }
 }

@@ -236,7 +236,11 @@ async fn connection(tcp: TcpStream, shared: Arc<Shared>, mut stop: watch::Receiv
 /// Everything about one request but its answer.
 async fn serve(shared: &Arc<Shared>, mut request: Request<Incoming>) -> Reply {
     let headers = request.headers();
-    let (host, origin) = (text(headers, header::HOST), text(headers, header::ORIGIN));
+    // An origin that cannot be read is not the absence of one.
+    let origin = headers
+        .get(header::ORIGIN)
+        .map(|origin| origin.to_str().unwrap_or_default());
+    let host = text(headers, header::HOST);
     if let Err(rejection) = edge::screen(host, origin, &shared.host, shared.port) {
         let status = StatusCode::from_u16(rejection.status).unwrap_or(StatusCode::FORBIDDEN);
         return respond(status, JSON, rejection.body);

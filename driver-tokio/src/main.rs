@@ -32,12 +32,11 @@ mod tls;
 use clap::{Parser, Subcommand};
 use event::{Event, Inbox};
 use logs::{Form, Log};
-use relay_core::{Broker, Level};
+use relay_core::Broker;
 use run::Io;
 use settings::{Fatal, InitArgs, Settings, UpArgs};
 use state::State;
 use std::io::{self, Write};
-use std::net::SocketAddr;
 use std::process::ExitCode;
 use std::time::Duration;
 use tokio::net::TcpListener;
@@ -45,7 +44,8 @@ use tokio::signal::unix::{SignalKind, signal};
 
 /// Where the engine of this machine listens.
 #[cfg(feature = "local-engine")]
-const LOCAL_ENGINE: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(std::net::Ipv4Addr::LOCALHOST), 7528);
+const LOCAL_ENGINE: std::net::SocketAddr =
+    std::net::SocketAddr::new(std::net::IpAddr::V4(std::net::Ipv4Addr::LOCALHOST), 7528);
 /// Threads for what blocks: forks, name lookups, reading files. More would only cost memory.
 const BLOCKING_THREADS: usize = 8;
 /// A blocking thread without work ends after this long: it would only hold memory.
@@ -146,7 +146,8 @@ async fn serve(mut settings: Settings) -> Result<u8, Fatal> {
         .await
         .map_err(|e| Fatal::failed(format!("cannot make a timer: {e}")))?;
     io.api.finish().await;
-    io.store.finish();
+    // Not on this thread: while a disk hangs, a second signal must still end the process.
+    let _ = tokio::task::spawn_blocking(|| io.store.finish()).await;
     state::leave();
     drop(state);
     io.log.flush();
@@ -190,7 +191,7 @@ async fn join_local_engine(settings: &mut Settings, log: &Log) -> Result<(), Fat
         "using the engine at {}: it keeps everything in memory only",
         engine.base_url
     );
-    log.say(Level::Info, "broker", message);
+    log.say(relay_core::Level::Info, "broker", message);
     settings.attach(engine.base_url, engine.workspace_key);
     Ok(())
 }

@@ -107,22 +107,22 @@ impl Ptys {
         let deadline = clock::instant(deadline);
         tokio::spawn(async move {
             let mut start = tokio::task::spawn_blocking(move || start(child));
-            let result = match timeout_at(deadline, &mut start).await {
-                Ok(joined) => joined
-                    .expect("starting a child does not panic")
-                    .and_then(register),
-                Err(_) => Err(Failure::new(
-                    FaultKind::Deadline,
-                    "the program took too long to start",
-                )),
-            };
-            let late = result.is_err() && !start.is_finished();
-            inbox.put(Event::Spawned { process, result });
-            if late && let Ok(Ok((pid, _master, handle))) = start.await {
-                let _ = kill_process_group(pid, Signal::KILL);
-                if let Ok(handle) = ready::watch(handle) {
-                    let _ = handle.readable().await;
-                    reap(&handle);
+            match timeout_at(deadline, &mut start).await {
+                Ok(joined) => {
+                    let result = joined.expect("starting a child does not panic");
+                    let result = result.and_then(register);
+                    inbox.put(Event::Spawned { process, result });
+                }
+                Err(_) => {
+                    let failure = Failure::new(FaultKind::Deadline, "the program took too long to start");
+                    inbox.put(Event::Spawned {
+                        process,
+                        result: Err(failure),
+                    });
+                    // Nobody will ever ask for this child's end.
+                    if let Ok(Ok((pid, ..))) = start.await {
+                        tokio::task::spawn_blocking(move || kill(pid));
+                    }
                 }
             }
         });
@@ -271,6 +271,9 @@ impl Ptys {
 /// Opens a terminal and starts the child on it. Blocks: it forks.
 fn start(child: Child) -> Result<(Pid, OwnedFd, OwnedFd), Failure> {
     let other = |error: &dyn std::fmt::Display| Failure::new(FaultKind::Other, error.to_string());
+    if child.argv.is_empty() {
+        return Err(other(&"there is no program to start"));
+    }
     let cwd = match &child.cwd {
         Some(cwd) => cwd.into(),
         None => std::env::current_dir()?,
@@ -339,12 +342,22 @@ fn not_started(error: impl std::fmt::Display + AsRef<dyn std::error::Error + Sen
 }
 
 fn register((pid, master, handle): (Pid, OwnedFd, OwnedFd)) -> Result<Started, Failure> {
-    let handle = Arc::new(ready::watch(handle)?);
-    let master = Arc::new(ready::watch(master)?);
-    Ok(Started {
-        pid,
-        handles: Some((master, handle)),
-    })
+    match ready::watch(master).and_then(|master| Ok((master, ready::watch(handle)?))) {
+        Ok((master, handle)) => Ok(Started {
+            pid,
+            handles: Some((Arc::new(master), Arc::new(handle))),
+        }),
+        Err(error) => {
+            kill(pid);
+            Err(error.into())
+        }
+    }
+}
+
+/// Ends a child that was not adopted. Blocks for the moment that the kernel takes.
+fn kill(pid: Pid) {
+    let _ = kill_process_group(pid, Signal::KILL);
+    let _ = waitid(WaitId::Pid(pid), WaitIdOptions::EXITED);
 }
 
 fn reap(handle: &AsyncFd<OwnedFd>) -> ExitStatus {
@@ -410,7 +423,7 @@ async fn write(process: ProcessId, master: Watched, inbox: Inbox, mut queue: mps
         let mut written = 0;
         let failure = match timeout_at(deadline, write_bytes(&master, &bytes, &mut written)).await {
             Ok(Ok(())) => None,
-            Ok(Err(error)) => Some(Failure::from(error)),
+            Ok(Err(error)) => Some(Failure::new(FaultKind::Broken, error.to_string())),
             Err(_) => Some(Failure::new(
                 FaultKind::Deadline,
                 "the terminal takes no more input",

@@ -66,7 +66,7 @@ pub(crate) struct InitArgs {
     #[command(flatten)]
     common: CommonArgs,
     /// Workspace key. Other users can see it in the process list: prefer AGENT_RELAY_WORKSPACE_KEY
-    #[arg(long, value_name = "KEY", hide_env_values = true)]
+    #[arg(long, value_name = "KEY")]
     workspace_key: Option<String>,
     /// Keep state under the working directory, and live until told to stop
     #[arg(long)]
@@ -316,6 +316,7 @@ impl Settings {
     }
 
     /// Sets what the engine of this machine has said.
+    #[cfg(feature = "local-engine")]
     pub(crate) fn attach(&mut self, base_url: String, key: Secret) {
         self.base_url = base_url;
         self.access = Some(Access::Key(key));

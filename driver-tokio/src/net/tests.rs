@@ -295,3 +295,24 @@ async fn a_paused_link_is_not_read_beyond_the_message_that_was_awaited() {
         assert!(matches!(event, Event::LinkText { .. }), "{event:?}");
     }
 }
+
+#[tokio::test]
+async fn wss_begins_with_a_handshake() {
+    let (listener, url) = listener().await;
+    let mut bench = Bench::open(url.replace("ws://", "wss://"), Span::secs(10));
+    let (mut tcp, _) = listener.accept().await.unwrap();
+    const HANDSHAKE: u8 = 22;
+    assert_eq!(tcp.read_u8().await.unwrap(), HANDSHAKE);
+    drop(tcp);
+    let why = bench.refused().await;
+    assert!(
+        matches!(
+            why,
+            Refused::Failed(Failure {
+                kind: FaultKind::Broken,
+                ..
+            })
+        ),
+        "{why:?}"
+    );
+}

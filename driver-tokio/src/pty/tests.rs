@@ -267,12 +267,22 @@ async fn a_child_that_ignores_politeness_is_killed() {
 
 #[tokio::test]
 async fn a_grandchild_that_keeps_the_terminal_does_not_hide_the_exit() {
-    let script = "trap '' HUP; setsid sleep 1000 & echo started; exit 7";
+    let script = "trap '' HUP; setsid sleep 1000 & echo grandchild $!.; exit 7";
     let mut bench = Bench::start(&sh(script)).await;
-    bench.until("exit", |bench| bench.exit.is_some()).await;
+    bench
+        .until("exit", |bench| {
+            bench.exit.is_some() && bench.output.contains(&b'.')
+        })
+        .await;
     assert_eq!((bench.exit, bench.ends), (Some(ExitStatus::Code(7)), 0));
     bench.ptys.forget(P);
     assert!(bench.ptys.table.is_empty());
+    let text = bench.text();
+    let pid = text
+        .split(['.', ' '])
+        .nth(1)
+        .and_then(|pid| Pid::from_raw(pid.parse().ok()?));
+    rustix::process::kill_process(pid.expect(&text), Signal::KILL).expect("it lives");
 }
 
 #[tokio::test]
@@ -377,4 +387,43 @@ async fn a_child_has_the_descriptor_limit_that_the_broker_was_started_with() {
         .await;
     let before = before.map_or_else(|| "unlimited".into(), |limit| limit.to_string());
     assert_eq!(bench.text().trim(), before);
+}
+
+#[test]
+fn a_child_that_starts_too_late_is_killed() {
+    let mut one_thread = tokio::runtime::Builder::new_current_thread();
+    one_thread.enable_all().max_blocking_threads(1);
+    let dir = tempfile::tempdir().unwrap();
+    let living_there = || {
+        let processes = std::fs::read_dir("/proc")
+            .unwrap()
+            .map(|entry| entry.unwrap().path().join("cwd"));
+        processes
+            .filter(|cwd| std::fs::read_link(cwd).is_ok_and(|cwd| cwd == dir.path()))
+            .count()
+    };
+    one_thread.build().unwrap().block_on(async {
+        let (inbox, mut events) = Inbox::new();
+        let (release, blocked) = std::sync::mpsc::channel::<()>();
+        tokio::task::spawn_blocking(move || blocked.recv());
+        let mut late = child(&["sleep", "1000"]);
+        late.cwd = Some(dir.path().to_str().unwrap().into());
+        Ptys::new(inbox).spawn(P, late, clock::now().mono.after(Span::millis(20)));
+        let event = timeout(LIMIT, events.recv()).await.unwrap().unwrap();
+        let Event::Spawned {
+            result: Err(failure), ..
+        } = event
+        else {
+            panic!("{event:?}")
+        };
+        assert_eq!(failure.kind, FaultKind::Deadline);
+        drop(release);
+        // The only thread works in order: the start, its end, and then some of these.
+        for _ in 0..10 {
+            tokio::task::spawn_blocking(|| ()).await.unwrap();
+            tokio::task::yield_now().await;
+        }
+        assert!(events.try_recv().is_err(), "nothing else is said");
+    });
+    assert_eq!(living_there(), 0);
 }
