@@ -42,7 +42,7 @@ impl Engine {
             "release" => {
                 let target = input["name"]
                     .as_str()
-                    .or(input["agent"].as_str())
+                    .or_else(|| input["agent"].as_str())
                     .unwrap_or_default()
                     .to_owned();
                 self.release(call, &target, input)
@@ -52,7 +52,7 @@ impl Engine {
     }
 
     fn spawn(&mut self, call: &Call<'_>, input: Value) -> Answer {
-        let wanted = input["capability"].as_str().or(input["cli"].as_str());
+        let wanted = input["capability"].as_str().or_else(|| input["cli"].as_str());
         let capability = match wanted {
             Some(wanted) if wanted == "spawn" || wanted.starts_with("spawn:") => wanted.to_owned(),
             Some(wanted) => format!("spawn:{wanted}"),

@@ -241,7 +241,7 @@ impl Mailbox {
 
 #[cfg(test)]
 mod tests {
-    use super::super::ids::{AgentKey, RoomKey};
+    use super::super::ids::AgentKey;
     use super::*;
 
     fn row(expires_at_ms: i64) -> Row {
@@ -299,7 +299,7 @@ mod tests {
         let mut mailbox = filled(Sequence::StoredMax, 1);
         mailbox.ack(50);
         assert_eq!(mailbox.push(Sequence::StoredMax, row(100)), 2);
-        assert_eq!(sequences(&mailbox), []);
+        assert!(sequences(&mailbox).is_empty());
     }
 
     #[test]
