@@ -1,1 +1,3 @@
 //! A deterministic simulator for relay-core.
+
+pub mod engine;

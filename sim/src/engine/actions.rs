@@ -1,0 +1,467 @@
+//! Actions: invocations, their placement, and their ends.
+//!
+//! Owns: spawn and release, dispatch to nodes, time-outs, rescheduling.
+//! Must not know: sockets beyond the frame it writes.
+//!
+//! 1. The first end of an invocation wins; later results are ignored without a word.
+//! 2. A dispatched invocation that is not ended in 30 s goes back, with the same id, perhaps to the same
+//!    node; while it is back nobody's result counts.
+//! 3. A result counts only from the node (and provider) that it is dispatched to.
+
+use super::http::{Answer, Call, refuse};
+use super::ids::{AgentKey, InvocationKey, NodeKey, iso};
+use super::journal::Event;
+use super::state::{Invocation, InvocationState, Place};
+use super::{ConnectionId, Engine, Output};
+use serde_json::{Map, Value, json};
+use std::collections::BTreeSet;
+
+/// How long a dispatched invocation may take.
+const DISPATCH_MS: i64 = 30_000;
+/// First and longest wait before another try.
+const RETRY_FIRST_MS: i64 = 5_000;
+const RETRY_LAST_MS: i64 = 60_000;
+
+impl Engine {
+    // Requests.
+
+    pub(super) fn post_spawn(&mut self, call: &Call<'_>) -> Answer {
+        call.text("name")?;
+        self.spawn(call, call.body.clone())
+    }
+
+    pub(super) fn invoke(&mut self, call: &Call<'_>, name: &str) -> Answer {
+        call.caller.agent()?;
+        let input = call
+            .body
+            .get("input")
+            .cloned()
+            .unwrap_or_else(|| call.body.clone());
+        match name {
+            "spawn" => self.spawn(call, input),
+            "release" => {
+                let target = input["name"]
+                    .as_str()
+                    .or_else(|| input["agent"].as_str())
+                    .unwrap_or_default()
+                    .to_owned();
+                self.release(call, &target, input)
+            }
+            other => self.invoke_on_any(call, other, input),
+        }
+    }
+
+    fn spawn(&mut self, call: &Call<'_>, input: Value) -> Answer {
+        let wanted = input["capability"].as_str().or_else(|| input["cli"].as_str());
+        let capability = match wanted {
+            Some(wanted) if wanted == "spawn" || wanted.starts_with("spawn:") => wanted.to_owned(),
+            Some(wanted) => format!("spawn:{wanted}"),
+            None => "spawn".to_owned(),
+        };
+        let target = ["target_node", "node", "target"]
+            .iter()
+            .find_map(|key| input[*key].as_str())
+            .map(str::to_owned);
+        let key = self.make_invocation(call, "spawn", &capability, input);
+        if let Some(target) = target {
+            let node = self.state.node_by_name(call.caller.workspace(), &target);
+            let node = node.ok_or_else(|| refuse(404, "node_not_found", format!("no node {target:?}")))?;
+            if !self.offers(node, &capability) {
+                return Err(refuse(
+                    409,
+                    "capability_mismatch",
+                    format!("node {target:?} does not offer {capability}"),
+                ));
+            }
+            self.place(call.now, key, node);
+        } else if !self.place_anywhere(call.now, key) {
+            return Err(refuse(
+                503,
+                "handler_unavailable",
+                format!("no live node offers {capability}"),
+            ));
+        }
+        Ok((201, self.invocation_view(key)))
+    }
+
+    pub(super) fn post_release(&mut self, call: &Call<'_>) -> Answer {
+        let name = call.text("name")?.to_owned();
+        let input = json!({
+            "name": name, "reason": call.body["reason"], "delete_agent": call.body["delete_agent"] == true,
+        });
+        self.release(call, &name, input)
+    }
+
+    fn release(&mut self, call: &Call<'_>, name: &str, input: Value) -> Answer {
+        let agent = self.named(call, name)?;
+        let Place::Node(node) = self.state.agents[agent.0].place else {
+            return Err(refuse(
+                409,
+                "agent_not_node_bound",
+                format!("agent {name:?} is on no node"),
+            ));
+        };
+        let key = self.make_invocation(call, "release", "release", input);
+        self.state.invocations[key.0]
+            .provider
+            .clone_from(&self.state.agents[agent.0].provider);
+        self.assign(call.now, key, node);
+        Ok((201, self.invocation_view(key)))
+    }
+
+    fn invoke_on_any(&mut self, call: &Call<'_>, name: &str, input: Value) -> Answer {
+        let key = self.make_invocation(call, name, name, input);
+        if !self.place_anywhere(call.now, key) {
+            return Err(refuse(404, "action_not_found", format!("nobody offers {name:?}")));
+        }
+        Ok((201, self.invocation_view(key)))
+    }
+
+    pub(super) fn get_invocation(&self, _call: &Call<'_>, id: &str) -> Answer {
+        let key = self
+            .state
+            .invocation_by_id(id)
+            .ok_or_else(|| refuse(404, "invocation_not_found", "no such invocation"))?;
+        Ok((200, self.invocation_view(key)))
+    }
+
+    fn invocation_view(&self, key: InvocationKey) -> Value {
+        let invocation = &self.state.invocations[key.0];
+        let node = invocation.node.map(|node| self.state.nodes[node.0].id.clone());
+        let status = match invocation.state {
+            InvocationState::Pending => "pending",
+            InvocationState::Dispatched => "dispatched",
+            InvocationState::Completed => "completed",
+            InvocationState::Failed => "failed",
+        };
+        json!({
+            "invocation_id": invocation.id, "action_name": invocation.action, "handler_agent_id": null,
+            "handler_node_id": node, "dispatched_node_id": node, "input": invocation.input, "status": status,
+            "output": invocation.output, "error": invocation.error, "created_at": iso(invocation.created_at),
+        })
+    }
+
+    fn make_invocation(
+        &mut self,
+        call: &Call<'_>,
+        action: &str,
+        capability: &str,
+        input: Value,
+    ) -> InvocationKey {
+        let key = InvocationKey(self.state.invocations.len());
+        let id = format!("inv_{}", self.ids.next(call.now));
+        self.state.invocation_ids.insert(id.clone(), key);
+        self.state.invocations.push(Invocation {
+            workspace: call.caller.workspace(),
+            id,
+            action: action.to_owned(),
+            capability: capability.to_owned(),
+            input,
+            caller: call.caller.agent().ok().map(|(_, agent)| agent),
+            state: InvocationState::Pending,
+            node: None,
+            provider: String::new(),
+            tried: BTreeSet::new(),
+            attempts: 0,
+            dispatched_at: 0,
+            retry_after: None,
+            created_at: call.now,
+            output: Value::Null,
+            error: None,
+        });
+        key
+    }
+
+    // Placement and dispatch.
+
+    /// The provider of a node that offers a capability.
+    fn provider_for(&self, node: NodeKey, capability: &str) -> Option<&str> {
+        let offers = |names: &[String]| names.iter().any(|name| name == capability);
+        let providers = &self.state.nodes[node.0].providers;
+        providers
+            .iter()
+            .find(|(_, provider)| offers(&provider.capabilities))
+            .map(|(name, _)| name.as_str())
+    }
+
+    fn offers(&self, node: NodeKey, capability: &str) -> bool {
+        self.provider_for(node, capability).is_some()
+    }
+
+    fn place_anywhere(&mut self, now: i64, key: InvocationKey) -> bool {
+        let invocation = &self.state.invocations[key.0];
+        let has_room =
+            |node: NodeKey| self.max_agents(node) == 0 || self.active_agents(node) < self.max_agents(node);
+        let nodes = self.state.workspaces[invocation.workspace.0]
+            .nodes
+            .values()
+            .copied();
+        let mut eligible: Vec<NodeKey> = nodes
+            .filter(|node| !invocation.tried.contains(node) && self.state.nodes[node.0].online)
+            .filter(|node| {
+                self.handlers_live(*node) && has_room(*node) && self.offers(*node, &invocation.capability)
+            })
+            .collect();
+        eligible.sort_by(|a, b| {
+            self.load(*a)
+                .total_cmp(&self.load(*b))
+                .then(self.active_agents(*a).cmp(&self.active_agents(*b)))
+        });
+        let Some(node) = eligible.first().copied() else {
+            return false;
+        };
+        self.place(now, key, node);
+        true
+    }
+
+    fn place(&mut self, now: i64, key: InvocationKey, node: NodeKey) {
+        let capability = self.state.invocations[key.0].capability.clone();
+        let provider = self
+            .provider_for(node, &capability)
+            .unwrap_or(super::nodes::DEFAULT_PROVIDER)
+            .to_owned();
+        self.state.invocations[key.0].provider = provider;
+        self.assign(now, key, node);
+    }
+
+    fn assign(&mut self, now: i64, key: InvocationKey, node: NodeKey) {
+        let invocation = &mut self.state.invocations[key.0];
+        (invocation.node, invocation.state, invocation.retry_after) =
+            (Some(node), InvocationState::Pending, None);
+        invocation.tried.insert(node);
+        self.send_invocation(now, key);
+    }
+
+    /// Writes the frame, if the socket is open.
+    pub(super) fn send_invocation(&mut self, now: i64, key: InvocationKey) {
+        let invocation = &mut self.state.invocations[key.0];
+        let Some(node) = invocation.node.filter(|_| invocation.is_open()) else {
+            return;
+        };
+        let slot = self.state.nodes[node.0].providers.get(&invocation.provider);
+        let Some(connection) = slot.and_then(|slot| slot.connection) else {
+            return;
+        };
+        (invocation.state, invocation.dispatched_at) = (InvocationState::Dispatched, now);
+        let frame = json!({
+            "v": 1, "type": "action.invoke", "invocation_id": invocation.id, "action": invocation.capability,
+            "input": invocation.input,
+        });
+        let (invocation_id, action) = (invocation.id.clone(), invocation.capability.clone());
+        self.journal.push(
+            now,
+            Event::InvocationSent {
+                connection,
+                invocation_id,
+                action,
+            },
+        );
+        self.out.push_back(Output::Send {
+            connection,
+            text: frame.to_string(),
+        });
+    }
+
+    /// What waited for a node is sent when it is there again.
+    pub(super) fn drain_invocations(&mut self, now: i64, node: NodeKey, provider: &str) {
+        let waits = |other: &Invocation| {
+            other.state == InvocationState::Pending && other.node == Some(node) && other.provider == provider
+        };
+        for key in self.keys_of(waits) {
+            self.send_invocation(now, key);
+        }
+    }
+
+    fn keys_of(&self, wanted: impl Fn(&Invocation) -> bool) -> Vec<InvocationKey> {
+        let indexed = self.state.invocations.iter().enumerate();
+        indexed
+            .filter(|(_, invocation)| wanted(invocation))
+            .map(|(index, _)| InvocationKey(index))
+            .collect()
+    }
+
+    // Rescheduling (invariant 2).
+
+    fn reschedule(&mut self, now: i64, key: InvocationKey) {
+        let invocation = &mut self.state.invocations[key.0];
+        if invocation.action == "release" {
+            // It can only be done where the agent is.
+            invocation.state = InvocationState::Pending;
+            return;
+        }
+        invocation.attempts += 1;
+        invocation.state = InvocationState::Pending;
+        let invocation_id = invocation.id.clone();
+        self.journal
+            .push(now, Event::InvocationRescheduled { invocation_id });
+        if !self.place_anywhere(now, key) {
+            let invocation = &mut self.state.invocations[key.0];
+            let wait = RETRY_FIRST_MS << (invocation.attempts - 1).min(10);
+            (invocation.node, invocation.retry_after) = (None, Some(now + wait.min(RETRY_LAST_MS)));
+            invocation.tried.clear();
+        }
+    }
+
+    pub(super) fn reschedule_of(&mut self, now: i64, node: NodeKey, provider: &str) {
+        let lost = |other: &Invocation| {
+            other.state == InvocationState::Dispatched
+                && other.node == Some(node)
+                && other.provider == provider
+        };
+        for key in self.keys_of(lost) {
+            self.reschedule(now, key);
+        }
+    }
+
+    /// Open invocations of a node that its inventory does not list.
+    pub(super) fn reschedule_unlisted(
+        &mut self,
+        now: i64,
+        node: NodeKey,
+        provider: &str,
+        listed: &[&str],
+    ) -> usize {
+        let unlisted = |other: &Invocation| {
+            other.is_open()
+                && other.node == Some(node)
+                && other.provider == provider
+                && !listed.contains(&other.id.as_str())
+        };
+        let keys = self.keys_of(unlisted);
+        for key in &keys {
+            self.state.invocations[key.0].tried.clear();
+            self.reschedule(now, *key);
+        }
+        keys.len()
+    }
+
+    pub(super) fn sweep_invocations(&mut self, now: i64) {
+        let overdue = |other: &Invocation| {
+            other.state == InvocationState::Dispatched && now - other.dispatched_at >= DISPATCH_MS
+        };
+        for key in self.keys_of(overdue) {
+            self.reschedule(now, key);
+        }
+        let retry = |other: &Invocation| {
+            other.state == InvocationState::Pending && other.retry_after.is_some_and(|at| at <= now)
+        };
+        for key in self.keys_of(retry) {
+            self.reschedule(now, key);
+        }
+    }
+
+    // Ends.
+
+    /// `action.result` (invariants 1 and 3).
+    pub(super) fn result(
+        &mut self,
+        now: i64,
+        connection: ConnectionId,
+        node: NodeKey,
+        provider: &str,
+        frame: &Map<String, Value>,
+    ) {
+        let id = frame["invocation_id"].as_str().unwrap_or_default().to_owned();
+        let scoped = self.options.profile.cursor;
+        let key = self.state.invocation_by_id(&id).filter(|key| {
+            let invocation = &self.state.invocations[key.0];
+            invocation.is_open()
+                && invocation.node == Some(node)
+                && (!scoped || invocation.provider == provider)
+        });
+        self.journal.push(
+            now,
+            Event::InvocationResult {
+                connection,
+                invocation_id: id,
+                accepted: key.is_some(),
+            },
+        );
+        let Some(key) = key else { return };
+        let error = frame
+            .get("error")
+            .and_then(Value::as_str)
+            .filter(|error| !error.is_empty());
+        if error == Some("handler_unavailable") {
+            if let Some(slot) = self.state.nodes[node.0].providers.get_mut(provider) {
+                slot.handlers_live = false;
+            }
+            return self.reschedule(now, key);
+        }
+        let output = frame.get("output").cloned().unwrap_or(Value::Null);
+        self.end(now, key, output, error.map(str::to_owned));
+    }
+
+    fn end(&mut self, now: i64, key: InvocationKey, output: Value, error: Option<String>) {
+        let invocation = &mut self.state.invocations[key.0];
+        let completed = error.is_none();
+        invocation.state = if completed {
+            InvocationState::Completed
+        } else {
+            InvocationState::Failed
+        };
+        (invocation.output, invocation.error) = (output, error);
+        let (invocation_id, caller) = (invocation.id.clone(), invocation.caller);
+        let data = json!({
+            "invocation_id": invocation.id, "action_name": invocation.action,
+            "status": if completed { "completed" } else { "failed" }, "output": invocation.output, "error": invocation.error,
+        });
+        let released = (completed && invocation.action == "release").then(|| invocation.input.clone());
+        self.journal.push(
+            now,
+            Event::InvocationFinished {
+                invocation_id: invocation_id.clone(),
+                completed,
+            },
+        );
+        if let Some(input) = released {
+            self.after_release(key, &input);
+        }
+        if let Some(caller) = caller {
+            let kind = if completed {
+                "action.completed"
+            } else {
+                "action.failed"
+            };
+            self.send_event(now, caller, kind, &invocation_id, &invocation_id, &data);
+        }
+    }
+
+    fn after_release(&mut self, key: InvocationKey, input: &Value) {
+        let workspace = self.state.invocations[key.0].workspace;
+        let name = input["name"].as_str().unwrap_or_default();
+        let Some(agent) = self.state.agent_by_name(workspace, name) else {
+            return;
+        };
+        if input["delete_agent"] == true {
+            return self.remove_agent(agent);
+        }
+        let agent = &mut self.state.agents[agent.0];
+        (agent.active, agent.bound, agent.place) = (false, false, Place::Nowhere);
+    }
+
+    /// An inventory entry that names an open invocation ends it.
+    pub(super) fn complete_by_inventory(
+        &mut self,
+        now: i64,
+        agent: AgentKey,
+        node: NodeKey,
+        entry: &Value,
+    ) -> bool {
+        let key = entry["invocation_id"]
+            .as_str()
+            .and_then(|id| self.state.invocation_by_id(id));
+        let key = key.filter(|key| {
+            let invocation = &self.state.invocations[key.0];
+            invocation.is_open() && invocation.node == Some(node)
+        });
+        let Some(key) = key else { return false };
+        let agent = &self.state.agents[agent.0];
+        let output = json!({
+            "agent_id": &*agent.id, "name": &*agent.name, "invocation_id": entry["invocation_id"],
+            "session_ref": entry["session_ref"],
+        });
+        self.end(now, key, output, None);
+        true
+    }
+}

@@ -1,0 +1,572 @@
+//! Frames from a node.
+//!
+//! Owns: what each frame type does, and what is answered.
+//! Must not know: HTTP.
+//!
+//! 1. A frame that does not fit its schema is answered `invalid_message` with an id of its own making;
+//!    no error closes the socket.
+//! 2. `node.register`, `agent.register`, `agent.recover` and `inventory.sync` are answered; heartbeats,
+//!    acks and results never are, whatever they say.
+//! 3. The reply comes before any frame that it makes possible.
+//! 4. A frame acts as the provider that its connection is bound to, else as the one it names, else as
+//!    `default`.
+
+use super::ids::{AgentKey, NodeKey};
+use super::journal::Event;
+use super::nodes::DEFAULT_PROVIDER;
+use super::profile::{Attach, Conflict, Registration, Replay};
+use super::schema;
+use super::state::Place;
+use super::{ConnectionId, Engine, Output};
+use serde_json::{Map, Value, json};
+
+/// The capability by which a node asks to be told cursors and to be sent nothing before.
+const CURSOR: &str = "relay:delivery-cursor-v1";
+
+/// A refused frame: code and message.
+type Fault = (&'static str, String);
+
+/// One frame with what is known about its sender.
+struct Inbound {
+    connection: ConnectionId,
+    node: NodeKey,
+    provider: String,
+    id: Option<String>,
+    frame: Map<String, Value>,
+}
+
+impl Inbound {
+    fn text(&self, key: &str) -> &str {
+        self.frame.get(key).and_then(Value::as_str).unwrap_or_default()
+    }
+}
+
+impl Engine {
+    /// One text message from a node.
+    pub fn text(&mut self, now_ms: i64, connection: ConnectionId, text: &str) {
+        self.touch(now_ms);
+        let Some(state) = self.connections.get(&connection) else {
+            return;
+        };
+        let (node, bound) = (state.node, state.provider.clone());
+        let (kind, frame) = match schema::check(text, &self.options.profile.frames) {
+            Ok(checked) => checked,
+            Err(reason) => {
+                let id = self.ids.next(now_ms).to_string();
+                return self.fault(now_ms, connection, id, ("invalid_message", reason));
+            }
+        };
+        let hint = frame
+            .get("provider")
+            .and_then(|provider| provider["name"].as_str())
+            .map(str::to_owned);
+        let provider = bound.or(hint).unwrap_or_else(|| DEFAULT_PROVIDER.to_owned());
+        if let Some(slot) = self.state.nodes[node.0].providers.get_mut(&provider) {
+            slot.last_frame = now_ms;
+        }
+        let id = frame.get("id").and_then(Value::as_str).map(str::to_owned);
+        let inbound = Inbound {
+            connection,
+            node,
+            provider,
+            id,
+            frame,
+        };
+        if let Err(fault) = self.handle(now_ms, &kind, &inbound) {
+            let id = inbound
+                .id
+                .clone()
+                .unwrap_or_else(|| self.ids.next(now_ms).to_string());
+            self.fault(now_ms, connection, id, fault);
+        }
+    }
+
+    fn handle(&mut self, now: i64, kind: &str, inbound: &Inbound) -> Result<(), Fault> {
+        match kind {
+            "node.register" => self.node_register(now, inbound),
+            "node.heartbeat" => {
+                self.heartbeat(now, inbound);
+                Ok(())
+            }
+            "node.deregister" => {
+                self.node_deregister(now, inbound);
+                Ok(())
+            }
+            "agent.register" => self.agent_register(now, inbound),
+            "agent.recover" => self.agent_recover(now, inbound),
+            "agent.deregister" => {
+                self.agent_deregister(now, inbound);
+                Ok(())
+            }
+            "delivery.ack" => {
+                self.ack(now, inbound);
+                Ok(())
+            }
+            "action.result" => {
+                self.result(
+                    now,
+                    inbound.connection,
+                    inbound.node,
+                    &inbound.provider,
+                    &inbound.frame,
+                );
+                Ok(())
+            }
+            "inventory.sync" => self.inventory(now, inbound),
+            other => Err(("node_control_failed", format!("{other} is not modelled"))),
+        }
+    }
+
+    fn fault(&mut self, now: i64, connection: ConnectionId, id: String, (code, reason): Fault) {
+        let frame =
+            json!({ "v": 1, "type": "error", "id": id, "ok": false, "code": code, "message": reason });
+        self.journal.push(
+            now,
+            Event::Rejected {
+                connection,
+                code,
+                reason,
+            },
+        );
+        self.out.push_back(Output::Send {
+            connection,
+            text: frame.to_string(),
+        });
+    }
+
+    fn reply(&mut self, now: i64, inbound: &Inbound, data: &Value) {
+        let id = inbound
+            .id
+            .clone()
+            .unwrap_or_else(|| self.ids.next(now).to_string());
+        let frame = json!({ "v": 1, "type": "reply", "id": id, "ok": true, "data": data });
+        self.out.push_back(Output::Send {
+            connection: inbound.connection,
+            text: frame.to_string(),
+        });
+    }
+
+    // The node.
+
+    fn node_register(&mut self, now: i64, inbound: &Inbound) -> Result<(), Fault> {
+        let node = &self.state.nodes[inbound.node.0];
+        if inbound.text("node_id") != node.id {
+            return Err(("node_id_mismatch", "the token belongs to another node".into()));
+        }
+        let name = inbound.text("name");
+        let holder = self.state.node_by_name(node.workspace, name);
+        if holder.is_some_and(|holder| holder != inbound.node) {
+            return Err((
+                "node_name_conflict",
+                format!("node name {name:?} is already enrolled"),
+            ));
+        }
+        let (provider, instance) = match inbound.frame.get("provider") {
+            Some(given) => (
+                given["name"].as_str().unwrap_or(DEFAULT_PROVIDER).to_owned(),
+                given["instance_id"].as_str().map(str::to_owned),
+            ),
+            None => (DEFAULT_PROVIDER.to_owned(), None),
+        };
+        if let Attach::AtRegister { window_ms } = self.options.profile.attach {
+            self.arbitrate(now, inbound, &provider, instance.as_deref(), window_ms)?;
+        }
+        self.rename_node(inbound.node, name);
+        self.attach(now, inbound.connection, &provider, instance);
+        let names = capabilities(inbound);
+        let cursor = self.options.profile.cursor && names.iter().any(|name| name == CURSOR);
+        if let Some(state) = self.connections.get_mut(&inbound.connection) {
+            state.cursor = cursor;
+        }
+        let slot = self.provider_of(inbound.node, &provider);
+        slot.handlers_live = !names.is_empty();
+        slot.capabilities.clone_from(&names);
+        slot.max_agents = inbound
+            .frame
+            .get("max_agents")
+            .and_then(schema::whole)
+            .unwrap_or(0);
+        let node = &mut self.state.nodes[inbound.node.0];
+        (node.online, node.last_heartbeat) = (true, Some(now));
+        node.version = Some(inbound.text("version").to_owned());
+        let node_id = node.id.clone();
+        self.journal.push(
+            now,
+            Event::NodeRegistered {
+                connection: inbound.connection,
+                node_id,
+                provider: provider.clone(),
+                cursor,
+            },
+        );
+        let data = self.node_descriptor(inbound, &provider, &names);
+        self.reply(now, inbound, &data);
+        self.drain_invocations(now, inbound.node, &provider);
+        if !cursor {
+            let agents = self.agents_of(
+                inbound.node,
+                self.options.profile.cursor.then_some(provider.as_str()),
+            );
+            self.replay(now, &agents);
+        }
+        Ok(())
+    }
+
+    /// Another instance that still speaks keeps its place.
+    fn arbitrate(
+        &self,
+        now: i64,
+        inbound: &Inbound,
+        provider: &str,
+        instance: Option<&str>,
+        window_ms: i64,
+    ) -> Result<(), Fault> {
+        let Some(slot) = self.state.nodes[inbound.node.0].providers.get(provider) else {
+            return Ok(());
+        };
+        let other = slot
+            .connection
+            .is_some_and(|connection| connection != inbound.connection);
+        let same =
+            slot.instance_id.is_none() || (instance.is_some() && slot.instance_id.as_deref() == instance);
+        if other && !same && now - slot.last_frame < window_ms {
+            return Err((
+                "provider_instance_conflict",
+                format!("provider {provider:?} is served by another instance"),
+            ));
+        }
+        Ok(())
+    }
+
+    fn node_descriptor(&self, inbound: &Inbound, provider: &str, names: &[String]) -> Value {
+        let mut data = self.node_view(inbound.node);
+        if self.options.profile.frames.providers {
+            data["provider"] = inbound
+                .frame
+                .get("provider")
+                .cloned()
+                .unwrap_or_else(|| json!({ "name": provider }));
+            let accepted = |name: &String| {
+                let capacity =
+                    name == CURSOR || name == "release" || name == "spawn" || name.starts_with("spawn:");
+                json!({ "name": name, "kind": if capacity { "capacity" } else { "action" }, "accepted": true })
+            };
+            data["accepted_capabilities"] = names.iter().map(accepted).collect();
+        }
+        if self.options.profile.registration_contract {
+            data["registration_contract"] = json!("create-only");
+        }
+        data
+    }
+
+    fn heartbeat(&mut self, now: i64, inbound: &Inbound) {
+        let number = |key: &str| inbound.frame.get(key).and_then(schema::whole);
+        let slot = self.provider_of(inbound.node, &inbound.provider);
+        slot.active_agents = number("active_agents").unwrap_or(0);
+        slot.max_agents = number("max_agents").unwrap_or(slot.max_agents);
+        slot.handlers_live = inbound.frame.get("handlers_live") == Some(&Value::Bool(true));
+        slot.load = inbound.frame.get("load").and_then(Value::as_f64).unwrap_or(0.0);
+        let was_offline = !self.state.nodes[inbound.node.0].online;
+        let node = &mut self.state.nodes[inbound.node.0];
+        (node.online, node.last_heartbeat) = (true, Some(now));
+        if self.options.profile.drain_on_heartbeat || was_offline {
+            self.drain_invocations(now, inbound.node, &inbound.provider);
+        }
+    }
+
+    fn node_deregister(&mut self, now: i64, inbound: &Inbound) {
+        if let Some(slot) = self.state.nodes[inbound.node.0]
+            .providers
+            .get_mut(&inbound.provider)
+        {
+            (slot.connection, slot.handlers_live) = (None, false);
+            slot.capabilities.clear();
+        }
+        self.lose(now, inbound.node, &inbound.provider);
+    }
+
+    // Agents.
+
+    /// The agents of a node, or of one provider of it.
+    fn agents_of(&self, node: NodeKey, provider: Option<&str>) -> Vec<AgentKey> {
+        let mut agents = self.state.agents_on(node);
+        agents.retain(|key| provider.is_none_or(|provider| self.state.agents[key.0].provider == provider));
+        agents
+    }
+
+    fn agent_register(&mut self, now: i64, inbound: &Inbound) -> Result<(), Fault> {
+        let workspace = self.state.nodes[inbound.node.0].workspace;
+        let name = inbound.text("name");
+        if name.is_empty() || name.contains("#released-") {
+            return Err(("invalid_agent_name", "this name is reserved".into()));
+        }
+        let key = match self.state.agent_by_name(workspace, name) {
+            None => self.make_agent(now, workspace, name, "agent", json!({})),
+            Some(key) => {
+                self.may_take_over(key, inbound.node)?;
+                self.renew_token(now, key);
+                key
+            }
+        };
+        self.seat(now, key, inbound);
+        Ok(())
+    }
+
+    /// Whether `agent.register` may take a name that exists.
+    fn may_take_over(&self, key: AgentKey, node: NodeKey) -> Result<(), Fault> {
+        let agent = &self.state.agents[key.0];
+        if self.options.profile.registration == Registration::CreateOnly {
+            return Err((
+                "agent_already_exists",
+                format!("agent {:?} already exists", agent.name),
+            ));
+        }
+        match agent.place {
+            Place::Node(other) if agent.active && other != node => Err((
+                "agent_location_conflict",
+                format!("agent {:?} is active elsewhere", agent.name),
+            )),
+            _ => Ok(()),
+        }
+    }
+
+    fn agent_recover(&mut self, now: i64, inbound: &Inbound) -> Result<(), Fault> {
+        let workspace = self.state.nodes[inbound.node.0].workspace;
+        let name = inbound.text("name");
+        let Some(key) = self.state.agent_by_name(workspace, name) else {
+            return Err(("agent_not_found", format!("no agent {name:?}")));
+        };
+        let agent = &self.state.agents[key.0];
+        if *agent.id != *inbound.text("expected_agent_id") {
+            return Err((
+                "agent_identity_conflict",
+                format!("another agent is called {name:?}"),
+            ));
+        }
+        if agent.home != Some(inbound.node) {
+            return Err((
+                "agent_recovery_not_authorized",
+                "another node registered it".into(),
+            ));
+        }
+        self.renew_token(now, key);
+        self.seat(now, key, inbound);
+        Ok(())
+    }
+
+    /// An agent lives on this node's provider from now on: reply first, replay after.
+    fn seat(&mut self, now: i64, key: AgentKey, inbound: &Inbound) {
+        let agent = &mut self.state.agents[key.0];
+        (agent.place, agent.bound, agent.active, agent.last_seen) =
+            (Place::Node(inbound.node), true, true, now);
+        agent.provider.clone_from(&inbound.provider);
+        agent.home.get_or_insert(inbound.node);
+        if let Some(invocation) = inbound.frame.get("invocation_id") {
+            agent.metadata["invocation_id"] = invocation.clone();
+        }
+        let mut data = json!({ "agent_id": &*agent.id, "token": agent.token, "name": &*agent.name });
+        let cursor = agent.mailbox.cursor();
+        self.note_registered(now, key, Some(inbound.connection));
+        if let Some(state) = self.connections.get_mut(&inbound.connection)
+            && state.cursor
+        {
+            state.ready.insert(key);
+            data["delivery_ack_seq"] = json!(cursor);
+        }
+        self.reply(now, inbound, &data);
+        let agents = match self.options.profile.replay_on_register {
+            Replay::Node => self.agents_of(inbound.node, None),
+            Replay::Newly | Replay::Certified => vec![key],
+        };
+        self.replay(now, &agents);
+    }
+
+    fn agent_deregister(&mut self, now: i64, inbound: &Inbound) {
+        let key = self.state.agent_by_id(inbound.text("agent_id"));
+        let here = key.filter(|key| self.state.agents[key.0].place == Place::Node(inbound.node));
+        if let Some(key) = here {
+            let agent = &mut self.state.agents[key.0];
+            (agent.active, agent.bound, agent.place) = (false, false, Place::Direct);
+            agent.provider = DEFAULT_PROVIDER.to_owned();
+            if let Some(state) = self.connections.get_mut(&inbound.connection) {
+                state.ready.remove(&key);
+            }
+        }
+        if self.options.profile.deregister_reply && inbound.id.is_some() {
+            self.reply(now, inbound, &json!({ "deregistered": here.is_some() }));
+        }
+    }
+
+    fn ack(&mut self, now: i64, inbound: &Inbound) {
+        let workspace = self.state.nodes[inbound.node.0].workspace;
+        let up_to_seq = inbound
+            .frame
+            .get("up_to_seq")
+            .and_then(schema::whole)
+            .unwrap_or(0);
+        let scoped = self.options.profile.cursor;
+        let matches = |key: &AgentKey| {
+            let agent = &self.state.agents[key.0];
+            agent.place == Place::Node(inbound.node) && (!scoped || agent.provider == inbound.provider)
+        };
+        let key = self
+            .state
+            .agent_by_name(workspace, inbound.text("agent"))
+            .filter(matches);
+        if let Some(key) = key {
+            let agent = &mut self.state.agents[key.0];
+            agent.mailbox.ack(up_to_seq);
+            agent.last_seen = now;
+        }
+        let matched = key.map(|key| self.state.agents[key.0].id.clone());
+        let agent = inbound.text("agent").to_owned();
+        self.journal.push(
+            now,
+            Event::Acked {
+                connection: inbound.connection,
+                agent,
+                up_to_seq,
+                matched,
+            },
+        );
+    }
+
+    // The inventory.
+
+    fn inventory(&mut self, now: i64, inbound: &Inbound) -> Result<(), Fault> {
+        let entries = inbound
+            .frame
+            .get("agents")
+            .and_then(Value::as_array)
+            .cloned()
+            .unwrap_or_default();
+        let mut listed = Vec::new();
+        let mut rejected = 0;
+        for entry in &entries {
+            match self.judge_entry(inbound, entry) {
+                Ok(Some(key)) => listed.push((key, entry)),
+                Ok(None) => {}
+                Err(fault) if self.options.profile.inventory_conflict == Conflict::FailAll => {
+                    return Err(fault);
+                }
+                Err(_) => rejected += 1,
+            }
+        }
+        let ids: Vec<&str> = entries
+            .iter()
+            .filter_map(|entry| entry["invocation_id"].as_str())
+            .collect();
+        let mut newly = Vec::new();
+        for (key, _) in &listed {
+            if self.certify(now, *key, inbound) {
+                newly.push(*key);
+            }
+        }
+        let completed = listed
+            .iter()
+            .filter(|(key, entry)| self.complete_by_inventory(now, *key, inbound.node, entry))
+            .count();
+        self.mark_missing(inbound, &listed.iter().map(|(key, _)| *key).collect::<Vec<_>>());
+        let rescheduled = self.reschedule_unlisted(now, inbound.node, &inbound.provider, &ids);
+        let names = listed
+            .iter()
+            .map(|(key, _)| self.state.agents[key.0].name.clone())
+            .collect();
+        self.journal.push(
+            now,
+            Event::InventorySynced {
+                connection: inbound.connection,
+                names,
+            },
+        );
+        let open = self
+            .state
+            .invocations
+            .iter()
+            .filter(|other| other.is_open() && other.node == Some(inbound.node))
+            .count();
+        let mut data = json!({
+            "rebound_agents": listed.len(), "open_invocations": open, "completed_invocations": completed,
+            "rescheduled_invocations": rescheduled,
+        });
+        if self.options.profile.inventory_conflict == Conflict::Skip {
+            data["rejected_agents"] = json!(rejected);
+        }
+        self.reply(now, inbound, &data);
+        let cursor = self
+            .connections
+            .get(&inbound.connection)
+            .is_some_and(|state| state.cursor);
+        let agents = match self.options.profile.replay_on_inventory {
+            Replay::Node => self.agents_of(inbound.node, None),
+            Replay::Certified if cursor => listed.into_iter().map(|(key, _)| key).collect(),
+            Replay::Newly | Replay::Certified => newly,
+        };
+        self.replay(now, &agents);
+        Ok(())
+    }
+
+    /// Whether an entry may be listed; `None` for a name that nobody has.
+    fn judge_entry(&self, inbound: &Inbound, entry: &Value) -> Result<Option<AgentKey>, Fault> {
+        let workspace = self.state.nodes[inbound.node.0].workspace;
+        let name = entry["name"].as_str().unwrap_or_default();
+        let Some(key) = self.state.agent_by_name(workspace, name) else {
+            return Ok(None);
+        };
+        let agent = &self.state.agents[key.0];
+        if let Place::Node(other) = agent.place
+            && other != inbound.node
+            && agent.active
+            && self.state.nodes[other.0].online
+        {
+            return Err((
+                "agent_location_conflict",
+                format!("agent {name:?} is active elsewhere"),
+            ));
+        }
+        if self.options.profile.cursor && agent.provider != inbound.provider {
+            return Err((
+                "agent_provider_conflict",
+                format!("agent {name:?} belongs to another provider"),
+            ));
+        }
+        if self.options.profile.cursor && entry["agent_id"].as_str() != Some(&*agent.id) {
+            return Err((
+                "agent_identity_mismatch",
+                format!("agent {name:?} has another id"),
+            ));
+        }
+        Ok(Some(key))
+    }
+
+    /// A listed agent lives here; whether that makes it newly reachable on this connection.
+    fn certify(&mut self, now: i64, key: AgentKey, inbound: &Inbound) -> bool {
+        let agent = &mut self.state.agents[key.0];
+        let was_here = agent.place == Place::Node(inbound.node) && agent.bound;
+        (agent.place, agent.bound, agent.active, agent.last_seen) =
+            (Place::Node(inbound.node), true, true, now);
+        match self.connections.get_mut(&inbound.connection) {
+            Some(state) if state.cursor => state.ready.insert(key),
+            _ => !was_here,
+        }
+    }
+
+    /// Active agents of the provider that are not listed are offline; their mail is still routed here.
+    fn mark_missing(&mut self, inbound: &Inbound, listed: &[AgentKey]) {
+        let provider = self.options.profile.cursor.then_some(inbound.provider.as_str());
+        for key in self.agents_of(inbound.node, provider) {
+            if !listed.contains(&key) {
+                self.state.agents[key.0].active = false;
+            }
+        }
+    }
+}
+
+fn capabilities(inbound: &Inbound) -> Vec<String> {
+    let list = inbound.frame.get("capabilities").and_then(Value::as_array);
+    list.into_iter()
+        .flatten()
+        .filter_map(|capability| capability["name"].as_str())
+        .map(str::to_owned)
+        .collect()
+}

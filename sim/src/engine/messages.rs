@@ -1,0 +1,427 @@
+//! Messages: who is sent what, and in which payload.
+//!
+//! Owns: posting, replying, reading, reacting; the payload shapes; fan-out events.
+//! Must not know: sockets.
+//!
+//! 1. Recipients are those of the moment of sending, never the sender.
+//! 2. A mailbox that is full skips its recipient; the sender still gets a 201 and is told afterwards.
+//! 3. Fan-out events have sequence 0, carry the id of the message that they are about, are not stored and
+//!    never sent again.
+
+use super::Engine;
+use super::http::{Answer, Call, refuse};
+use super::ids::{AgentKey, RoomKey, iso};
+use super::journal::Event;
+use super::mailbox::{Mode, Row, RowState};
+use super::state::{Message, RoomKind};
+use serde_json::value::RawValue;
+use serde_json::{Value, json};
+use std::sync::Arc;
+
+impl Engine {
+    pub(super) fn post_message(&mut self, call: &Call<'_>, channel: &str) -> Answer {
+        let (_, sender) = call.caller.agent()?;
+        let room = self.channel(call, channel)?;
+        let id = self.ids.next(call.now);
+        let mode = mode(&call.body)?;
+        let mut data = self.channel_data(call, sender, id, call.text("text")?, mode);
+        data["channel_id"] = json!(self.state.rooms[room.0].id);
+        self.remember(room, id, id);
+        let mut payload = data.clone();
+        payload["channel_name"] = json!(channel);
+        payload["from_name"] = data["agent_name"].clone();
+        self.deliver_to_room(call.now, room, sender, id, "message.created", payload, mode);
+        Ok((201, data))
+    }
+
+    fn channel_data(&self, call: &Call<'_>, sender: AgentKey, id: u64, text: &str, mode: Mode) -> Value {
+        let agent = &self.state.agents[sender.0];
+        json!({
+            "id": id.to_string(), "channel_id": null, "agent_id": &*agent.id, "agent_name": &*agent.name,
+            "text": text, "blocks": call.body.get("blocks").cloned().unwrap_or(Value::Null),
+            "metadata": call.body.get("data").cloned().unwrap_or_else(|| json!({})), "has_attachments": false,
+            "thread_id": null, "created_at": iso(call.now), "mentions": mentions(text), "attachments": [],
+            "injection_mode": mode.as_str(),
+        })
+    }
+
+    pub(super) fn post_reply(&mut self, call: &Call<'_>, to: &str) -> Answer {
+        let (workspace, sender) = call.caller.agent()?;
+        let message = to.parse().ok().and_then(|id| self.state.messages.get(&id));
+        let message = message.filter(|message| message.workspace == workspace);
+        let Some((room, root)) = message.map(|message| (message.room, message.root)) else {
+            return Err(refuse(404, "message_not_found", format!("no message {to:?}")));
+        };
+        let id = self.ids.next(call.now);
+        let agent = &self.state.agents[sender.0];
+        let place = &self.state.rooms[room.0];
+        let data = json!({
+            "id": id.to_string(), "channel_id": place.id, "channel_name": place.name, "agent_id": &*agent.id,
+            "agent_name": &*agent.name, "thread_id": root.to_string(), "text": call.text("text")?, "blocks": null,
+            "metadata": {}, "has_attachments": false, "created_at": iso(call.now),
+        });
+        self.remember(room, id, root);
+        let mut payload = data.clone();
+        payload["from_name"] = data["agent_name"].clone();
+        self.deliver_to_room(call.now, room, sender, id, "thread.reply", payload, Mode::Wait);
+        Ok((201, data))
+    }
+
+    pub(super) fn post_dm(&mut self, call: &Call<'_>) -> Answer {
+        let (_, sender) = call.caller.agent()?;
+        let (to, text, mode) = (call.text("to")?, call.text("text")?, mode(&call.body)?);
+        let own = &self.state.agents[sender.0];
+        let recipient = if to == "@self" {
+            sender
+        } else {
+            self.named(call, to)?
+        };
+        let (own_id, own_name) = (own.id.clone(), own.name.clone());
+        let room = self.direct_room(call.now, sender, recipient);
+        let id = self.ids.next(call.now);
+        let mut message = json!({
+            "id": id.to_string(), "agent_id": &*own_id, "agent_name": &*own_name, "text": text,
+            "injection_mode": mode.as_str(), "attachments": [],
+        });
+        if self.options.profile.dm_metadata {
+            message["metadata"] = json!({});
+        }
+        let data = json!({
+            "conversation_id": self.state.rooms[room.0].id, "message": message, "created_at": iso(call.now),
+            "id": id.to_string(), "from_agent_id": &*own_id, "to": to, "text": text,
+            "injection_mode": mode.as_str(), "attachments": [],
+        });
+        self.remember(room, id, id);
+        if recipient != sender {
+            let mut payload = data.clone();
+            payload["from_name"] = json!(&*own_name);
+            let delivery = format!("del_{}", self.ids.next(call.now));
+            let payload = raw("dm.received", &payload);
+            self.store(
+                call.now,
+                recipient,
+                sender,
+                id,
+                Draft {
+                    delivery,
+                    text,
+                    payload: &payload,
+                    mode,
+                },
+            );
+        }
+        Ok((201, data))
+    }
+
+    pub(super) fn post_group_message(&mut self, call: &Call<'_>, id: &str) -> Answer {
+        let (workspace, sender) = call.caller.agent()?;
+        let room = self.state.room_by_name(workspace, id);
+        let room = room.filter(|key| self.state.rooms[key.0].kind != RoomKind::Channel);
+        let room =
+            room.ok_or_else(|| refuse(404, "conversation_not_found", format!("no conversation {id:?}")))?;
+        let (text, mode) = (call.text("text")?, mode(&call.body)?);
+        let own = &self.state.agents[sender.0];
+        let message_id = self.ids.next(call.now);
+        let data = json!({
+            "conversation_id": id, "created_at": iso(call.now), "id": message_id.to_string(), "agent_id": &*own.id,
+            "message": { "id": message_id.to_string(), "agent_id": &*own.id, "agent_name": &*own.name, "text": text,
+                "injection_mode": mode.as_str(), "attachments": [] },
+            "text": text, "injection_mode": mode.as_str(), "attachments": [],
+        });
+        self.remember(room, message_id, message_id);
+        let mut payload = data.clone();
+        payload["from_name"] = data["message"]["agent_name"].clone();
+        self.deliver_to_room(
+            call.now,
+            room,
+            sender,
+            message_id,
+            "group_dm.received",
+            payload,
+            mode,
+        );
+        Ok((201, data))
+    }
+
+    fn remember(&mut self, room: RoomKey, id: u64, root: u64) {
+        let workspace = self.state.rooms[room.0].workspace;
+        self.state.messages.insert(
+            id,
+            Message {
+                workspace,
+                room,
+                root,
+            },
+        );
+    }
+
+    /// Invariant 1; muted members only get what mentions them.
+    #[expect(clippy::too_many_arguments, reason = "a message is made of these")]
+    fn deliver_to_room(
+        &mut self,
+        now: i64,
+        room: RoomKey,
+        sender: AgentKey,
+        id: u64,
+        kind: &str,
+        payload: Value,
+        mode: Mode,
+    ) {
+        let text = payload["text"].as_str().unwrap_or_default().to_owned();
+        let mentioned = mentions(&text);
+        let payload = raw(kind, &payload);
+        let members: Vec<AgentKey> = self.state.rooms[room.0].members.iter().copied().collect();
+        for member in members.into_iter().filter(|member| *member != sender) {
+            let agent = &self.state.agents[member.0];
+            if agent.muted.contains(&room) && !mentioned.contains(&agent.name.to_string()) {
+                continue;
+            }
+            let delivery = format!("del_{id}_{}", agent.id);
+            self.store(
+                now,
+                member,
+                sender,
+                id,
+                Draft {
+                    delivery,
+                    text: &text,
+                    payload: &payload,
+                    mode,
+                },
+            );
+        }
+    }
+
+    /// Puts a row into a mailbox and tries to send it (invariant 2).
+    fn store(&mut self, now: i64, to: AgentKey, sender: AgentKey, message: u64, draft: Draft<'_>) {
+        let rule = self.options.profile.sequence;
+        let agent = &mut self.state.agents[to.0];
+        let msg_id: Arc<str> = message.to_string().into();
+        if agent.mailbox.depth(now, self.options.mailbox_depth) >= self.options.mailbox_depth {
+            self.journal.push(
+                now,
+                Event::DepthCapped {
+                    agent_id: agent.id.clone(),
+                    msg_id: msg_id.clone(),
+                },
+            );
+            self.tell_failed(sender, None, &msg_id, to, "depth_cap", "mailbox is full");
+            return;
+        }
+        let row = Row {
+            seq: 0,
+            delivery_id: draft.delivery.into(),
+            msg_id: msg_id.clone(),
+            state: RowState::Queued,
+            mode: draft.mode,
+            text: draft.text.into(),
+            payload: draft.payload.clone(),
+            expires_at_ms: now + self.options.ttl_ms,
+            created_at_ms: now,
+            next_attempt_at: None,
+            sender,
+            message,
+        };
+        let seq = agent.mailbox.push(rule, row);
+        let agent_id = agent.id.clone();
+        self.journal.push(
+            now,
+            Event::Stored {
+                agent_id,
+                seq,
+                msg_id,
+            },
+        );
+        self.dispatch_live(now, to, seq);
+    }
+
+    /// `delivery.failed` for the sender.
+    pub(super) fn tell_failed(
+        &mut self,
+        sender: AgentKey,
+        delivery: Option<&str>,
+        message: &str,
+        target: AgentKey,
+        reason: &str,
+        error: &str,
+    ) {
+        let target = &self.state.agents[target.0];
+        let data = json!({
+            "delivery_id": delivery, "message_id": message, "target_agent_id": &*target.id,
+            "target_agent_name": &*target.name, "reason": reason, "error": error, "retryable": false,
+        });
+        self.send_context("agent", "delivery.failed", &[sender], &data);
+    }
+
+    /// A row dies before it was acked.
+    pub(super) fn bury(&mut self, now: i64, to: AgentKey, seq: u64) -> bool {
+        let agent = &mut self.state.agents[to.0];
+        if !agent.mailbox.finish(seq, RowState::DeadLettered) {
+            return false;
+        }
+        self.journal.push(
+            now,
+            Event::Dead {
+                agent_id: agent.id.clone(),
+                seq,
+            },
+        );
+        if let Some(row) = agent.mailbox.get(seq) {
+            let (sender, delivery, message) = (row.sender, row.delivery_id.clone(), row.msg_id.clone());
+            self.tell_failed(
+                sender,
+                Some(&delivery),
+                &message,
+                to,
+                "ttl_expired",
+                "delivery TTL expired",
+            );
+        }
+        true
+    }
+
+    pub(super) fn sweep_mailboxes(&mut self, now: i64) {
+        for index in 0..self.state.agents.len() {
+            let key = AgentKey(index);
+            for seq in self.state.agents[index].mailbox.expired(now) {
+                self.bury(now, key, seq);
+            }
+            if self.options.profile.redrive {
+                for seq in self.state.agents[index].mailbox.due(now) {
+                    if !self.dispatch(now, key, seq, false) {
+                        break;
+                    }
+                }
+            }
+        }
+    }
+
+    // Receipts and reactions.
+
+    pub(super) fn post_read(&mut self, call: &Call<'_>, id: &str) -> Answer {
+        let (_, reader) = call.caller.agent()?;
+        let room = self.room_of(call, id)?;
+        let agent = &self.state.agents[reader.0];
+        let data = json!({ "message_id": id, "agent_id": &*agent.id, "read_at": iso(call.now) });
+        let mut payload = data.clone();
+        payload["agent_name"] = json!(&*agent.name);
+        let key = format!("{id}_{}_{}", agent.id, iso(call.now));
+        self.fan_out(call.now, room, "message.read", &key, id, &payload);
+        Ok((200, data))
+    }
+
+    pub(super) fn post_reaction(&mut self, call: &Call<'_>, id: &str) -> Answer {
+        let (_, reactor) = call.caller.agent()?;
+        let room = self.room_of(call, id)?;
+        let reaction = self.ids.next(call.now).to_string();
+        let (agent, place) = (&self.state.agents[reactor.0], &self.state.rooms[room.0]);
+        let data = json!({
+            "id": reaction, "message_id": id, "emoji": call.text("emoji")?, "agent_id": &*agent.id,
+            "channel_name": place.name, "agent_name": &*agent.name, "action": "added",
+        });
+        self.fan_out(call.now, room, "message.reacted", &reaction, id, &data);
+        Ok((201, data))
+    }
+
+    fn room_of(&self, call: &Call<'_>, id: &str) -> Result<RoomKey, super::http::Refusal> {
+        let message = id.parse().ok().and_then(|id| self.state.messages.get(&id));
+        let message = message.filter(|message| message.workspace == call.caller.workspace());
+        message
+            .map(|message| message.room)
+            .ok_or_else(|| refuse(404, "message_not_found", format!("no message {id:?}")))
+    }
+
+    /// Invariant 3: to everyone in the room, the actor included.
+    fn fan_out(&mut self, now: i64, room: RoomKey, kind: &str, key: &str, message: &str, data: &Value) {
+        let members: Vec<AgentKey> = self.state.rooms[room.0].members.iter().copied().collect();
+        for member in members {
+            self.send_event(now, member, kind, key, message, data);
+        }
+    }
+
+    // The mailbox over HTTP.
+
+    pub(super) fn inbox(&self, call: &Call<'_>) -> Answer {
+        call.caller.agent()?;
+        let empty =
+            json!({ "unread_channels": [], "mentions": [], "unread_dms": [], "recent_reactions": [] });
+        Ok((200, empty))
+    }
+
+    pub(super) fn deliveries(&mut self, call: &Call<'_>) -> Answer {
+        let (_, key) = call.caller.agent()?;
+        if self.options.profile.expire_on_read {
+            for seq in self.state.agents[key.0].mailbox.expired(call.now) {
+                self.bury(call.now, key, seq);
+            }
+        }
+        let view = |row: &Row| {
+            json!({ "id": &*row.delivery_id, "message_id": &*row.msg_id, "seq": row.seq, "status": row.state.as_str(),
+                "mode": row.mode.as_str(), "created_at": iso(row.created_at_ms) })
+        };
+        Ok((
+            200,
+            self.state.agents[key.0].mailbox.open_rows().map(view).collect(),
+        ))
+    }
+
+    pub(super) fn settle_delivery(&mut self, call: &Call<'_>, id: &str, verb: &str) -> Answer {
+        let (_, key) = call.caller.agent()?;
+        let mailbox = &mut self.state.agents[key.0].mailbox;
+        let seq = mailbox
+            .open_rows()
+            .find(|row| &*row.delivery_id == id)
+            .map(|row| row.seq);
+        let seq = seq.ok_or_else(|| refuse(404, "delivery_not_found", format!("no open delivery {id:?}")))?;
+        let state = match verb {
+            "ack" => RowState::Acked,
+            "fail" => RowState::Failed,
+            "defer" => {
+                if let Some(row) = mailbox.get_mut(seq) {
+                    row.state = RowState::Queued;
+                }
+                return Ok((200, json!({ "id": id, "status": "queued" })));
+            }
+            _ => return Err(refuse(404, "not_found", "no such route")),
+        };
+        mailbox.finish(seq, state);
+        Ok((200, json!({ "id": id, "status": state.as_str() })))
+    }
+}
+
+/// What differs between two recipients of one message.
+struct Draft<'a> {
+    delivery: String,
+    text: &'a str,
+    payload: &'a Arc<RawValue>,
+    mode: Mode,
+}
+
+fn mode(body: &Value) -> Result<Mode, super::http::Refusal> {
+    match body["mode"].as_str() {
+        None if body["mode"].is_null() => Ok(Mode::Wait),
+        Some("wait") => Ok(Mode::Wait),
+        Some("steer") => Ok(Mode::Steer),
+        _ => Err(refuse(400, "invalid_request", "mode: expected wait or steer")),
+    }
+}
+
+/// The `{type, data}` of a frame.
+pub(super) fn raw(kind: &str, data: &Value) -> Arc<RawValue> {
+    let payload = json!({ "type": kind, "data": data });
+    serde_json::value::to_raw_value(&payload)
+        .expect("a value is JSON")
+        .into()
+}
+
+/// Names behind an `@` that begins a word.
+fn mentions(text: &str) -> Vec<String> {
+    let name = |word: &str| {
+        let name = word.strip_prefix('@')?;
+        let end = name
+            .find(|c: char| !(c.is_alphanumeric() || c == '-' || c == '_'))
+            .unwrap_or(name.len());
+        (end > 0).then(|| name[..end].to_owned())
+    };
+    text.split_whitespace().filter_map(name).collect()
+}

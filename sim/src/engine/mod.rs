@@ -1,0 +1,256 @@
+//! A model of the Relaycast engine, as far as a node and the senders around it can tell.
+//!
+//! Owns: workspaces, agents, nodes, rooms, mailboxes, connections, invocations; the whole of their rules.
+//! Must not know: sockets, clocks, threads. It is driven by calls and polled for outputs, so the same
+//! model runs in virtual time and on real sockets. It shares no code with the broker's own wire: its
+//! schemas are strict and its own, so that it can judge.
+//!
+//! 1. Every call carries the time; nothing happens between calls.
+//! 2. What one call causes on sockets is polled after its answer: a sender has its 201 before anyone is
+//!    sent the message.
+//! 3. Releases differ only by the values of a [`Profile`].
+//! 4. A row that is `delivered` is not acked, and nothing sends it again on a timer.
+
+mod accounts;
+mod actions;
+mod dispatch;
+mod frames;
+mod http;
+mod ids;
+mod journal;
+mod mailbox;
+mod messages;
+mod nodes;
+mod profile;
+mod rooms;
+mod schema;
+mod state;
+
+pub use http::{HttpRequest, HttpResponse};
+pub use journal::{Event, Record};
+pub use mailbox::{Mode, Row, RowState};
+pub use profile::{Profile, ProfileName};
+
+use ids::Ids;
+use journal::Journal;
+use state::{Connection, State};
+use std::collections::{BTreeMap, VecDeque};
+
+/// One WebSocket of a node.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct ConnectionId(pub u64);
+
+/// What the engine wants done on a socket.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Output {
+    /// Send a text message.
+    Send {
+        /// Where.
+        connection: ConnectionId,
+        /// What.
+        text: String,
+    },
+    /// Close the socket; the engine has forgotten it already.
+    Close {
+        /// Which.
+        connection: ConnectionId,
+        /// WebSocket close code.
+        code: u16,
+        /// Close reason.
+        reason: &'static str,
+    },
+}
+
+/// How an engine is set up.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// The release it imitates.
+    pub profile: Profile,
+    /// The source of its ids and tokens.
+    pub seed: u64,
+    /// Open rows per mailbox; beyond it a recipient is skipped.
+    pub mailbox_depth: usize,
+    /// How long a row lives, in milliseconds.
+    pub ttl_ms: i64,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self {
+            profile: ProfileName::V6_0_3.into(),
+            seed: 0,
+            mailbox_depth: 1_000,
+            ttl_ms: 3_600_000,
+        }
+    }
+}
+
+/// How often liveness and expiry are looked at.
+const SWEEP_MS: i64 = 15_000;
+
+/// The engine.
+pub struct Engine {
+    options: Options,
+    ids: Ids,
+    journal: Journal,
+    out: VecDeque<Output>,
+    state: State,
+    connections: BTreeMap<ConnectionId, Connection>,
+    next_connection: u64,
+    next_sweep: Option<i64>,
+    /// Live frames that wait to be overtaken by the next one of their agent.
+    held_back: Option<(usize, Output)>,
+    reorder: bool,
+}
+
+impl Engine {
+    /// An empty engine.
+    pub fn new(options: Options) -> Self {
+        Self {
+            ids: Ids::new(options.seed),
+            options,
+            journal: Journal::default(),
+            out: VecDeque::new(),
+            state: State::default(),
+            connections: BTreeMap::new(),
+            next_connection: 1,
+            next_sweep: None,
+            held_back: None,
+            reorder: false,
+        }
+    }
+
+    /// The release it imitates.
+    pub fn profile(&self) -> &Profile {
+        &self.options.profile
+    }
+
+    /// The next output.
+    pub fn poll(&mut self) -> Option<Output> {
+        self.out.pop_front()
+    }
+
+    /// When [`Engine::tick`] has something to do.
+    pub fn next_deadline(&self) -> Option<i64> {
+        self.next_sweep
+    }
+
+    /// Lets time pass: stale nodes, expired rows, overdue invocations.
+    pub fn tick(&mut self, now_ms: i64) {
+        if self.next_sweep.is_none_or(|at| at > now_ms) {
+            return;
+        }
+        self.next_sweep = Some(now_ms + SWEEP_MS);
+        self.sweep_nodes(now_ms);
+        self.sweep_mailboxes(now_ms);
+        self.sweep_invocations(now_ms);
+    }
+
+    /// Every call that changes something makes sure that time will pass.
+    fn touch(&mut self, now_ms: i64) {
+        self.next_sweep.get_or_insert(now_ms + SWEEP_MS);
+    }
+
+    /// What the engine did, in order.
+    pub fn journal(&self) -> &[Record] {
+        self.journal.records()
+    }
+
+    /// Takes what the engine did.
+    pub fn drain_journal(&mut self) -> Vec<Record> {
+        self.journal.drain()
+    }
+
+    /// Records that were dropped because nobody took them.
+    pub fn journal_dropped(&self) -> u64 {
+        self.journal.dropped()
+    }
+
+    // Looks and interventions for tests, demos and faults.
+
+    /// The rows of an agent, oldest first.
+    pub fn rows(&self, agent_id: &str) -> impl Iterator<Item = &Row> {
+        let agent = self.state.agent_by_id(agent_id);
+        agent
+            .into_iter()
+            .flat_map(|key| self.state.agents[key.0].mailbox.rows())
+    }
+
+    /// Everything up to this sequence is acked.
+    pub fn ack_cursor(&self, agent_id: &str) -> u64 {
+        self.state
+            .agent_by_id(agent_id)
+            .map_or(0, |key| self.state.agents[key.0].mailbox.cursor())
+    }
+
+    /// The id of an agent of any workspace, by its name.
+    pub fn agent_id(&self, name: &str) -> Option<String> {
+        let agent = self
+            .state
+            .agents
+            .iter()
+            .rev()
+            .find(|agent| &*agent.name == name && !agent.deleted)?;
+        Some(agent.id.to_string())
+    }
+
+    /// Lets a row die before its time. False if there is no such open row.
+    pub fn expire_row(&mut self, now_ms: i64, agent_id: &str, seq: u64) -> bool {
+        let Some(key) = self.state.agent_by_id(agent_id) else {
+            return false;
+        };
+        self.bury(now_ms, key, seq)
+    }
+
+    /// Forgets the terminal rows of an agent, as the engine's retention does.
+    pub fn prune_mailbox(&mut self, agent_id: &str) {
+        if let Some(key) = self.state.agent_by_id(agent_id) {
+            self.state.agents[key.0].mailbox.prune();
+        }
+    }
+
+    /// Gives a node another token: the next upgrade with the old one is a 401.
+    pub fn rotate_node_token(&mut self, node_id: &str) {
+        let token = self.ids.token(ids::TokenKind::Node);
+        if let Some(node) = self.state.nodes.iter_mut().find(|node| node.id == node_id) {
+            node.token = token;
+        }
+    }
+
+    /// Drops every socket of a node with a close frame.
+    pub fn force_disconnect(&mut self, now_ms: i64, node_id: &str) {
+        let of_node = |connection: &Connection| self.state.nodes[connection.node.0].id == node_id;
+        let doomed: Vec<_> = self
+            .connections
+            .iter()
+            .filter(|(_, other)| of_node(other))
+            .map(|(id, _)| *id)
+            .collect();
+        for connection in doomed {
+            self.out.push_back(Output::Close {
+                connection,
+                code: 1000,
+                reason: "force-disconnect",
+            });
+            self.closed(now_ms, connection);
+        }
+    }
+
+    /// From now on every second live frame of an agent overtakes the one before it.
+    pub fn reorder_live_frames(&mut self, reorder: bool) {
+        self.reorder = reorder;
+        self.release_held_back();
+    }
+
+    /// Sends an open invocation again, as engines do after a lost result.
+    pub fn resend_invocation(&mut self, now_ms: i64, invocation_id: &str) {
+        if let Some(key) = self.state.invocation_by_id(invocation_id) {
+            self.send_invocation(now_ms, key);
+        }
+    }
+
+    /// The open connections of all nodes.
+    pub fn connections(&self) -> impl Iterator<Item = ConnectionId> {
+        self.connections.keys().copied()
+    }
+}

@@ -1,0 +1,401 @@
+//! Nodes: enrolment, sockets, liveness, bindings.
+//!
+//! Owns: node rows and tokens, which socket serves which provider, what the end of a socket means.
+//! Must not know: what frames say.
+//!
+//! 1. A node has one token; it is only looked at by the upgrade.
+//! 2. The end of a socket takes its provider, the agents there and their open invocations with it, at
+//!    once; a socket that was replaced takes nothing.
+//! 3. A node without heartbeat for 45 s is offline, but its socket stays and still carries frames.
+
+use super::http::{Answer, Call, Refusal, refuse};
+use super::ids::{AgentKey, NodeKey, TokenKind, WorkspaceKey, iso};
+use super::journal::Event;
+use super::profile::{Attach, NodeLookup};
+use super::state::{Connection, Node, Place, Provider};
+use super::{ConnectionId, Engine, Output};
+use serde_json::{Value, json};
+use std::collections::{BTreeMap, BTreeSet};
+
+/// A node is stale this long after its last heartbeat.
+const NODE_TTL_MS: i64 = 45_000;
+/// The provider of everything that names none.
+pub(super) const DEFAULT_PROVIDER: &str = "default";
+
+impl Engine {
+    // Enrolment.
+
+    pub(super) fn post_node(&mut self, call: &Call<'_>) -> Answer {
+        let workspace = call.caller.workspace();
+        let name = call.text("name")?;
+        if name.starts_with('#') {
+            return Err(refuse(
+                400,
+                "invalid_node_name",
+                "a node name does not begin with #",
+            ));
+        }
+        let wanted = call.body["node_id"].as_str();
+        let existing = self.find_node(workspace, name, wanted)?;
+        let token = self.ids.token(TokenKind::Node);
+        let key = match existing {
+            Some(key) => {
+                let proof = call.header("x-relaycast-node-token");
+                if self.options.profile.node_token_proof && proof != Some(&self.state.nodes[key.0].token) {
+                    return Err(refuse(
+                        409,
+                        "node_token_proof_required",
+                        "send the node's current token",
+                    ));
+                }
+                self.rename_node(key, name);
+                key
+            }
+            None => self.make_node(call.now, workspace, name, wanted),
+        };
+        let node = &mut self.state.nodes[key.0];
+        node.token.clone_from(&token);
+        node.online = false;
+        node.version = call.body["version"]
+            .as_str()
+            .map(str::to_owned)
+            .or(node.version.take());
+        node.max_agents = call.body["max_agents"].as_u64().unwrap_or(node.max_agents);
+        let mut view = self.node_view(key);
+        view["token"] = json!(token);
+        Ok((201, view))
+    }
+
+    fn find_node(
+        &self,
+        workspace: WorkspaceKey,
+        name: &str,
+        wanted: Option<&str>,
+    ) -> Result<Option<NodeKey>, Refusal> {
+        let by_name = self.state.node_by_name(workspace, name);
+        let by_id = wanted.and_then(|id| self.state.node_by_id(id));
+        match self.options.profile.node_lookup {
+            NodeLookup::Name => match (by_name, by_id) {
+                (None, Some(_)) => Err(refuse(500, "internal_error", "unique violation")),
+                (found, _) => Ok(found),
+            },
+            NodeLookup::IdThenName => match (by_id, by_name) {
+                (Some(id), Some(name)) if id != name => {
+                    Err(refuse(409, "node_name_conflict", "another node has this name"))
+                }
+                (None, Some(_)) if wanted.is_some() => {
+                    Err(refuse(409, "node_name_conflict", "another node has this name"))
+                }
+                (found, other) => Ok(found.or(other)),
+            },
+        }
+    }
+
+    fn make_node(&mut self, now: i64, workspace: WorkspaceKey, name: &str, wanted: Option<&str>) -> NodeKey {
+        let key = NodeKey(self.state.nodes.len());
+        let id = wanted.map_or_else(|| format!("node_{}", self.ids.next(now)), str::to_owned);
+        self.state.nodes.push(Node {
+            workspace,
+            id,
+            name: name.to_owned(),
+            token: String::new(),
+            version: None,
+            online: false,
+            last_heartbeat: None,
+            created_at: now,
+            max_agents: 0,
+            providers: BTreeMap::new(),
+        });
+        self.state.workspaces[workspace.0]
+            .nodes
+            .insert(name.to_owned(), key);
+        key
+    }
+
+    pub(super) fn rename_node(&mut self, key: NodeKey, name: &str) {
+        let node = &mut self.state.nodes[key.0];
+        if node.name != name {
+            let names = &mut self.state.workspaces[node.workspace.0].nodes;
+            names.remove(&node.name);
+            names.insert(name.to_owned(), key);
+            name.clone_into(&mut node.name);
+        }
+    }
+
+    pub(super) fn node_view(&self, key: NodeKey) -> Value {
+        let node = &self.state.nodes[key.0];
+        let names: BTreeSet<&str> = node
+            .providers
+            .values()
+            .flat_map(|p| &p.capabilities)
+            .map(String::as_str)
+            .collect();
+        let capabilities: Vec<Value> = names.into_iter().map(|name| json!({ "name": name })).collect();
+        let live = node
+            .providers
+            .values()
+            .any(|provider| provider.connection.is_some());
+        json!({
+            "id": node.id, "name": node.name, "kind": "ws", "role": "broker", "delivery_adapter": "ws.node.v1",
+            "delivery": null, "capabilities": capabilities, "tags": [], "version": node.version,
+            "status": if node.online { "online" } else { "offline" }, "live": live && node.online,
+            "handlers_live": self.handlers_live(key), "load": self.load(key), "active_agents": self.active_agents(key),
+            "max_agents": self.max_agents(key), "last_heartbeat_at": node.last_heartbeat.map(iso),
+            "created_at": iso(node.created_at),
+        })
+    }
+
+    pub(super) fn handlers_live(&self, key: NodeKey) -> bool {
+        self.state.nodes[key.0]
+            .providers
+            .values()
+            .any(|provider| provider.connection.is_some() && provider.handlers_live)
+    }
+
+    pub(super) fn load(&self, key: NodeKey) -> f64 {
+        self.state.nodes[key.0]
+            .providers
+            .values()
+            .fold(0.0, |load, provider| provider.load.max(load))
+    }
+
+    pub(super) fn active_agents(&self, key: NodeKey) -> u64 {
+        self.state.nodes[key.0]
+            .providers
+            .values()
+            .map(|provider| provider.active_agents)
+            .sum()
+    }
+
+    /// 0 is unlimited.
+    pub(super) fn max_agents(&self, key: NodeKey) -> u64 {
+        let node = &self.state.nodes[key.0];
+        node.providers
+            .values()
+            .map(|provider| provider.max_agents)
+            .sum::<u64>()
+            .max(node.max_agents)
+    }
+
+    pub(super) fn node_list(&self, call: &Call<'_>) -> Value {
+        let nodes = self.state.workspaces[call.caller.workspace().0].nodes.values();
+        nodes.map(|key| self.node_view(*key)).collect()
+    }
+
+    fn node_named(&self, call: &Call<'_>, name: &str) -> Result<NodeKey, Refusal> {
+        let found = self.state.node_by_name(call.caller.workspace(), name);
+        found.ok_or_else(|| refuse(404, "node_not_found", format!("no node {name:?}")))
+    }
+
+    pub(super) fn get_node(&self, call: &Call<'_>, name: &str) -> Answer {
+        Ok((200, self.node_view(self.node_named(call, name)?)))
+    }
+
+    pub(super) fn node_agents(&self, call: &Call<'_>, name: &str) -> Answer {
+        let node = self.node_named(call, name)?;
+        Ok((
+            200,
+            self.state
+                .agents_on(node)
+                .into_iter()
+                .map(|agent| self.binding_view(call.now, agent, node))
+                .collect(),
+        ))
+    }
+
+    // Bindings.
+
+    fn binding_view(&self, now: i64, agent: AgentKey, node: NodeKey) -> Value {
+        let (agent, node) = (&self.state.agents[agent.0], &self.state.nodes[node.0]);
+        json!({
+            "id": format!("anb_{}", agent.id), "agent_id": &*agent.id, "agent_name": &*agent.name, "node_id": node.id,
+            "node_name": node.name, "node_kind": "ws", "node_role": "broker", "status": "active", "session_ref": null,
+            "priority": 0, "created_at": iso(now), "updated_at": iso(now),
+        })
+    }
+
+    pub(super) fn bind(&mut self, call: &Call<'_>, name: &str) -> Answer {
+        let node = self.node_named(call, name)?;
+        let key = self.named(call, call.text("agent_name")?)?;
+        let live = self.state.nodes[node.0]
+            .providers
+            .iter()
+            .find(|(_, provider)| provider.connection.is_some());
+        let adopted = live.map(|(name, provider)| (name.clone(), provider.connection));
+        let agent = &mut self.state.agents[key.0];
+        (agent.place, agent.bound, agent.active, agent.last_seen) = (Place::Node(node), true, true, call.now);
+        let mut view = self.binding_view(call.now, key, node);
+        if self.options.profile.bind_adopts_provider
+            && let Some((provider, connection)) = adopted
+        {
+            self.state.agents[key.0].provider = provider;
+            if let Some(state) = connection.and_then(|id| self.connections.get_mut(&id)) {
+                state.ready.insert(key);
+            }
+            view["delivery_ack_seq"] = json!(self.state.agents[key.0].mailbox.cursor());
+        }
+        Ok((201, view))
+    }
+
+    pub(super) fn unbind(&mut self, call: &Call<'_>, name: &str, agent: &str) -> Answer {
+        let node = self.node_named(call, name)?;
+        let key = self.named(call, agent)?;
+        let agent = &mut self.state.agents[key.0];
+        if agent.place != Place::Node(node) {
+            return Err(refuse(
+                404,
+                "node_agent_binding_not_found",
+                "it is bound elsewhere",
+            ));
+        }
+        (agent.place, agent.provider) = (Place::Direct, DEFAULT_PROVIDER.into());
+        Ok((204, Value::Null))
+    }
+
+    // Sockets.
+
+    /// Asks for an upgrade of `/v1/node/ws`.
+    ///
+    /// # Errors
+    /// The HTTP status to answer with instead.
+    pub fn upgrade(
+        &mut self,
+        now_ms: i64,
+        path_and_query: &str,
+        bearer: Option<&str>,
+    ) -> Result<ConnectionId, u16> {
+        self.touch(now_ms);
+        let (path, query) = path_and_query.split_once('?').unwrap_or((path_and_query, ""));
+        if path != "/v1/node/ws" {
+            return Err(426);
+        }
+        let from_query = query
+            .split('&')
+            .find_map(|pair| pair.strip_prefix("token="))
+            .filter(|token| !token.is_empty());
+        let token = from_query
+            .or(bearer)
+            .filter(|token| token.starts_with("nt_live_"))
+            .ok_or(401_u16)?;
+        let index = self
+            .state
+            .nodes
+            .iter()
+            .position(|node| node.token == token)
+            .ok_or(401_u16)?;
+        let node = NodeKey(index);
+        let connection = ConnectionId(self.next_connection);
+        self.next_connection += 1;
+        let state = Connection {
+            node,
+            provider: None,
+            cursor: false,
+            ready: BTreeSet::new(),
+        };
+        self.connections.insert(connection, state);
+        let node_id = self.state.nodes[index].id.clone();
+        self.journal.push(now_ms, Event::Upgraded { connection, node_id });
+        if self.options.profile.attach == Attach::AtUpgrade {
+            self.attach(now_ms, connection, DEFAULT_PROVIDER, None);
+        }
+        Ok(connection)
+    }
+
+    /// Makes a socket the one of its node's provider; the older one is superseded.
+    pub(super) fn attach(
+        &mut self,
+        now: i64,
+        connection: ConnectionId,
+        provider: &str,
+        instance_id: Option<String>,
+    ) {
+        let Some(state) = self.connections.get_mut(&connection) else {
+            return;
+        };
+        state.provider = Some(provider.to_owned());
+        let slot = self.state.nodes[state.node.0]
+            .providers
+            .entry(provider.to_owned())
+            .or_default();
+        slot.instance_id = instance_id;
+        slot.last_frame = now;
+        if let Some(old) = slot
+            .connection
+            .replace(connection)
+            .filter(|old| *old != connection)
+        {
+            self.connections.remove(&old);
+            self.journal.push(now, Event::Closed { connection: old });
+            self.out.push_back(Output::Close {
+                connection: old,
+                code: 1000,
+                reason: "superseded",
+            });
+        }
+    }
+
+    /// A socket is gone (invariant 2).
+    pub fn closed(&mut self, now_ms: i64, connection: ConnectionId) {
+        self.touch(now_ms);
+        let Some(state) = self.connections.remove(&connection) else {
+            return;
+        };
+        self.journal.push(now_ms, Event::Closed { connection });
+        let Some(provider) = state.provider else { return };
+        let slot = self.state.nodes[state.node.0].providers.get_mut(&provider);
+        if let Some(slot) = slot.filter(|slot| slot.connection == Some(connection)) {
+            slot.connection = None;
+            self.lose(now_ms, state.node, &provider);
+        }
+    }
+
+    /// A provider of a node counts as gone.
+    pub(super) fn lose(&mut self, now: i64, node: NodeKey, provider: &str) {
+        let row = &mut self.state.nodes[node.0];
+        if let Some(slot) = row.providers.get_mut(provider) {
+            (slot.load, slot.active_agents) = (0.0, 0);
+        }
+        row.online = row
+            .providers
+            .values()
+            .any(|provider| provider.connection.is_some());
+        let node_id = row.id.clone();
+        self.journal.push(
+            now,
+            Event::NodeLost {
+                node_id,
+                provider: provider.to_owned(),
+            },
+        );
+        for key in self.state.agents_on(node) {
+            let agent = &mut self.state.agents[key.0];
+            if agent.provider == provider {
+                agent.active = false;
+            }
+        }
+        self.reschedule_of(now, node, provider);
+    }
+
+    /// Invariant 3.
+    pub(super) fn sweep_nodes(&mut self, now: i64) {
+        for index in 0..self.state.nodes.len() {
+            let node = &mut self.state.nodes[index];
+            let stale = node.last_heartbeat.is_some_and(|at| now - at >= NODE_TTL_MS);
+            if node.online && stale {
+                node.online = false;
+                let providers: Vec<String> = node.providers.keys().cloned().collect();
+                for provider in providers {
+                    self.lose(now, NodeKey(index), &provider);
+                }
+                self.state.nodes[index].online = false;
+            }
+        }
+    }
+
+    pub(super) fn provider_of(&mut self, node: NodeKey, name: &str) -> &mut Provider {
+        self.state.nodes[node.0]
+            .providers
+            .entry(name.to_owned())
+            .or_default()
+    }
+}

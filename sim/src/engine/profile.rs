@@ -1,0 +1,342 @@
+//! Engine versions: every rule that differs between releases, as a value.
+//!
+//! Owns: which release behaves how.
+//! Must not know: engine state. The rest of the model asks a [`Profile`] and never compares versions.
+//!
+//! 1. Two profiles differ only by the values of their fields.
+//! 2. A rule that is the same in every supported release has no field here.
+
+use std::fmt;
+use std::str::FromStr;
+
+/// The releases that the model can imitate.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum ProfileName {
+    /// One socket per node, replay of everything, upserting registration.
+    V5_0_5,
+    /// Named providers, cursor handshake, upserting registration.
+    V6_0_3,
+    /// Create-only registration, isolated inventory conflicts.
+    V8_2_2,
+    /// Every inventory of a cursor connection replays everything unacked.
+    V8_11_4,
+    /// A node token is replaced only against proof of the current one.
+    V9_0_0,
+}
+
+impl ProfileName {
+    /// All names, oldest first.
+    pub const ALL: [Self; 5] = [
+        Self::V5_0_5,
+        Self::V6_0_3,
+        Self::V8_2_2,
+        Self::V8_11_4,
+        Self::V9_0_0,
+    ];
+
+    /// The release number.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::V5_0_5 => "5.0.5",
+            Self::V6_0_3 => "6.0.3",
+            Self::V8_2_2 => "8.2.2",
+            Self::V8_11_4 => "8.11.4",
+            Self::V9_0_0 => "9.0.0",
+        }
+    }
+}
+
+impl fmt::Display for ProfileName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+impl FromStr for ProfileName {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        Self::ALL
+            .into_iter()
+            .find(|name| name.as_str() == text)
+            .ok_or_else(|| {
+                let known: Vec<_> = Self::ALL.iter().map(|name| name.as_str()).collect();
+                format!("unknown engine profile {text:?}: use one of {}", known.join(", "))
+            })
+    }
+}
+
+/// When a socket takes the place of an older one of the same node.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Attach {
+    /// At the upgrade, unconditionally; frames flow from then on.
+    AtUpgrade,
+    /// At `node.register`, per provider name. Another instance that sent a frame within
+    /// `window_ms` keeps its place.
+    AtRegister {
+        /// Milliseconds since the incumbent's last frame.
+        window_ms: i64,
+    },
+}
+
+/// What `agent.register` does with a name that exists.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Registration {
+    /// Takes it over with a new token, unless it is active elsewhere.
+    Upsert,
+    /// Refuses; `agent.recover` exists.
+    CreateOnly,
+}
+
+/// Which pending rows a registration frame sends again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Replay {
+    /// Every agent of the node.
+    Node,
+    /// Only the agents that this frame made reachable.
+    Newly,
+    /// Every agent that the frame certified, on a cursor connection; else as [`Replay::Newly`].
+    Certified,
+}
+
+/// What one unacceptable entry does to an `inventory.sync`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Conflict {
+    /// Fails all of it.
+    FailAll,
+    /// Is skipped and counted.
+    Skip,
+}
+
+/// How the next sequence of an agent is found.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Sequence {
+    /// One more than the greatest stored row: pruning can make it repeat.
+    StoredMax,
+    /// One more than anything allocated or acked.
+    Monotonic,
+}
+
+/// How `POST /v1/nodes` finds the row to rotate.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum NodeLookup {
+    /// By name only; a clashing id is an internal error.
+    Name,
+    /// By id, then by name; a name held by another id is a conflict.
+    IdThenName,
+}
+
+/// The optional parts of the inbound frame schemas.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct FrameRules {
+    /// `provider`, `machine_id`, capability `global` and `queue`, the closed set of capability kinds.
+    pub providers: bool,
+    /// `node.spawn`, `node.message`.
+    pub node_requests: bool,
+    /// `load` may be absent or null, `load_reported` exists.
+    pub optional_load: bool,
+    /// `repo_keys` in `node.register`.
+    pub repo_keys: bool,
+    /// `agent.recover`.
+    pub recover: bool,
+    /// `auto_join_general` in `agent.register`.
+    pub auto_join: bool,
+}
+
+/// One release as a set of values.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Profile {
+    /// The release this imitates.
+    pub name: ProfileName,
+    /// Inbound frame schemas.
+    pub frames: FrameRules,
+    /// Socket replacement.
+    pub attach: Attach,
+    /// Names that exist.
+    pub registration: Registration,
+    /// `relay:delivery-cursor-v1` is understood; acks, results and inventories are scoped to a provider.
+    pub cursor: bool,
+    /// Replay after `agent.register`.
+    pub replay_on_register: Replay,
+    /// Replay after `inventory.sync`.
+    pub replay_on_inventory: Replay,
+    /// Conflicts in `inventory.sync`.
+    pub inventory_conflict: Conflict,
+    /// Sequence allocation.
+    pub sequence: Sequence,
+    /// Enrolment lookup.
+    pub node_lookup: NodeLookup,
+    /// Enrolling over a node needs its token in `x-relaycast-node-token`.
+    pub node_token_proof: bool,
+    /// How long a rotated agent token keeps working, in milliseconds.
+    pub token_grace_ms: i64,
+    /// Every heartbeat sends the pending invocations again.
+    pub drain_on_heartbeat: bool,
+    /// Queued rows are tried again by the sweep, 30 s after a failed dispatch.
+    pub redrive: bool,
+    /// Reading the inbox or the deliveries expires rows.
+    pub expire_on_read: bool,
+    /// `POST /v1/agents/disconnect` moves the agent to its direct node.
+    pub disconnect_rehomes: bool,
+    /// `agent.exited` exists, and open invocations of long unreachable agents fail.
+    pub exit_events: bool,
+    /// `agent.deregister` with an id is answered.
+    pub deregister_reply: bool,
+    /// Never dispatched invocations fail after 72 h; invoking honours `Idempotency-Key`.
+    pub bounded_invocations: bool,
+    /// Direct messages carry `metadata`.
+    pub dm_metadata: bool,
+    /// The reply to `node.register` carries `registration_contract`.
+    pub registration_contract: bool,
+    /// `POST /v1/nodes/:name/agents` adopts a live provider.
+    pub bind_adopts_provider: bool,
+    /// A release of an agent whose node is away completes at once, and released names become free.
+    pub local_release: bool,
+}
+
+const FRAMES_5: FrameRules = FrameRules {
+    providers: false,
+    node_requests: false,
+    optional_load: false,
+    repo_keys: false,
+    recover: false,
+    auto_join: false,
+};
+
+const FRAMES_6: FrameRules = FrameRules {
+    providers: true,
+    node_requests: true,
+    ..FRAMES_5
+};
+
+const FRAMES_8_2: FrameRules = FrameRules {
+    optional_load: true,
+    repo_keys: true,
+    recover: true,
+    ..FRAMES_6
+};
+
+const FRAMES_8_11: FrameRules = FrameRules {
+    auto_join: true,
+    ..FRAMES_8_2
+};
+
+const V5_0_5: Profile = Profile {
+    name: ProfileName::V5_0_5,
+    frames: FRAMES_5,
+    attach: Attach::AtUpgrade,
+    registration: Registration::Upsert,
+    cursor: false,
+    replay_on_register: Replay::Node,
+    replay_on_inventory: Replay::Node,
+    inventory_conflict: Conflict::FailAll,
+    sequence: Sequence::StoredMax,
+    node_lookup: NodeLookup::Name,
+    node_token_proof: false,
+    token_grace_ms: 0,
+    drain_on_heartbeat: true,
+    redrive: false,
+    expire_on_read: true,
+    disconnect_rehomes: true,
+    exit_events: false,
+    deregister_reply: false,
+    bounded_invocations: false,
+    dm_metadata: false,
+    registration_contract: false,
+    bind_adopts_provider: false,
+    local_release: false,
+};
+
+const V6_0_3: Profile = Profile {
+    name: ProfileName::V6_0_3,
+    frames: FRAMES_6,
+    attach: Attach::AtRegister { window_ms: 35_000 },
+    cursor: true,
+    replay_on_register: Replay::Newly,
+    replay_on_inventory: Replay::Newly,
+    sequence: Sequence::Monotonic,
+    ..V5_0_5
+};
+
+const V8_2_2: Profile = Profile {
+    name: ProfileName::V8_2_2,
+    frames: FRAMES_8_2,
+    registration: Registration::CreateOnly,
+    inventory_conflict: Conflict::Skip,
+    node_lookup: NodeLookup::IdThenName,
+    token_grace_ms: 60_000,
+    drain_on_heartbeat: false,
+    redrive: true,
+    expire_on_read: false,
+    disconnect_rehomes: false,
+    exit_events: true,
+    bounded_invocations: true,
+    dm_metadata: true,
+    local_release: true,
+    ..V6_0_3
+};
+
+const V8_11_4: Profile = Profile {
+    name: ProfileName::V8_11_4,
+    frames: FRAMES_8_11,
+    replay_on_inventory: Replay::Certified,
+    deregister_reply: true,
+    registration_contract: true,
+    bind_adopts_provider: true,
+    ..V8_2_2
+};
+
+const V9_0_0: Profile = Profile {
+    name: ProfileName::V9_0_0,
+    node_token_proof: true,
+    ..V8_11_4
+};
+
+impl From<ProfileName> for Profile {
+    fn from(name: ProfileName) -> Self {
+        match name {
+            ProfileName::V5_0_5 => V5_0_5,
+            ProfileName::V6_0_3 => V6_0_3,
+            ProfileName::V8_2_2 => V8_2_2,
+            ProfileName::V8_11_4 => V8_11_4,
+            ProfileName::V9_0_0 => V9_0_0,
+        }
+    }
+}
+
+impl FromStr for Profile {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        text.parse().map(ProfileName::into)
+    }
+}
+
+impl fmt::Display for Profile {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.name.fmt(f)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_profile_reads_back_from_its_display_form() {
+        for name in ProfileName::ALL {
+            let profile: Profile = name.to_string().parse().unwrap();
+            assert_eq!(profile, Profile::from(name));
+            assert_eq!(profile.to_string(), name.as_str());
+        }
+    }
+
+    #[test]
+    fn an_unknown_profile_is_refused_with_the_known_ones() {
+        let message = "7.0.0".parse::<Profile>().unwrap_err();
+        assert!(
+            message.contains("5.0.5") && message.contains("9.0.0"),
+            "{message}"
+        );
+    }
+}
