@@ -11,7 +11,7 @@ use super::server;
 use crate::settings::Fatal;
 use crate::socket::{self, Orders, Out};
 use relay_core::Secret;
-use relay_sim::engine::{ConnectionId, Engine, Event, HttpRequest, HttpResponse, Options, Output};
+use relay_sim::engine::{ConnectionId, Engine, Event, HttpResponse, Options, Output};
 use std::collections::BTreeMap;
 use std::convert::Infallible;
 use std::net::TcpListener;
@@ -31,7 +31,7 @@ const CLOSE: Duration = Duration::from_secs(2);
 pub(super) enum Order {
     /// A request.
     Http {
-        request: HttpRequest,
+        request: server::Call,
         answer: oneshot::Sender<HttpResponse>,
     },
     /// A socket that wants to open.
@@ -101,7 +101,7 @@ impl Host {
             tokio::net::TcpListener::from_std(listener).map_err(failed)?
         };
         let mut engine = Engine::new(options);
-        let (workspace_id, key) = engine.create_workspace(WORKSPACE);
+        let (workspace_id, key) = engine.create_workspace(now_ms(), WORKSPACE);
         let (orders, queue) = mpsc::channel(QUEUE);
         let (open, gate) = watch::channel(true);
         let server = server::Server::new(orders.clone(), gate, address, &key);
@@ -182,7 +182,7 @@ impl Model {
         let now = now_ms();
         match order {
             Order::Http { request, answer } => {
-                let _ = answer.send(self.engine.http(now, request));
+                let _ = answer.send(request.put(now, &mut self.engine));
             }
             Order::Upgrade {
                 target,

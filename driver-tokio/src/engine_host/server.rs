@@ -9,13 +9,15 @@ use futures_util::StreamExt;
 use http_body_util::{BodyExt, Full, Limited};
 use hyper::body::{Bytes, Incoming};
 use hyper::header::{self, HeaderMap, HeaderName, HeaderValue};
+use hyper::http::request::Parts;
+use hyper::http::uri::PathAndQuery;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper::upgrade::OnUpgrade;
-use hyper::{Method, Request, Response, StatusCode};
+use hyper::{Method, Request, Response, StatusCode, Uri};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use relay_core::edge;
-use relay_sim::engine::{HttpRequest, HttpResponse};
+use relay_sim::engine::{Engine, HttpRequest, HttpResponse};
 use std::convert::Infallible;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -114,19 +116,8 @@ impl Server {
         let Ok(body) = Limited::new(body, BODY).collect().await else {
             return status(StatusCode::PAYLOAD_TOO_LARGE);
         };
-        let headers = head
-            .headers
-            .iter()
-            .filter_map(|(name, value)| Some((name.as_str().to_owned(), value.to_str().ok()?.to_owned())));
-        let request = HttpRequest {
-            method: head.method.as_str().to_owned(),
-            path: target(&head.uri),
-            bearer: text(&head.headers, header::AUTHORIZATION)
-                .and_then(|value| value.strip_prefix("Bearer "))
-                .map(str::to_owned),
-            headers: headers.collect(),
-            body: body.to_bytes().to_vec(),
-        };
+        let body = body.to_bytes();
+        let request = Call { head, body };
         let (answer, answered) = oneshot::channel();
         let _ = self.orders.send(Order::Http { request, answer }).await;
         match answered.await {
@@ -143,7 +134,7 @@ impl Server {
             .map(|(_, token)| token.trim().to_owned());
         let (answer, answered) = oneshot::channel();
         let order = Order::Upgrade {
-            target: target(request.uri()),
+            target: target(request.uri()).to_owned(),
             bearer,
             answer,
         };
@@ -157,6 +148,35 @@ impl Server {
             Ok(Err(code)) => status(StatusCode::from_u16(code).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR)),
             Err(_) => status(StatusCode::SERVICE_UNAVAILABLE),
         }
+    }
+}
+
+/// A request as it came.
+pub(super) struct Call {
+    head: Parts,
+    body: Bytes,
+}
+
+impl Call {
+    /// The model's answer.
+    pub(super) fn put(&self, now_ms: i64, engine: &mut Engine) -> HttpResponse {
+        let headers: Vec<_> = self
+            .head
+            .headers
+            .iter()
+            .filter_map(|(name, value)| Some((name.as_str(), value.to_str().ok()?)))
+            .collect();
+        engine.http(
+            now_ms,
+            HttpRequest {
+                method: self.head.method.as_str(),
+                path: target(&self.head.uri),
+                bearer: text(&self.head.headers, header::AUTHORIZATION)
+                    .and_then(|value| value.strip_prefix("Bearer ")),
+                headers: &headers,
+                body: &self.body,
+            },
+        )
     }
 }
 
@@ -194,9 +214,8 @@ async fn run_socket(to_model: mpsc::Sender<Order>, accepted: Accepted, on_upgrad
     let _ = to_model.send(Order::Closed { connection }).await;
 }
 
-fn target(uri: &hyper::Uri) -> String {
-    uri.path_and_query()
-        .map_or_else(|| uri.path().to_owned(), ToString::to_string)
+fn target(uri: &Uri) -> &str {
+    uri.path_and_query().map_or("/", PathAndQuery::as_str)
 }
 
 fn text(headers: &HeaderMap, name: HeaderName) -> Option<&str> {
