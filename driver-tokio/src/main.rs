@@ -68,6 +68,9 @@ enum Action {
     Up(UpArgs),
     /// Run a broker for another program, with flags and output as existing clients expect
     Init(InitArgs),
+    /// Run a Relaycast engine for this machine, in the foreground and in memory only
+    #[cfg(feature = "local-engine")]
+    Engine(engine_host::EngineArgs),
     #[command(flatten)]
     Client(client::ClientCommand),
 }
@@ -84,6 +87,8 @@ fn main() -> ExitCode {
     match Cli::parse().action {
         Action::Up(args) => host(settings::surroundings().and_then(|around| Settings::up(args, &around))),
         Action::Init(args) => host(settings::surroundings().and_then(|around| Settings::init(args, &around))),
+        #[cfg(feature = "local-engine")]
+        Action::Engine(args) => engine_host::run(&args),
         Action::Client(command) => client::run(command),
     }
 }
