@@ -328,8 +328,12 @@ fn start(child: Child) -> Result<(Pid, OwnedFd, OwnedFd), Failure> {
 }
 
 fn not_started(error: impl std::fmt::Display + AsRef<dyn std::error::Error + Send + Sync>) -> Failure {
-    let detail = error.to_string().replace('\n', " ");
+    let mut detail = error.to_string().replace('\n', " ");
     let system = error.as_ref().downcast_ref::<io::Error>();
+    if system.is_none() && detail.contains("PATH") {
+        // The library quotes the whole search path.
+        detail = "there is no such program in PATH".into();
+    }
     // What is not the system's word is the result of the search for the program.
     let kind = system.map_or(FaultKind::NotFound, |e| {
         Failure::from(
