@@ -1,6 +1,6 @@
 //! Delivery: what the engine sent for the agents here, until it may be acked.
 //!
-//! Owns: one [`Window`] per identity, the acks that are due, replay requests, and the dead letters.
+//! Owns: one `Window` per identity, the acks that are due, replay requests, and the dead letters.
 //! Must not know: keystrokes, sockets, how an agent came to be here.
 //!
 //! 1. There is a window exactly for the identities that live here (S3, S4).
