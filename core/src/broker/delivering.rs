@@ -86,6 +86,7 @@ impl Broker {
         match self.recipient(deliver) {
             Recipient::Here(agent, process) => self.take_in(&agent, process, deliver),
             Recipient::Coming(name) => self.hold_early(name, text),
+            Recipient::Nobody if self.stopping.is_stopping() => {}
             Recipient::Nobody => self.on_unknown_agent(deliver),
         }
     }
