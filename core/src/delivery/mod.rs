@@ -151,7 +151,10 @@ impl Delivery {
             identity.replay_interval = limits::REPLAY_FIRST;
             cx.timers.clear(&Timer::DeliveryReplay(agent.clone()));
         } else if window.has_dropped() && window.has_room() {
-            cx.timers.set_earlier(Timer::DeliveryReplay(agent.clone()), cx.now.mono.after(limits::GAP_WAIT));
+            cx.timers.set_earlier(
+                Timer::DeliveryReplay(agent.clone()),
+                cx.now.mono.after(limits::GAP_WAIT),
+            );
         }
     }
 
