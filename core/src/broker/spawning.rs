@@ -141,8 +141,7 @@ impl Broker {
         if written {
             self.begin_registration(process);
         } else {
-            let message = format!("the state directory cannot be written: {}", self.store_fault);
-            self.fail_spawn(process, Failure::failed(message));
+            self.fail_spawn(process, Failure::failed(self.store_fault.clone()));
         }
     }
 
