@@ -307,3 +307,6 @@ impl Delivery {
         self.identities.get(agent)?.window.cursor()
     }
 }
+
+#[cfg(test)]
+mod tests;

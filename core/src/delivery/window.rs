@@ -351,8 +351,7 @@ impl Window {
 
     /// Moves the cursor over everything that is settled or gone (invariant 1).
     fn advance(&mut self) {
-        while let Some((&seq, row)) = self.rows.first_key_value() {
-            let settled = row.state == RowState::Settled;
+        while let Some(seq) = self.rows.keys().next().copied() {
             if seq > self.next_seq() {
                 if !self.proven_below(seq) {
                     return;
@@ -363,8 +362,14 @@ impl Window {
                 }
                 self.acked = seq - 1;
                 self.after_gap.remove(&seq);
+                // It waited for what is now known not to come.
+                self.queue_in_order(seq);
             }
-            if !settled {
+            if self
+                .rows
+                .get(&seq)
+                .is_none_or(|row| row.state != RowState::Settled)
+            {
                 return;
             }
             self.acked = seq;

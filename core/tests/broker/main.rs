@@ -8,4 +8,5 @@ mod api;
 mod delivery;
 mod inject;
 mod link;
+mod odd;
 mod support;

@@ -219,6 +219,14 @@ impl Rig {
     }
 }
 
+/// A registered broker with one agent whose cursor the engine has stated.
+pub(crate) fn with_agent(cursor: Option<u64>) -> (Rig, Spawned) {
+    let mut rig = Rig::online();
+    rig.engine.cursor = cursor;
+    let bob = rig.spawn("bob");
+    (rig, bob)
+}
+
 /// A `deliver` frame of a channel message.
 pub(crate) fn deliver(agent: &Spawned, seq: u64, text: &str) -> Value {
     let message = format!("{}", 900 + seq);
