@@ -192,13 +192,7 @@ impl Agent {
             Cue::TakeOver => self.take_over(),
             Cue::Transfer => {
                 self.moving = false;
-                let echo = self.tty.transfer();
-                let mut effects = Vec::new();
-                if !echo.is_empty() {
-                    effects.push(Effect::Output(echo));
-                }
-                effects.extend(self.wants_read());
-                effects
+                self.transfer()
             }
             Cue::Read => self.read(),
             Cue::End(status) => {
@@ -206,6 +200,17 @@ impl Agent {
                 vec![Effect::Exit(status)]
             }
         }
+    }
+
+    /// The kernel moves input on: by itself a little after a write, at once when somebody looks.
+    pub fn transfer(&mut self) -> Vec<Effect> {
+        let echo = self.tty.transfer();
+        let mut effects = Vec::new();
+        if !echo.is_empty() {
+            effects.push(Effect::Output(echo));
+        }
+        effects.extend(self.wants_read());
+        effects
     }
 
     fn start(&mut self) -> Vec<Effect> {

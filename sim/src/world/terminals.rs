@@ -237,20 +237,21 @@ impl World<'_> {
     }
 
     pub(super) fn check(&mut self, process: Of<ProcessId>, op: OpId) {
-        let usable = |terminal: &&Terminal| terminal.agent.alive && !terminal.forgotten;
-        let state = self
-            .terminals
-            .table
-            .get(&process)
-            .filter(usable)
-            .map(|terminal| {
-                let (canonical, echo) = terminal.agent.tty.modes();
-                TtyState {
-                    unread: Some(terminal.agent.tty.unread() as u32),
-                    canonical,
-                    echo,
-                }
-            });
+        let usable = |terminal: &&mut Terminal| terminal.agent.alive && !terminal.forgotten;
+        let terminal = self.terminals.table.get_mut(&process).filter(usable);
+        let (state, effects) = terminal.map_or((None, Vec::new()), |terminal| {
+            // A look makes the kernel move input on first: a driver's duty.
+            let effects = terminal.agent.transfer();
+            let (canonical, echo) = terminal.agent.tty.modes();
+            let state = TtyState {
+                unread: Some(terminal.agent.tty.unread() as u32),
+                canonical,
+                echo,
+            };
+            (Some(state), effects)
+        });
+        self.apply(process, effects);
+        self.go_on_writing(process);
         let key = self.key();
         let at = self.now + self.rng.between(Stream::System, key, 1, 30);
         let done = Completion::PtyState(process.1, op, state);
