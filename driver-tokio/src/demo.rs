@@ -24,7 +24,6 @@ use clap::Args;
 use judge::Verdict;
 use play::{AGENTS, Play};
 use stage::{Broker, Folder};
-use std::future::pending;
 use std::io::{self, IsTerminal, Write};
 use std::net::{Ipv4Addr, SocketAddr};
 use std::process::ExitCode;
@@ -32,10 +31,13 @@ use std::time::Duration;
 use timeline::{Colour, Facts};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::mpsc;
-use tokio::time::sleep;
+use tokio::time::{sleep, timeout};
 
 /// For everything up to the verdict.
 const LIMIT: Duration = Duration::from_secs(15);
+
+/// For the event stream to end after the broker has.
+const LAST_WORDS: Duration = Duration::from_secs(1);
 
 /// Flags of `demo`.
 #[derive(Args, Clone, Debug)]
@@ -81,7 +83,7 @@ async fn demo() -> Result<(Facts, Verdict), Fatal> {
 
     facts.start_ns = engine_host::now_ns();
     let (mut broker, address) = Broker::start(&folder, &host.base_url, &host.workspace_key)?;
-    let mut typed = Vec::new();
+    let mut following = None;
     let mut play = Play {
         host: &host,
         engine,
@@ -90,14 +92,12 @@ async fn demo() -> Result<(Facts, Verdict), Fatal> {
         say: &say,
     };
     let playing = async {
-        let api = Api::new(address.read().await?);
+        let target = address.read().await?;
         play.registered().await?;
+        following = Some(tokio::spawn(play::follow(target.clone())));
         say("a broker in a process of its own is registered; it starts two agents in terminals");
-        play.start_agents(&api, &folder).await?;
-        tokio::select! {
-            done = play.perform() => done,
-            () = async { play::follow(&api, &mut typed).await; pending().await } => Ok(()),
-        }
+        play.start_agents(&Api::new(target), &folder).await?;
+        play.perform().await
     };
     tokio::select! {
         done = playing => done?,
@@ -111,7 +111,11 @@ async fn demo() -> Result<(Facts, Verdict), Fatal> {
     // What is typed or acked in the last moments counts, too.
     let end = broker.stop().await;
     play.read_on();
-    facts.typed = typed;
+    if let Some(typed) = following {
+        facts.typed = timeout(LAST_WORDS, typed)
+            .await
+            .map_or_else(|_| Vec::new(), Result::unwrap_or_default);
+    }
     let verdict = conclude(&mut facts, &folder, end)?;
     Ok((facts, verdict))
 }

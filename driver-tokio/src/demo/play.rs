@@ -7,9 +7,10 @@
 //!    matter for the judge.
 
 use super::agent::{PROGRAM, RECORD, SHELL};
-use super::judge::{Sent, all_acked};
+use super::judge::{self, Sent};
 use super::stage::{self, Folder};
 use super::timeline::{Facts, Typed};
+use crate::client::discover::Target;
 use crate::client::http::{Api, Call, Events, SPAWN};
 use crate::engine_host::{Host, Noted, now_ns};
 use crate::loopback;
@@ -106,7 +107,7 @@ impl Play<'_> {
         timeout(SCENE, ready).await.map_err(late)?
     }
 
-    /// All scenes.
+    /// All scenes, up to the first that does not end.
     pub(super) async fn perform(&mut self) -> Result<(), Fatal> {
         let body = json!({"name": SENDER, "type": "human"});
         let answer = self
@@ -115,18 +116,31 @@ impl Play<'_> {
         let token = answer["token"].as_str().and_then(Secret::new);
         let token = token.ok_or_else(|| Fatal::failed("the engine gave the sender no token"))?;
 
-        (self.say)("direct messages, a channel message, a reply in its thread");
-        self.direct(&token, SHELL_AGENT, "good morning, shell", false)
-            .await?;
-        self.direct(&token, PROMPT_AGENT, "good morning, prompt", false)
-            .await?;
-        self.settle().await;
-        let root = self.channel(&token, "who has seen the build?").await?;
-        self.settle().await;
-        let reply = Post::new(format!("/v1/messages/{root}/replies"), "thread reply", &AGENTS);
-        self.send(&token, reply, "it is green again", json!({})).await?;
-        self.settle().await;
+        if self.talk(&token).await? && self.silence(&token).await? {
+            self.steer(&token).await?;
+        }
+        Ok(())
+    }
 
+    async fn talk(&mut self, token: &Secret) -> Result<bool, Fatal> {
+        (self.say)("direct messages, a channel message, a reply in its thread");
+        self.direct(token, SHELL_AGENT, "good morning, shell", false)
+            .await?;
+        self.direct(token, PROMPT_AGENT, "good morning, prompt", false)
+            .await?;
+        if !self.all_acked().await {
+            return Ok(false);
+        }
+        let root = self.channel(token, "who has seen the build?").await?;
+        if !self.all_acked().await {
+            return Ok(false);
+        }
+        let reply = Post::new(format!("/v1/messages/{root}/replies"), "thread reply", &AGENTS);
+        self.send(token, reply, "it is green again", json!({})).await?;
+        Ok(self.all_acked().await)
+    }
+
+    async fn silence(&mut self, token: &Secret) -> Result<bool, Fatal> {
         (self.say)("the connection is cut; messages go on");
         self.deed("cuts the connection between engine and broker");
         let cut = self.host.cut().await;
@@ -135,22 +149,23 @@ impl Play<'_> {
                 "{cut} connections were open to be cut, not one"
             )));
         }
-        self.direct(&token, SHELL_AGENT, "can you hear me, shell?", false)
+        self.direct(token, SHELL_AGENT, "can you hear me, shell?", false)
             .await?;
-        self.direct(&token, PROMPT_AGENT, "can you hear me, prompt?", false)
+        self.direct(token, PROMPT_AGENT, "can you hear me, prompt?", false)
             .await?;
-        self.channel(&token, "this one was sent into the silence").await?;
+        self.channel(token, "this one was sent into the silence").await?;
         self.deed("lets the broker connect again");
         self.host.restore();
-        self.settle().await;
+        Ok(self.all_acked().await)
+    }
 
+    async fn steer(&mut self, token: &Secret) -> Result<bool, Fatal> {
         (self.say)("steering: ahead of everything that waits");
-        self.direct(&token, SHELL_AGENT, "stop and look here, shell", true)
+        self.direct(token, SHELL_AGENT, "stop and look here, shell", true)
             .await?;
-        self.direct(&token, PROMPT_AGENT, "stop and look here, prompt", true)
+        self.direct(token, PROMPT_AGENT, "stop and look here, prompt", true)
             .await?;
-        self.settle().await;
-        Ok(())
+        Ok(self.all_acked().await)
     }
 
     async fn direct(
@@ -200,11 +215,10 @@ impl Play<'_> {
         self.facts.deeds.push((now_ns(), what));
     }
 
-    /// Waits for the acks of everything that was sent.
-    async fn settle(&mut self) {
-        let _ = self
-            .until(|facts| all_acked(&facts.sent, &facts.journal))
-            .await;
+    /// Waits for the acks of everything that was sent; false when they do not come in time.
+    async fn all_acked(&mut self) -> bool {
+        self.until(|facts| judge::all_acked(&facts.sent, &facts.journal))
+            .await
     }
 
     /// Follows the journal until something is so; false when it is not so in time.
@@ -272,9 +286,11 @@ impl Post {
 }
 
 /// Follows what the broker says that it types, until it ends.
-pub(super) async fn follow(api: &Api, typed: &mut Vec<Typed>) {
-    let Ok(mut events) = Events::open(api).await else {
-        return;
+pub(super) async fn follow(target: Target) -> Vec<Typed> {
+    let mut typed = Vec::new();
+    let api = Api::new(target);
+    let Ok(mut events) = Events::open(&api).await else {
+        return typed;
     };
     while let Ok(event) = events.next().await {
         let text = |name: &str| event[name].as_str().map(str::to_owned);
@@ -289,4 +305,5 @@ pub(super) async fn follow(api: &Api, typed: &mut Vec<Typed>) {
             });
         }
     }
+    typed
 }

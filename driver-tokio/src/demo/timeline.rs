@@ -10,9 +10,6 @@ use relay_sim::engine::Event;
 use serde_json::{Value, json};
 use std::fmt::Write as _;
 
-/// Longest line of an agent that is shown, in characters.
-const SHOWN: usize = 72;
-
 /// Everything that was collected.
 #[derive(Debug, Default)]
 pub(super) struct Facts {
@@ -96,7 +93,7 @@ pub(super) fn timeline(facts: &Facts, colour: Colour) -> String {
         place: "broker".into(),
         colour: YELLOW,
         what: format!(
-            "has typed {} into {}'s terminal",
+            "says: typed {} into {}'s terminal",
             quoted(facts, &typed.message),
             typed.agent
         ),
@@ -106,7 +103,7 @@ pub(super) fn timeline(facts: &Facts, colour: Colour) -> String {
             at_ns: entry.at_ns,
             place: (*agent).into(),
             colour: GREEN,
-            what: format!("took {}", shortened(entry)),
+            what: format!("took {}", recognised(facts, agent, entry)),
         }));
     }
     lines.sort_by_key(|line| line.at_ns);
@@ -166,11 +163,12 @@ fn quoted(facts: &Facts, message: &str) -> String {
     sent.map_or_else(|| format!("message {message}"), |sent| format!("{:?}", sent.text))
 }
 
-fn shortened(entry: &Entry) -> String {
-    let line = entry.line.as_str();
-    match line.char_indices().nth(SHOWN) {
-        Some((end, _)) => format!("{:?} …", &line[..end]),
-        None => format!("{line:?}"),
+/// The message that an agent has read, or its line when that is none.
+fn recognised(facts: &Facts, agent: &str, entry: &Entry) -> String {
+    let mut mine = facts.sent.iter().filter(|sent| sent.to.contains(&agent));
+    match mine.find(|sent| entry.line.ends_with(&sent.text)) {
+        Some(sent) => format!("{:?}", sent.text),
+        None => format!("a line that nobody sent to it: {:?}", entry.line),
     }
 }
 
