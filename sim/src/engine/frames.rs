@@ -301,7 +301,12 @@ impl Engine {
             return Err(("invalid_agent_name", "this name is reserved".into()));
         }
         let key = match self.state.agent_by_name(workspace, name) {
-            None => self.make_agent(now, workspace, name, "agent", json!({})),
+            None => {
+                let key = self.make_agent(now, workspace, name, "agent", json!({}));
+                let wish = inbound.frame.get("auto_join_general").unwrap_or(&Value::Null);
+                self.join_general(key, wish);
+                key
+            }
             Some(key) => {
                 self.may_take_over(key, inbound.node)?;
                 self.renew_token(now, key);
