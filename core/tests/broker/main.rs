@@ -7,6 +7,8 @@ mod agents;
 mod api;
 mod delivery;
 mod inject;
+mod inventory;
+mod invocations;
 mod link;
 mod odd;
 mod support;
