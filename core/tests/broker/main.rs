@@ -11,4 +11,5 @@ mod inventory;
 mod invocations;
 mod link;
 mod odd;
+mod stopping;
 mod support;
