@@ -56,8 +56,10 @@ impl Engine {
         let node = &mut self.state.nodes[key.0];
         node.token.clone_from(&token);
         node.online = false;
-        let known = node.version.take();
-        node.version = call.body["version"].as_str().map(str::to_owned).or(known);
+        node.version = call.body["version"]
+            .as_str()
+            .map(str::to_owned)
+            .or(node.version.take());
         node.max_agents = call.body["max_agents"].as_u64().unwrap_or(node.max_agents);
         let mut view = self.node_view(key);
         view["token"] = json!(token);
