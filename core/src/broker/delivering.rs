@@ -210,6 +210,11 @@ impl Broker {
     }
 
     pub(super) fn on_gap_timer(&mut self, agent: &AgentId) {
+        // Before the registration is confirmed an engine may send live frames, but not yet the older
+        // ones: the lowest frame is no base then. Its confirmation arms the timer again.
+        if !self.link.is_up() {
+            return;
+        }
         let wanted = self.delivery.gap_timer(&mut self.cx, agent);
         self.after_wait(agent, wanted);
     }

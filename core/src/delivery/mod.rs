@@ -158,6 +158,14 @@ impl Delivery {
         }
     }
 
+    /// A link was confirmed: what the engine sends again comes now, and held rows wait for it.
+    pub(crate) fn wait_for_replay(&self, cx: &mut Cx) {
+        let holding = self.identities.iter().filter(|(_, identity)| identity.window.holds());
+        for (agent, _) in holding {
+            cx.wake_in(Timer::DeliveryGap(agent.clone()), limits::GAP_WAIT);
+        }
+    }
+
     /// Held rows have waited long enough.
     pub(crate) fn gap_timer(&mut self, cx: &mut Cx, agent: &AgentId) -> Wanted {
         let Some(identity) = self.identities.get_mut(agent) else {

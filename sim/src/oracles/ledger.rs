@@ -33,7 +33,7 @@ pub(super) struct Identity {
     pub(super) addressed: BTreeSet<Token>,
     /// Messages that a process of it has taken whole, with the number of times.
     pub(super) taken: BTreeMap<Token, u64>,
-    /// Processes started, and input that they may have thrown away.
+    /// Processes started.
     pub(super) processes: u64,
 }
 

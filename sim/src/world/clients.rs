@@ -33,8 +33,6 @@ pub(super) struct Clients {
     senders: Vec<String>,
     /// The latest message of the channel.
     latest: Option<String>,
-    /// Rows stored so far.
-    pub(super) rows: u64,
 }
 
 impl Clients {

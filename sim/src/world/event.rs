@@ -48,6 +48,8 @@ pub enum Event {
     Supervise,
     /// The broker is started again.
     Restart,
+    /// The engine lets a frame go that waited to be overtaken.
+    Release,
     /// Faults stop.
     Calm,
     /// The world is looked at: has it come to rest?

@@ -23,6 +23,11 @@ pub(super) struct Faults {
 }
 
 impl Faults {
+    /// Whether live frames overtake each other.
+    pub(super) fn reorders(&self) -> bool {
+        self.reorder > 0
+    }
+
     /// Whether a change of a file fails now.
     pub(super) fn store_fails(&self, now: u64) -> bool {
         now < self.store

@@ -265,6 +265,10 @@ impl<'a> World<'a> {
             Event::Step(number) => self.on_step(number),
             Event::Supervise => self.supervise(),
             Event::Restart => self.begin_life(),
+            Event::Release => {
+                self.engine.release_held_back();
+                self.pump_engine();
+            }
             Event::Calm => self.calm_down(),
             Event::Review => self.review(),
         }
