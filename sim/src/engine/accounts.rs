@@ -17,6 +17,8 @@ use std::collections::{BTreeMap, BTreeSet};
 
 /// An agent that was not seen for longer reads as offline.
 const SEEN_MS: i64 = 5 * 60 * 1_000;
+/// Waiting deliveries shown with an agent.
+const PENDING_SHOWN: usize = 50;
 /// The channel that every agent is a member of.
 pub(super) const GENERAL: &str = "general";
 
@@ -183,7 +185,8 @@ impl Engine {
             "id": &*agent.id, "workspace_id": self.state.workspaces[agent.workspace.0].id, "name": &*agent.name,
             "type": agent.kind, "status": if active { "active" } else { "offline" },
             "last_seen": iso(agent.last_seen), "metadata": agent.metadata, "channels": channels,
-            "persona": null, "created_at": iso(agent.created_at),
+            "pending_deliveries": self.open_deliveries(key, PENDING_SHOWN), "persona": null,
+            "created_at": iso(agent.created_at),
         })
     }
 
