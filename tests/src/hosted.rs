@@ -26,7 +26,14 @@ impl HostedEngine {
         let files = tempfile::tempdir().expect("a temporary directory");
         let mut command = Command::new(relay_broker());
         command
-            .args(["engine", "--listen", "127.0.0.1:0", "--json", "--profile", profile])
+            .args([
+                "engine",
+                "--listen",
+                "127.0.0.1:0",
+                "--json",
+                "--profile",
+                profile,
+            ])
             .args(more);
         let mut process = Process::start(&mut command, files.path(), "engine");
         let line = format!("{{{}", process.line("{"));

@@ -85,7 +85,9 @@ impl Client {
             self.header,
             body.len()
         );
-        let sent = tcp.write_all(head.as_bytes()).and_then(|()| tcp.write_all(body.as_bytes()));
+        let sent = tcp
+            .write_all(head.as_bytes())
+            .and_then(|()| tcp.write_all(body.as_bytes()));
         let mut answer = Vec::new();
         let read = tcp.read_to_end(&mut answer);
         // A server may answer and close before it has read a body that is too long.
@@ -101,7 +103,11 @@ fn parse(answer: &str) -> Option<Answer> {
     let (head, body) = answer.split_once("\r\n\r\n")?;
     let status = head.split(' ').nth(1)?.parse().ok()?;
     let chunked = head.to_ascii_lowercase().contains("transfer-encoding: chunked");
-    let text = if chunked { unchunked(body)? } else { body.to_owned() };
+    let text = if chunked {
+        unchunked(body)?
+    } else {
+        body.to_owned()
+    };
     Some(Answer { status, text })
 }
 
@@ -160,7 +166,9 @@ impl Request {
             headers,
             body: Vec::new(),
         };
-        let length = request.header("content-length").and_then(|length| length.parse().ok());
+        let length = request
+            .header("content-length")
+            .and_then(|length| length.parse().ok());
         request.body.resize(length.unwrap_or(0), 0);
         from.read_exact(&mut request.body)?;
         Ok(Some(request))

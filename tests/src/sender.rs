@@ -47,7 +47,10 @@ impl Sender {
     /// When the engine refuses it.
     pub fn call(&self, path: &str, body: &Value, wanted: &str) -> String {
         let data = data(&self.0.post(path, body));
-        data[wanted].as_str().unwrap_or_else(|| panic!("{path}: {data}")).to_owned()
+        data[wanted]
+            .as_str()
+            .unwrap_or_else(|| panic!("{path}: {data}"))
+            .to_owned()
     }
 }
 

@@ -65,7 +65,7 @@ impl Reader {
     }
 
     /// The next message; `None` when the connection is gone.
-    pub fn next(&mut self) -> Option<Received> {
+    pub fn receive(&mut self) -> Option<Received> {
         let mut payload = Vec::new();
         loop {
             let frame = self.0.read(None).ok().flatten()?;
@@ -111,7 +111,11 @@ impl Writer {
     /// # Errors
     /// When the connection is gone.
     pub fn text(&mut self, text: &str) -> io::Result<()> {
-        self.send(Frame::message(text.to_owned().into_bytes(), OpCode::Data(Data::Text), true))
+        self.send(Frame::message(
+            text.to_owned().into_bytes(),
+            OpCode::Data(Data::Text),
+            true,
+        ))
     }
 
     /// Answers a ping.

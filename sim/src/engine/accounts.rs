@@ -132,7 +132,9 @@ impl Engine {
     /// New agents are in `general`, unless they decline it and the release lets them.
     pub(super) fn join_general(&mut self, key: AgentKey, wish: &Value) {
         let declined = self.options.profile.frames.auto_join && *wish == json!(false);
-        let general = self.state.room_by_name(self.state.agents[key.0].workspace, GENERAL);
+        let general = self
+            .state
+            .room_by_name(self.state.agents[key.0].workspace, GENERAL);
         if let Some(general) = general.filter(|_| !declined) {
             self.join(general, key);
         }

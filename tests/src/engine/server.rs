@@ -31,6 +31,9 @@ fn serve(mut tcp: TcpStream, shared: &Shared) -> io::Result<()> {
         let (status, body) = inner.http(&request);
         answer(&mut tcp, status, &body)?;
         inner.hand_out();
+        if request.header("connection") == Some("close") {
+            break;
+        }
     }
     Ok(())
 }
@@ -43,7 +46,12 @@ fn answer(tcp: &mut TcpStream, status: u16, body: &str) -> io::Result<()> {
     tcp.write_all((head + body).as_bytes())
 }
 
-fn upgrade(request: &Request, from: BufReader<TcpStream>, mut tcp: TcpStream, shared: &Shared) -> io::Result<()> {
+fn upgrade(
+    request: &Request,
+    from: BufReader<TcpStream>,
+    mut tcp: TcpStream,
+    shared: &Shared,
+) -> io::Result<()> {
     let mut inner = shared.lock();
     let accepted = match inner.script.upgrade.as_mut().and_then(|script| script()) {
         Some(status) => Err(status),
@@ -75,7 +83,7 @@ fn upgrade(request: &Request, from: BufReader<TcpStream>, mut tcp: TcpStream, sh
 
 /// The close code of the other side, if it said one.
 fn read_all(connection: ConnectionId, mut reader: Reader, shared: &Shared) -> Option<u16> {
-    while let Some(received) = reader.next() {
+    while let Some(received) = reader.receive() {
         let mut inner = shared.lock();
         match received {
             Received::Text(text) => inner.text(connection, &text),
