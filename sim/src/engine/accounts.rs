@@ -17,6 +17,8 @@ use std::collections::{BTreeMap, BTreeSet};
 
 /// An agent that was not seen for longer reads as offline.
 const SEEN_MS: i64 = 5 * 60 * 1_000;
+/// Waiting deliveries shown with an agent.
+const PENDING_SHOWN: usize = 50;
 /// The channel that every agent is a member of.
 pub(super) const GENERAL: &str = "general";
 
@@ -130,7 +132,9 @@ impl Engine {
     /// New agents are in `general`, unless they decline it and the release lets them.
     pub(super) fn join_general(&mut self, key: AgentKey, wish: &Value) {
         let declined = self.options.profile.frames.auto_join && *wish == json!(false);
-        let general = self.state.room_by_name(self.state.agents[key.0].workspace, GENERAL);
+        let general = self
+            .state
+            .room_by_name(self.state.agents[key.0].workspace, GENERAL);
         if let Some(general) = general.filter(|_| !declined) {
             self.join(general, key);
         }
@@ -183,7 +187,8 @@ impl Engine {
             "id": &*agent.id, "workspace_id": self.state.workspaces[agent.workspace.0].id, "name": &*agent.name,
             "type": agent.kind, "status": if active { "active" } else { "offline" },
             "last_seen": iso(agent.last_seen), "metadata": agent.metadata, "channels": channels,
-            "persona": null, "created_at": iso(agent.created_at),
+            "pending_deliveries": self.open_deliveries(key, PENDING_SHOWN), "persona": null,
+            "created_at": iso(agent.created_at),
         })
     }
 

@@ -355,14 +355,17 @@ impl Engine {
                 self.bury(call.now, key, seq);
             }
         }
+        Ok((200, self.open_deliveries(key, usize::MAX)))
+    }
+
+    /// The oldest rows that wait for an ack, at most `limit`.
+    pub(super) fn open_deliveries(&self, key: AgentKey, limit: usize) -> Value {
         let view = |row: &Row| {
             json!({ "id": &*row.delivery_id, "message_id": &*row.msg_id, "seq": row.seq, "status": row.state.as_str(),
                 "mode": row.mode.as_str(), "created_at": iso(row.created_at_ms) })
         };
-        Ok((
-            200,
-            self.state.agents[key.0].mailbox.open_rows().map(view).collect(),
-        ))
+        let rows = self.state.agents[key.0].mailbox.open_rows();
+        rows.take(limit).map(view).collect()
     }
 
     pub(super) fn settle_delivery(&mut self, call: &Call<'_>, id: &str, verb: &str) -> Answer {
