@@ -185,3 +185,41 @@ fn sigterm_leaves_no_process_and_says_goodbye_at_the_engine() {
         ["agent.deregister", "agent.deregister", "node.deregister"]
     );
 }
+
+#[test]
+fn an_engine_that_fails_at_first_is_asked_again() {
+    let (engine, place) = (ScriptedEngine::start(ProfileName::V6_0_3), Place::new());
+    let mut failures = vec![
+        (429, "rate_limit_exceeded"),
+        (503, "workspace_storage_unavailable"),
+        (500, "internal_error"),
+    ];
+    engine.script(|script| {
+        script.http = Some(Box::new(move |request| {
+            let (status, code) = failures.pop().filter(|_| request.method == "POST")?;
+            Some((
+                status,
+                json!({ "ok": false, "error": { "code": code, "message": "not now" } }).to_string(),
+            ))
+        }));
+    });
+    let broker = broker(&place, &engine);
+    connected(&broker);
+    assert_eq!(requests(&engine, "POST /v1/agents").last(), Some(&201));
+}
+
+#[test]
+fn a_rejected_workspace_key_is_an_error_and_never_a_new_workspace() {
+    let (engine, place) = (ScriptedEngine::start(ProfileName::V6_0_3), Place::new());
+    let key = "rk_live_00000000000000000000000000000000";
+    let mut broker = place.broker(&engine.base_url(), key);
+    let status = broker.process.exit(OUTAGE);
+    assert_eq!(status.code(), Some(1));
+    let said = broker.process.stderr();
+    assert!(
+        said.contains(&engine.base_url()) && said.contains("401") && said.contains("RELAY_API_KEY"),
+        "{said}"
+    );
+    assert!(!said.contains(key), "{said}");
+    assert!(requests(&engine, "POST /v1/workspaces").is_empty());
+}
