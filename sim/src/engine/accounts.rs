@@ -17,6 +17,8 @@ use std::collections::{BTreeMap, BTreeSet};
 
 /// An agent that was not seen for longer reads as offline.
 const SEEN_MS: i64 = 5 * 60 * 1_000;
+/// An agent's view shows at most this many waiting deliveries.
+const PENDING_SHOWN: usize = 50;
 /// The channel that every agent is a member of.
 pub(super) const GENERAL: &str = "general";
 
@@ -60,9 +62,9 @@ impl Engine {
     }
 
     pub(super) fn post_agent(&mut self, call: &Call<'_>) -> Answer {
-        let workspace = call.caller.workspace();
+        let workspace = call.caller.owner()?;
         let name = call.text("name")?;
-        if name.contains("#released-") {
+        if self.is_reserved(name) {
             return Err(refuse(400, "invalid_agent_name", "this name is reserved"));
         }
         if self.state.agent_by_name(workspace, name).is_some() {
@@ -83,6 +85,11 @@ impl Engine {
             "capabilities": [], "created_at": iso(call.now),
         });
         Ok((201, data))
+    }
+
+    /// Released agents keep a marked form of their name.
+    pub(super) fn is_reserved(&self, name: &str) -> bool {
+        self.options.profile.reserved_names && name.contains("#released-")
     }
 
     /// A new agent on its own direct node, in `general`.
@@ -172,20 +179,28 @@ impl Engine {
             .filter(|room| room.is_channel())
             .map(|room| room.name.as_str())
             .collect();
+        let pending: Vec<Value> = agent
+            .mailbox
+            .open_rows()
+            .take(PENDING_SHOWN)
+            .map(|row| row.view())
+            .collect();
         json!({
             "id": &*agent.id, "workspace_id": self.state.workspaces[agent.workspace.0].id, "name": &*agent.name,
             "type": agent.kind, "status": if active { "active" } else { "offline" },
             "last_seen": iso(agent.last_seen), "metadata": agent.metadata, "channels": channels,
-            "persona": null, "created_at": iso(agent.created_at),
+            "persona": null, "created_at": iso(agent.created_at), "pending_deliveries": pending,
         })
     }
 
     pub(super) fn agent_list(&self, call: &Call<'_>) -> Value {
         let workspace = &self.state.workspaces[call.caller.workspace().0];
+        let wanted = call.parameter("status");
         workspace
             .agents
             .values()
             .map(|key| self.agent_view(call.now, *key))
+            .filter(|view| wanted.is_none_or(|status| view["status"] == status))
             .collect()
     }
 
@@ -229,6 +244,7 @@ impl Engine {
     }
 
     pub(super) fn rotate_token(&mut self, call: &Call<'_>, name: &str) -> Answer {
+        call.caller.owner()?;
         let key = self.named(call, name)?;
         let token = self.renew_token(call.now, key);
         Ok((200, json!({ "name": name, "token": token })))
@@ -271,6 +287,6 @@ impl Engine {
         if rehomes {
             (agent.place, agent.bound, agent.provider) = (Place::Direct, false, "default".into());
         }
-        Ok((200, json!({})))
+        Ok((200, Value::Null))
     }
 }

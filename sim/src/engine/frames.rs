@@ -297,7 +297,7 @@ impl Engine {
     fn agent_register(&mut self, now: i64, inbound: &Inbound) -> Result<(), Fault> {
         let workspace = self.state.nodes[inbound.node.0].workspace;
         let name = inbound.text("name");
-        if name.is_empty() || name.contains("#released-") {
+        if name.is_empty() || self.is_reserved(name) {
             return Err(("invalid_agent_name", "this name is reserved".into()));
         }
         let key = match self.state.agent_by_name(workspace, name) {

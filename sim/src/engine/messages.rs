@@ -355,14 +355,8 @@ impl Engine {
                 self.bury(call.now, key, seq);
             }
         }
-        let view = |row: &Row| {
-            json!({ "id": &*row.delivery_id, "message_id": &*row.msg_id, "seq": row.seq, "status": row.state.as_str(),
-                "mode": row.mode.as_str(), "created_at": iso(row.created_at_ms) })
-        };
-        Ok((
-            200,
-            self.state.agents[key.0].mailbox.open_rows().map(view).collect(),
-        ))
+        let rows = self.state.agents[key.0].mailbox.open_rows();
+        Ok((200, rows.map(Row::view).collect()))
     }
 
     pub(super) fn settle_delivery(&mut self, call: &Call<'_>, id: &str, verb: &str) -> Answer {

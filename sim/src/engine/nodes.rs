@@ -26,7 +26,7 @@ impl Engine {
     // Enrolment.
 
     pub(super) fn post_node(&mut self, call: &Call<'_>) -> Answer {
-        let workspace = call.caller.workspace();
+        let workspace = call.caller.owner()?;
         let name = call.text("name")?;
         if name.starts_with('#') {
             return Err(refuse(
@@ -213,6 +213,7 @@ impl Engine {
     }
 
     pub(super) fn bind(&mut self, call: &Call<'_>, name: &str) -> Answer {
+        call.caller.owner()?;
         let node = self.node_named(call, name)?;
         let key = self.named(call, call.text("agent_name")?)?;
         let live = self.state.nodes[node.0]

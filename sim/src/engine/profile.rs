@@ -184,6 +184,8 @@ pub struct Profile {
     pub deregister_reply: bool,
     /// Never dispatched invocations fail after 72 h; invoking honours `Idempotency-Key`.
     pub bounded_invocations: bool,
+    /// Names with `#released-` belong to released agents.
+    pub reserved_names: bool,
     /// Direct messages carry `metadata`.
     pub dm_metadata: bool,
     /// The reply to `node.register` carries `registration_contract`.
@@ -241,6 +243,7 @@ const V5_0_5: Profile = Profile {
     exit_events: false,
     deregister_reply: false,
     bounded_invocations: false,
+    reserved_names: false,
     dm_metadata: false,
     registration_contract: false,
     bind_adopts_provider: false,
@@ -271,6 +274,7 @@ const V8_2_2: Profile = Profile {
     disconnect_rehomes: false,
     exit_events: true,
     bounded_invocations: true,
+    reserved_names: true,
     dm_metadata: true,
     local_release: true,
     ..V6_0_3
