@@ -9,7 +9,7 @@
 use super::http::{Answer, Call, Caller, Refusal, refuse};
 use super::ids::{AgentKey, TokenKind, WorkspaceKey, iso};
 use super::journal::Event;
-use super::mailbox::Mailbox;
+use super::mailbox::{Mailbox, Row};
 use super::state::{Agent, Place, Workspace};
 use super::{ConnectionId, Engine};
 use serde_json::{Value, json};
@@ -87,11 +87,6 @@ impl Engine {
         Ok((201, data))
     }
 
-    /// Released agents keep a marked form of their name.
-    pub(super) fn is_reserved(&self, name: &str) -> bool {
-        self.options.profile.reserved_names && name.contains("#released-")
-    }
-
     /// A new agent on its own direct node, in `general`.
     pub(super) fn make_agent(
         &mut self,
@@ -149,6 +144,11 @@ impl Engine {
         );
     }
 
+    /// Released agents keep a marked form of their name.
+    pub(super) fn is_reserved(&self, name: &str) -> bool {
+        self.options.profile.reserved_names && name.contains("#released-")
+    }
+
     /// Gives an agent another token (invariant 2).
     pub(super) fn renew_token(&mut self, now: i64, key: AgentKey) -> String {
         let token = self.ids.token(TokenKind::Agent);
@@ -179,17 +179,11 @@ impl Engine {
             .filter(|room| room.is_channel())
             .map(|room| room.name.as_str())
             .collect();
-        let pending: Vec<Value> = agent
-            .mailbox
-            .open_rows()
-            .take(PENDING_SHOWN)
-            .map(|row| row.view())
-            .collect();
         json!({
             "id": &*agent.id, "workspace_id": self.state.workspaces[agent.workspace.0].id, "name": &*agent.name,
             "type": agent.kind, "status": if active { "active" } else { "offline" },
             "last_seen": iso(agent.last_seen), "metadata": agent.metadata, "channels": channels,
-            "persona": null, "created_at": iso(agent.created_at), "pending_deliveries": pending,
+            "persona": null, "created_at": iso(agent.created_at), "pending_deliveries": pending_of(agent),
         })
     }
 
@@ -233,6 +227,7 @@ impl Engine {
 
     /// Frees an agent's name and ends its token (invariant 1).
     pub(super) fn remove_agent(&mut self, key: AgentKey) {
+        self.vacate(key);
         let agent = &mut self.state.agents[key.0];
         (agent.deleted, agent.active, agent.bound, agent.place) = (true, false, false, Place::Nowhere);
         self.state.workspaces[agent.workspace.0]
@@ -282,6 +277,9 @@ impl Engine {
     pub(super) fn disconnect(&mut self, call: &Call<'_>) -> Answer {
         let (_, key) = call.caller.agent()?;
         let rehomes = self.options.profile.disconnect_rehomes || call.body["deregister"] == true;
+        if rehomes {
+            self.vacate(key);
+        }
         let agent = &mut self.state.agents[key.0];
         agent.active = false;
         if rehomes {
@@ -289,4 +287,13 @@ impl Engine {
         }
         Ok((200, Value::Null))
     }
+}
+
+fn pending_of(agent: &Agent) -> Value {
+    agent
+        .mailbox
+        .open_rows()
+        .take(PENDING_SHOWN)
+        .map(Row::view)
+        .collect()
 }

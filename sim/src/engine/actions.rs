@@ -188,10 +188,16 @@ impl Engine {
         self.provider_for(node, capability).is_some()
     }
 
+    /// Room for one more agent beside those that spawns on their way there will need.
+    fn has_spare(&self, node: NodeKey) -> bool {
+        let limit = self.state.nodes[node.0].max_agents;
+        let coming = |other: &&Invocation| other.action == "spawn" && other.is_open() && other.node == Some(node);
+        let reserved = || self.state.invocations.iter().filter(coming).count() as u64;
+        limit == 0 || self.active_agents(node) + reserved() < limit
+    }
+
     fn place_anywhere(&mut self, now: i64, key: InvocationKey) -> bool {
         let invocation = &self.state.invocations[key.0];
-        let has_room =
-            |node: NodeKey| self.max_agents(node) == 0 || self.active_agents(node) < self.max_agents(node);
         let nodes = self.state.workspaces[invocation.workspace.0]
             .nodes
             .values()
@@ -199,7 +205,7 @@ impl Engine {
         let mut eligible: Vec<NodeKey> = nodes
             .filter(|node| !invocation.tried.contains(node) && self.state.nodes[node.0].online)
             .filter(|node| {
-                self.handlers_live(*node) && has_room(*node) && self.offers(*node, &invocation.capability)
+                self.handlers_live(*node) && self.has_spare(*node) && self.offers(*node, &invocation.capability)
             })
             .collect();
         eligible.sort_by(|a, b| {
@@ -436,6 +442,7 @@ impl Engine {
         if input["delete_agent"] == true {
             return self.remove_agent(agent);
         }
+        self.vacate(agent);
         let agent = &mut self.state.agents[agent.0];
         (agent.active, agent.bound, agent.place) = (false, false, Place::Nowhere);
     }

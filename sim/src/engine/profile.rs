@@ -166,6 +166,10 @@ pub struct Profile {
     pub sequence: Sequence,
     /// Enrolment lookup.
     pub node_lookup: NodeLookup,
+    /// A machine that enrols under new names gets its dead node back.
+    pub machine_reuse: bool,
+    /// One provider without a limit makes its node unlimited; before, limits are just added.
+    pub one_unlimited: bool,
     /// Enrolling over a node needs its token in `x-relaycast-node-token`.
     pub node_token_proof: bool,
     /// How long a rotated agent token keeps working, in milliseconds.
@@ -234,6 +238,8 @@ const V5_0_5: Profile = Profile {
     inventory_conflict: Conflict::FailAll,
     sequence: Sequence::StoredMax,
     node_lookup: NodeLookup::Name,
+    machine_reuse: false,
+    one_unlimited: false,
     node_token_proof: false,
     token_grace_ms: 0,
     drain_on_heartbeat: true,
@@ -267,6 +273,7 @@ const V8_2_2: Profile = Profile {
     registration: Registration::CreateOnly,
     inventory_conflict: Conflict::Skip,
     node_lookup: NodeLookup::IdThenName,
+    one_unlimited: true,
     token_grace_ms: 60_000,
     drain_on_heartbeat: false,
     redrive: true,
@@ -284,6 +291,7 @@ const V8_11_4: Profile = Profile {
     name: ProfileName::V8_11_4,
     frames: FRAMES_8_11,
     replay_on_inventory: Replay::Certified,
+    machine_reuse: true,
     deregister_reply: true,
     registration_contract: true,
     bind_adopts_provider: true,
