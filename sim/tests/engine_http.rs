@@ -75,7 +75,11 @@ fn every_wrong_credential_is_a_401_with_its_code() {
         ("/v1/nodes/n/agents", json!({ "agent_name": "ann" })),
     ] {
         let refused = bench.refused("POST", path, &ann.token, body);
-        assert_eq!(refused, (401, "unauthorized".to_owned()), "{path} with an agent token");
+        assert_eq!(
+            refused,
+            (401, "unauthorized".to_owned()),
+            "{path} with an agent token"
+        );
     }
 }
 
@@ -106,13 +110,37 @@ fn unknown_routes_and_bad_bodies_have_codes() {
     );
     assert!(text(&answer["error"]["message"]).contains("text"), "{answer}");
     for (path, body, expected) in [
-        ("/v1/dm", json!({ "to": "nobody", "text": "x" }), (404, "agent_not_found")),
-        ("/v1/dm", json!({ "to": "ann", "text": "x", "mode": "now" }), (400, "invalid_request")),
-        ("/v1/channels/none/messages", json!({ "text": "x" }), (404, "channel_not_found")),
+        (
+            "/v1/dm",
+            json!({ "to": "nobody", "text": "x" }),
+            (404, "agent_not_found"),
+        ),
+        (
+            "/v1/dm",
+            json!({ "to": "ann", "text": "x", "mode": "now" }),
+            (400, "invalid_request"),
+        ),
+        (
+            "/v1/channels/none/messages",
+            json!({ "text": "x" }),
+            (404, "channel_not_found"),
+        ),
         ("/v1/channels/none/join", json!({}), (404, "channel_not_found")),
-        ("/v1/channels", json!({ "name": "No Spaces" }), (400, "invalid_channel_name")),
-        ("/v1/channels", json!({ "name": "general" }), (409, "channel_already_exists")),
-        ("/v1/messages/1/replies", json!({ "text": "x" }), (404, "message_not_found")),
+        (
+            "/v1/channels",
+            json!({ "name": "No Spaces" }),
+            (400, "invalid_channel_name"),
+        ),
+        (
+            "/v1/channels",
+            json!({ "name": "general" }),
+            (409, "channel_already_exists"),
+        ),
+        (
+            "/v1/messages/1/replies",
+            json!({ "text": "x" }),
+            (404, "message_not_found"),
+        ),
         ("/v1/messages/1/read", json!({}), (404, "message_not_found")),
         ("/v1/deliveries/del_1/ack", json!({}), (404, "delivery_not_found")),
     ] {
@@ -209,7 +237,11 @@ fn an_agent_view_shows_what_waits_for_the_agent() {
     let (key, ann, _bob) = (bench.key.clone(), bench.agent("ann"), bench.agent("bob"));
     bench.dm(&ann, "bob", "one");
     let bob = bench.get("/v1/agents/bob", &key);
-    assert_eq!(bob["pending_deliveries"].as_array().map(Vec::len), Some(1), "{bob}");
+    assert_eq!(
+        bob["pending_deliveries"].as_array().map(Vec::len),
+        Some(1),
+        "{bob}"
+    );
     let offline = bench.get("/v1/agents?status=offline", &key);
     assert_eq!(offline, json!([]));
     assert_eq!(

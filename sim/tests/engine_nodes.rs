@@ -79,7 +79,12 @@ fn enrolling_again_rotates_the_token_and_forces_the_node_offline() {
         let data = &answer["data"];
         assert_ne!(data["token"], json!(node.token));
         assert_eq!(
-            (&data["id"], &data["status"], &data["handlers_live"], &data["version"]),
+            (
+                &data["id"],
+                &data["status"],
+                &data["handlers_live"],
+                &data["version"]
+            ),
             (&json!(node.id), &json!("offline"), &json!(false), &json!("2"))
         );
         assert_eq!(
@@ -115,7 +120,11 @@ fn a_name_that_another_id_holds_is_rotated_or_a_conflict() {
             );
             continue;
         }
-        assert_eq!((status, &answer["data"]["id"]), (201, &json!(node.id)), "{profile}");
+        assert_eq!(
+            (status, &answer["data"]["id"]),
+            (201, &json!(node.id)),
+            "{profile}"
+        );
         let taken = Node {
             id: "node_other".into(),
             token: text(&answer["data"]["token"]),
@@ -185,7 +194,11 @@ fn empty_and_marked_node_names_are_refused_by_newer_releases() {
         } else {
             "invalid_request"
         };
-        assert_eq!((status, &answer["error"]["code"]), (400, &json!(code)), "{profile}");
+        assert_eq!(
+            (status, &answer["error"]["code"]),
+            (400, &json!(code)),
+            "{profile}"
+        );
     }
 }
 
@@ -241,7 +254,11 @@ fn a_machine_finds_its_own_dead_node_again_in_newer_releases() {
         if adopted {
             let token = text(&stale["data"]["token"]);
             let (_, again) = enrol(&mut bench, Some(&token), &body("five"));
-            assert_ne!(again["data"]["id"], json!(node.id), "reuse clears the proof of life");
+            assert_ne!(
+                again["data"]["id"],
+                json!(node.id),
+                "reuse clears the proof of life"
+            );
         }
     }
 }
@@ -254,11 +271,7 @@ fn the_upgrade_knows_only_101_401_and_426() {
     let query = format!("/v1/node/ws?token={}", node.token);
     assert_eq!(upgrade("/v1/node/ws", Some(&node.token)), None);
     assert_eq!(upgrade(&query, None), None);
-    assert_eq!(
-        upgrade(&query, Some("nt_live_wrong")),
-        None,
-        "the query wins"
-    );
+    assert_eq!(upgrade(&query, Some("nt_live_wrong")), None, "the query wins");
     assert_eq!(
         upgrade("/v1/node/ws?token=", Some(&node.token)),
         None,
@@ -438,8 +451,7 @@ fn a_forced_disconnect_and_a_rotation_by_hand_behave_as_the_engine_does() {
 fn a_full_node_refuses_agents_and_a_heartbeat_overwrites_its_count() {
     for profile in ALL {
         let mut bench = Bench::new(profile);
-        let (node, connection) = (bench.node("n"), None::<()>);
-        assert_eq!(connection, None);
+        let node = bench.node("n");
         let connection = bench.connect(&node);
         let mut frame = bench.registration(&node, "i1");
         frame["max_agents"] = json!(1);
@@ -453,7 +465,12 @@ fn a_full_node_refuses_agents_and_a_heartbeat_overwrites_its_count() {
             "{profile}"
         );
         let (key, _) = (bench.key.clone(), bench.agent("dave"));
-        let refused = bench.refused("POST", "/v1/nodes/n/agents", &key, json!({ "agent_name": "dave" }));
+        let refused = bench.refused(
+            "POST",
+            "/v1/nodes/n/agents",
+            &key,
+            json!({ "agent_name": "dave" }),
+        );
         assert_eq!(refused, (409, "node_capacity_exceeded".into()));
         bench.beat(connection, 0);
         bench.reply(connection, register);

@@ -172,6 +172,9 @@ impl Engine {
         let cursor = self.options.profile.cursor && names.iter().any(|name| name == CURSOR);
         if let Some(state) = self.connections.get_mut(&inbound.connection) {
             state.cursor = cursor;
+            if !self.options.profile.reregister_keeps_ready {
+                state.ready.clear();
+            }
         }
         let slot = self.provider_of(inbound.node, &provider);
         slot.handlers_live = !names.is_empty();
@@ -195,7 +198,7 @@ impl Engine {
                 cursor,
             },
         );
-        let data = self.node_descriptor(inbound, &provider, &names);
+        let data = self.node_descriptor(inbound, &provider);
         self.reply(now, inbound, &data);
         self.drain_invocations(now, inbound.node, &provider);
         if !cursor {
@@ -223,10 +226,7 @@ impl Engine {
         let other = slot
             .connection
             .is_some_and(|connection| connection != inbound.connection);
-        let same = slot
-            .instance_id
-            .as_deref()
-            .is_none_or(|bound| bound == instance);
+        let same = slot.instance_id.as_deref().is_none_or(|bound| bound == instance);
         if other && !same && now - slot.last_frame < window_ms {
             return Err((
                 "provider_instance_conflict",
@@ -236,7 +236,7 @@ impl Engine {
         Ok(())
     }
 
-    fn node_descriptor(&self, inbound: &Inbound, provider: &str, names: &[String]) -> Value {
+    fn node_descriptor(&self, inbound: &Inbound, provider: &str) -> Value {
         let mut data = self.node_view(inbound.node);
         if self.options.profile.frames.providers {
             data["provider"] = inbound
@@ -244,12 +244,13 @@ impl Engine {
                 .get("provider")
                 .cloned()
                 .unwrap_or_else(|| json!({ "name": provider }));
-            let accepted = |name: &String| {
-                let capacity =
-                    name == CURSOR || name == "release" || name == "spawn" || name.starts_with("spawn:");
-                json!({ "name": name, "kind": if capacity { "capacity" } else { "action" }, "accepted": true })
+            let declared = inbound.frame.get("capabilities").and_then(Value::as_array);
+            let accepted = |capability: &Value| {
+                let name = capability["name"].as_str().unwrap_or_default();
+                let kind = capability["kind"].as_str().unwrap_or_else(|| implied_kind(name));
+                json!({ "name": name, "kind": kind, "accepted": true })
             };
-            data["accepted_capabilities"] = names.iter().map(accepted).collect();
+            data["accepted_capabilities"] = declared.into_iter().flatten().map(accepted).collect();
         }
         if self.options.profile.registration_contract {
             data["registration_contract"] = json!("create-only");
@@ -480,7 +481,9 @@ impl Engine {
         }
         let completed = listed
             .iter()
-            .filter(|(key, entry)| self.complete_by_inventory(now, *key, inbound.node, entry))
+            .filter(|(key, entry)| {
+                self.complete_by_inventory(now, *key, inbound.node, &inbound.provider, entry)
+            })
             .count();
         self.mark_missing(inbound, &listed.iter().map(|(key, _)| *key).collect::<Vec<_>>());
         let rescheduled = self.reschedule_unlisted(now, inbound.node, &inbound.provider, &ids);
@@ -502,7 +505,7 @@ impl Engine {
             .filter(|other| other.is_open() && other.node == Some(inbound.node))
             .count();
         let mut data = json!({
-            "rebound_agents": listed.len(), "open_invocations": open, "completed_invocations": completed,
+            "rebound_agents": if self.options.profile.cursor { listed.len() } else { entries.len() }, "open_invocations": open, "completed_invocations": completed,
             "rescheduled_invocations": rescheduled,
         });
         if self.options.profile.inventory_conflict == Conflict::Skip {
@@ -540,7 +543,10 @@ impl Engine {
                 format!("agent {name:?} is active elsewhere"),
             ));
         }
-        if self.options.profile.cursor && agent.provider != inbound.provider {
+        let adoptable = self.options.profile.inventory_adopts
+            && agent.place == Place::Node(inbound.node)
+            && agent.provider == DEFAULT_PROVIDER;
+        if self.options.profile.cursor && agent.provider != inbound.provider && !adoptable {
             return Err((
                 "agent_provider_conflict",
                 format!("agent {name:?} belongs to another provider"),
@@ -573,6 +579,14 @@ impl Engine {
                 self.state.agents[key.0].active = false;
             }
         }
+    }
+}
+
+fn implied_kind(capability: &str) -> &'static str {
+    match capability {
+        "spawn" | "release" | CURSOR => "capacity",
+        name if name.starts_with("spawn:") => "capacity",
+        _ => "action",
     }
 }
 

@@ -88,9 +88,7 @@ impl Engine {
                 && node.proved_life
                 && stale(node)
         });
-        known
-            .filter(|_| self.options.profile.machine_reuse)
-            .map(NodeKey)
+        known.filter(|_| self.options.profile.machine_reuse).map(NodeKey)
     }
 
     fn find_node(
@@ -221,7 +219,11 @@ impl Engine {
             "max_agents": node.max_agents, "last_heartbeat_at": node.last_heartbeat.map(iso),
             "created_at": iso(node.created_at),
         });
-        if let Some(machine) = node.machine_id.as_ref().filter(|_| self.options.profile.machine_reuse) {
+        if let Some(machine) = node
+            .machine_id
+            .as_ref()
+            .filter(|_| self.options.profile.machine_reuse)
+        {
             view["machine_id"] = json!(machine);
         }
         view

@@ -154,7 +154,8 @@ pub struct Profile {
     pub attach: Attach,
     /// Names that exist.
     pub registration: Registration,
-    /// `relay:delivery-cursor-v1` is understood; acks, results and inventories are scoped to a provider.
+    /// `relay:delivery-cursor-v1` is understood; acks, results and inventories are scoped to a provider,
+    /// and an inventory counts the entries that it knows instead of all.
     pub cursor: bool,
     /// Replay after `agent.register`.
     pub replay_on_register: Replay,
@@ -164,6 +165,10 @@ pub struct Profile {
     pub inventory_conflict: Conflict,
     /// Sequence allocation.
     pub sequence: Sequence,
+    /// Registering again on the same connection keeps the agents that are ready on it.
+    pub reregister_keeps_ready: bool,
+    /// `inventory.sync` adopts agents of the same node that no provider registered.
+    pub inventory_adopts: bool,
     /// Enrolment lookup.
     pub node_lookup: NodeLookup,
     /// A machine that enrols under new names gets its dead node back.
@@ -237,6 +242,8 @@ const V5_0_5: Profile = Profile {
     replay_on_inventory: Replay::Node,
     inventory_conflict: Conflict::FailAll,
     sequence: Sequence::StoredMax,
+    reregister_keeps_ready: false,
+    inventory_adopts: false,
     node_lookup: NodeLookup::Name,
     machine_reuse: false,
     one_unlimited: false,
@@ -272,6 +279,7 @@ const V8_2_2: Profile = Profile {
     frames: FRAMES_8_2,
     registration: Registration::CreateOnly,
     inventory_conflict: Conflict::Skip,
+    reregister_keeps_ready: true,
     node_lookup: NodeLookup::IdThenName,
     one_unlimited: true,
     token_grace_ms: 60_000,
@@ -300,6 +308,7 @@ const V8_11_4: Profile = Profile {
 
 const V9_0_0: Profile = Profile {
     name: ProfileName::V9_0_0,
+    inventory_adopts: true,
     node_token_proof: true,
     ..V8_11_4
 };

@@ -249,7 +249,11 @@ impl Bench {
     /// The code of the error that answers a frame.
     pub(crate) fn error(&mut self, connection: ConnectionId, frame: Value) -> String {
         let answer = self.ask(connection, frame);
-        assert_eq!((&answer["type"], &answer["ok"]), (&json!("error"), &json!(false)), "{answer}");
+        assert_eq!(
+            (&answer["type"], &answer["ok"]),
+            (&json!("error"), &json!(false)),
+            "{answer}"
+        );
         text(&answer["code"])
     }
 
@@ -285,6 +289,15 @@ impl Bench {
         self.close(old);
         let connection = self.connect(node);
         self.register(connection, node);
+        connection
+    }
+
+    /// As [`Bench::reconnect`], but what follows the registration stays to be looked at.
+    pub(crate) fn reopen(&mut self, node: &Node, old: ConnectionId) -> ConnectionId {
+        self.close(old);
+        let connection = self.connect(node);
+        let frame = self.registration(node, "i1");
+        self.send(connection, frame);
         connection
     }
 
@@ -385,7 +398,9 @@ pub(crate) fn numbered(frames: &[Value]) -> Vec<(String, u64)> {
 
 /// The sequences of one agent among `(agent, sequence)`.
 pub(crate) fn pairs(list: &[(&str, u64)]) -> Vec<(String, u64)> {
-    list.iter().map(|(name, seq)| ((*name).to_owned(), *seq)).collect()
+    list.iter()
+        .map(|(name, seq)| ((*name).to_owned(), *seq))
+        .collect()
 }
 
 /// The keys of an object, sorted.
