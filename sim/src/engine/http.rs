@@ -322,6 +322,7 @@ impl Engine {
             ("POST", ["messages", id, "replies"]) => self.post_reply(call, id),
             ("POST", ["messages", id, "read"]) => self.post_read(call, id),
             ("POST", ["messages", id, "reactions"]) => self.post_reaction(call, id),
+            ("DELETE", ["messages", id, "reactions", emoji]) => self.delete_reaction(call, id, emoji),
             ("POST", ["dm"]) => self.post_dm(call),
             ("POST", ["dm", "group"]) => self.post_group(call),
             ("POST", ["dm", id, "messages"]) => self.post_group_message(call, id),

@@ -183,7 +183,7 @@ pub struct Profile {
     pub drain_on_heartbeat: bool,
     /// Queued rows are tried again by the sweep, 30 s after a failed dispatch.
     pub redrive: bool,
-    /// Reading the inbox or the deliveries expires rows.
+    /// Reading the inbox or the deliveries expires rows; later, the sweep does.
     pub expire_on_read: bool,
     /// `POST /v1/agents/disconnect` moves the agent to its direct node.
     pub disconnect_rehomes: bool,
