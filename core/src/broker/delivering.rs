@@ -100,6 +100,9 @@ impl Broker {
             None => by_name().filter(|agent| agent.registered.is_some()),
         };
         if let Some((agent, id)) = agent.and_then(|agent| Some((agent, agent.id()?))) {
+            if !self.delivery.has(id) {
+                return Recipient::Coming(agent.name().clone());
+            }
             return Recipient::Here(id.clone(), agent.process);
         }
         match by_name() {

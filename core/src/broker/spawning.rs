@@ -340,6 +340,11 @@ impl Broker {
             self.registrations.due = true;
             return;
         }
+        // Answered: no late reply can follow.
+        agent.phase = Phase::Registering {
+            sent: false,
+            recover: None,
+        };
         let message = format!(
             "the engine refused to register the agent: {}: {}",
             error.code, error.message
