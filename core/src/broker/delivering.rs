@@ -13,7 +13,7 @@ use crate::ids::{AgentId, AgentName, DeliveryId, MessageId, OpId, ProcessId, Sto
 use crate::inject::Evidence;
 use crate::inject::machine::{Job, Outcome};
 use crate::inject::text::render;
-use crate::input::{Fault, TtyState};
+use crate::input::{Fault, FaultKind, TtyState};
 use crate::limits;
 use crate::link::Request;
 use crate::marks::Mark;
@@ -63,6 +63,15 @@ impl core::fmt::Debug for Early {
 #[derive(Debug, Default)]
 pub(super) struct Burials {
     open: BTreeMap<(AgentId, RowKey), DeadLetter>,
+    /// Those whose record could not be written.
+    failed: Vec<(AgentId, RowKey)>,
+}
+
+impl Burials {
+    /// The identity has left; its rows went back to the engine.
+    pub(super) fn forget(&mut self, agent: &AgentId) {
+        self.open.retain(|(of, _), _| of != agent);
+    }
 }
 
 /// Whom a frame is for.
@@ -120,21 +129,25 @@ impl Broker {
         let Some(taken) = self.delivery.accept(&mut self.cx, id, deliver.seq, frame) else {
             return;
         };
-        if !shown || !matches!(taken, Taken::InOrder | Taken::Held | Taken::Late) {
-            return;
+        if shown && matches!(taken, Taken::InOrder | Taken::Held | Taken::Late) {
+            self.emit_queued(process, &delivery_id, &event_id);
         }
+        // Also what is not shown, or came twice, may have let others go.
+        self.pump(process);
+    }
+
+    fn emit_queued(&mut self, process: ProcessId, delivery_id: &DeliveryId, event_id: &MessageId) {
         let Some(agent) = self.roster.get(process) else {
             return;
         };
         let at = self.cx.now.wall;
         let facts = DeliveryFacts {
             name: agent.name(),
-            delivery_id: &delivery_id,
-            event_id: &event_id,
+            delivery_id,
+            event_id,
             at,
         };
         self.events.push(&Event::DeliveryQueued(facts));
-        self.pump(process);
     }
 
     fn frame(&self, deliver: &Deliver<'_>) -> Frame {
@@ -187,10 +200,9 @@ impl Broker {
             return;
         };
         let link = self.link.up().map(|session| session.link());
-        if self.leaving.is_sent(&id, link)
-            || self.early.told.len() >= TOLD
-            || !self.early.told.insert(id.clone())
-        {
+        // Before the registration is confirmed nothing can be said; the engine will send it again.
+        let unsayable = !self.link.has_credit() || self.leaving.is_sent(&id, link);
+        if unsayable || self.early.told.len() >= TOLD || !self.early.told.insert(id.clone()) {
             return;
         }
         let name = deliver.identity.name().map(AgentName::from);
@@ -524,22 +536,24 @@ impl Broker {
             reason,
         });
         self.delivery.bury(&id, key);
+        self.store_letter(&id, key, &letter);
         self.burials.open.insert((id, key), letter);
-        self.store_letters();
     }
 
-    /// Writes what is not on disk yet.
-    fn store_letters(&mut self) {
-        for ((id, key), letter) in &self.burials.open {
-            let action = StoreAction::Append {
-                lines: Record::Dead(letter.clone()).line(),
-            };
-            self.cx.store(StoreFor::DeadLetter(id.clone(), *key), action);
-        }
+    fn store_letter(&mut self, id: &AgentId, key: RowKey, letter: &DeadLetter) {
+        let action = StoreAction::Append {
+            lines: Record::Dead(letter.clone()).line(),
+        };
+        self.cx.store(StoreFor::DeadLetter(id.clone(), key), action);
     }
 
+    /// Writes again what could not be written.
     pub(super) fn rebury(&mut self) {
-        self.store_letters();
+        for (id, key) in core::mem::take(&mut self.burials.failed) {
+            if let Some(letter) = self.burials.open.get(&(id.clone(), key)).cloned() {
+                self.store_letter(&id, key, &letter);
+            }
+        }
     }
 
     fn on_buried(&mut self, id: &AgentId, key: RowKey) {
@@ -571,6 +585,15 @@ impl Broker {
         self.delivery.settle(&mut self.cx, id, key);
     }
 
+    /// The disk does not answer: what waits for it must not wait for ever.
+    pub(super) fn on_store_timeout(&mut self, store: StoreId) {
+        let fault = Fault {
+            kind: FaultKind::Deadline,
+            detail: "the disk does not answer",
+        };
+        self.on_stored(store, Err(fault));
+    }
+
     pub(super) fn on_stored(&mut self, store: StoreId, result: Result<(), Fault<'_>>) {
         let Some(purpose) = self.cx.store_done(store) else {
             return;
@@ -594,7 +617,10 @@ impl Broker {
             StoreFor::Token => self.link.on_token_stored(),
             StoreFor::Started(invocation) => self.on_start_recorded(&invocation, result.is_ok()),
             StoreFor::DeadLetter(id, key) if result.is_ok() => self.on_buried(&id, key),
-            StoreFor::DeadLetter(..) => self.cx.wake_in(Timer::Rebury, limits::REBURY),
+            StoreFor::DeadLetter(id, key) => {
+                self.burials.failed.push((id, key));
+                self.cx.wake_in(Timer::Rebury, limits::REBURY);
+            }
         }
     }
 }
