@@ -62,7 +62,21 @@ impl core::fmt::Debug for Early {
 /// Dead letters whose record is not on disk yet.
 #[derive(Debug, Default)]
 pub(super) struct Burials {
-    open: BTreeMap<(AgentId, RowKey), DeadLetter>,
+    open: BTreeMap<(AgentId, RowKey), Burial>,
+}
+
+#[derive(Debug)]
+struct Burial {
+    letter: DeadLetter,
+    /// Its record is on its way to the disk.
+    writing: bool,
+}
+
+impl Burials {
+    /// An identity has left: its rows are the engine's again, and their keys will mean others.
+    pub(super) fn forget(&mut self, agent: &AgentId) {
+        self.open.retain(|(id, _), _| id != agent);
+    }
 }
 
 /// Whom a frame is for.
@@ -516,15 +530,21 @@ impl Broker {
             reason,
         });
         self.delivery.bury(&id, key);
-        self.burials.open.insert((id, key), letter);
+        let burial = Burial {
+            letter,
+            writing: false,
+        };
+        self.burials.open.insert((id, key), burial);
         self.store_letters();
     }
 
     /// Writes what is not on disk yet.
     fn store_letters(&mut self) {
-        for ((id, key), letter) in &self.burials.open {
+        let unwritten = |(_, burial): &(_, &mut Burial)| !burial.writing;
+        for ((id, key), burial) in self.burials.open.iter_mut().filter(unwritten) {
+            burial.writing = true;
             let action = StoreAction::Append {
-                lines: Record::Dead(letter.clone()).line(),
+                lines: Record::Dead(burial.letter.clone()).line(),
             };
             self.cx.store(StoreFor::DeadLetter(id.clone(), *key), action);
         }
@@ -535,7 +555,7 @@ impl Broker {
     }
 
     fn on_buried(&mut self, id: &AgentId, key: RowKey) {
-        let Some(letter) = self.burials.open.remove(&(id.clone(), key)) else {
+        let Some(Burial { letter, .. }) = self.burials.open.remove(&(id.clone(), key)) else {
             return;
         };
         self.cx.marks.hit(Mark::DeadLetter);
@@ -586,7 +606,12 @@ impl Broker {
             StoreFor::Token => self.link.on_token_stored(),
             StoreFor::Started(invocation) => self.on_start_recorded(&invocation, result.is_ok()),
             StoreFor::DeadLetter(id, key) if result.is_ok() => self.on_buried(&id, key),
-            StoreFor::DeadLetter(..) => self.cx.wake_in(Timer::Rebury, limits::REBURY),
+            StoreFor::DeadLetter(id, key) => {
+                if let Some(burial) = self.burials.open.get_mut(&(id, key)) {
+                    burial.writing = false;
+                    self.cx.wake_in(Timer::Rebury, limits::REBURY);
+                }
+            }
         }
     }
 }

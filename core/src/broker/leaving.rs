@@ -106,6 +106,7 @@ impl Broker {
             return;
         };
         let open = self.delivery.close(&mut self.cx, &registered.id);
+        self.burials.forget(&registered.id);
         if open > 0 {
             let message = format!("{open} messages for {name:?} were not taken; they stay with the engine");
             self.cx.log(Level::Warn, "delivery", &message);
