@@ -296,6 +296,16 @@ impl Broker {
         if self.roster.by_id(&id).is_some() {
             return;
         }
+        let registering = |agent: &&Agent| matches!(agent.phase, Phase::Registering { .. });
+        if let Some(successor) = name
+            .as_ref()
+            .and_then(|name| self.roster.by_name(name))
+            .filter(registering)
+        {
+            // Engines that take names over give it this identity, too; others let it recover it.
+            let name = successor.name().clone();
+            return self.remember_agent(name, id);
+        }
         self.cx.log(
             Level::Warn,
             "agent",
@@ -496,14 +506,16 @@ impl Broker {
         let Some(name) = self.roster.get(process).map(|agent| agent.name().clone()) else {
             return;
         };
-        if self.known_agents.insert(name.clone(), agent_id.clone()).as_ref() != Some(&agent_id) {
-            self.journal(&Record::Agent {
-                name: name.clone(),
-                agent_id,
-            });
-        }
+        self.remember_agent(name.clone(), agent_id);
         self.release_early(&name);
         self.start(process);
+    }
+
+    /// Keeps whose name this is, for engines that want to be told when it is taken up again.
+    fn remember_agent(&mut self, name: AgentName, agent_id: AgentId) {
+        if self.known_agents.insert(name.clone(), agent_id.clone()).as_ref() != Some(&agent_id) {
+            self.journal(&Record::Agent { name, agent_id });
+        }
     }
 
     // The process.
