@@ -385,7 +385,10 @@ fn look(master: &OwnedFd) -> Option<TtyState> {
     let unread = slave.and_then(|slave| {
         // The kernel moves written bytes to the program's queue a little later; asking whether there
         // is something to read waits for that. Without it a line just written looks as if it were read.
-        let _ = poll(&mut [PollFd::new(&slave, PollFlags::IN)], Some(&Timespec::default()));
+        let _ = poll(
+            &mut [PollFd::new(&slave, PollFlags::IN)],
+            Some(&Timespec::default()),
+        );
         rustix::io::ioctl_fionread(slave).ok()
     });
     Some(TtyState {

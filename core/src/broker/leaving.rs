@@ -199,6 +199,9 @@ impl Broker {
         let Some(agent) = self.roster.remove(process) else {
             return;
         };
+        if let Some(id) = self.registrations.take_inherited(process) {
+            self.owe(id, agent.name().clone());
+        }
         for timer in [
             Timer::AgentRegister(process),
             Timer::AgentProof(process),
