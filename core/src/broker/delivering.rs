@@ -62,15 +62,20 @@ impl core::fmt::Debug for Early {
 /// Dead letters whose record is not on disk yet.
 #[derive(Debug, Default)]
 pub(super) struct Burials {
-    open: BTreeMap<(AgentId, RowKey), DeadLetter>,
-    /// Those whose record could not be written.
-    failed: Vec<(AgentId, RowKey)>,
+    open: BTreeMap<(AgentId, RowKey), Burial>,
+}
+
+#[derive(Debug)]
+struct Burial {
+    letter: DeadLetter,
+    /// Its record is on its way to the disk.
+    writing: bool,
 }
 
 impl Burials {
-    /// The identity has left; its rows went back to the engine.
+    /// An identity has left: its rows are the engine's again, and their keys will mean others.
     pub(super) fn forget(&mut self, agent: &AgentId) {
-        self.open.retain(|(of, _), _| of != agent);
+        self.open.retain(|(id, _), _| id != agent);
     }
 }
 
@@ -536,28 +541,33 @@ impl Broker {
             reason,
         });
         self.delivery.bury(&id, key);
-        self.store_letter(&id, key, &letter);
-        self.burials.open.insert((id, key), letter);
+        let burial = Burial {
+            letter,
+            writing: false,
+        };
+        self.burials.open.insert((id, key), burial);
+        self.store_letters();
     }
 
-    fn store_letter(&mut self, id: &AgentId, key: RowKey, letter: &DeadLetter) {
-        let action = StoreAction::Append {
-            lines: Record::Dead(letter.clone()).line(),
-        };
-        self.cx.store(StoreFor::DeadLetter(id.clone(), key), action);
+    /// Writes what is not on disk yet.
+    fn store_letters(&mut self) {
+        let unwritten = |(_, burial): &(_, &mut Burial)| !burial.writing;
+        for ((id, key), burial) in self.burials.open.iter_mut().filter(unwritten) {
+            burial.writing = true;
+            let action = StoreAction::Append {
+                lines: Record::Dead(burial.letter.clone()).line(),
+            };
+            self.cx.store(StoreFor::DeadLetter(id.clone(), *key), action);
+        }
     }
 
     /// Writes again what could not be written.
     pub(super) fn rebury(&mut self) {
-        for (id, key) in core::mem::take(&mut self.burials.failed) {
-            if let Some(letter) = self.burials.open.get(&(id.clone(), key)).cloned() {
-                self.store_letter(&id, key, &letter);
-            }
-        }
+        self.store_letters();
     }
 
     fn on_buried(&mut self, id: &AgentId, key: RowKey) {
-        let Some(letter) = self.burials.open.remove(&(id.clone(), key)) else {
+        let Some(Burial { letter, .. }) = self.burials.open.remove(&(id.clone(), key)) else {
             return;
         };
         self.cx.marks.hit(Mark::DeadLetter);
@@ -618,8 +628,10 @@ impl Broker {
             StoreFor::Started(invocation) => self.on_start_recorded(&invocation, result.is_ok()),
             StoreFor::DeadLetter(id, key) if result.is_ok() => self.on_buried(&id, key),
             StoreFor::DeadLetter(id, key) => {
-                self.burials.failed.push((id, key));
-                self.cx.wake_in(Timer::Rebury, limits::REBURY);
+                if let Some(burial) = self.burials.open.get_mut(&(id, key)) {
+                    burial.writing = false;
+                    self.cx.wake_in(Timer::Rebury, limits::REBURY);
+                }
             }
         }
     }

@@ -316,8 +316,10 @@ impl Broker {
         // A deregistration would arrive behind the registration that is under way, and undo that one.
         let later = name.as_ref().and_then(|name| self.roster.by_name(name));
         if let Some(later) = later.filter(|agent| agent.is_spawning() && agent.registered.is_none()) {
-            self.registrations.inherited.insert(later.process, id);
-            return;
+            let (process, name) = (later.process, later.name().clone());
+            self.registrations.inherited.insert(process, id.clone());
+            // An engine that only creates has refused it by now, and lets it recover the identity.
+            return self.remember_agent(name, id);
         }
         self.cx.log(
             Level::Warn,
@@ -526,17 +528,19 @@ impl Broker {
         let Some(name) = self.roster.get(process).map(|agent| agent.name().clone()) else {
             return;
         };
+        self.remember_agent(name.clone(), agent_id);
+        self.release_early(&name);
+        self.start(process);
+    }
+
+    /// Keeps whose name this is, for engines that want to be told when it is taken up again.
+    fn remember_agent(&mut self, name: AgentName, agent_id: AgentId) {
         if self.known_agents.insert(name.clone(), agent_id.clone()).as_ref() != Some(&agent_id) {
-            self.journal(&Record::Agent {
-                name: name.clone(),
-                agent_id,
-            });
+            self.journal(&Record::Agent { name, agent_id });
         }
         while self.known_agents.len() > limits::KNOWN_AGENTS {
             self.known_agents.pop_first();
         }
-        self.release_early(&name);
-        self.start(process);
     }
 
     // The process.
