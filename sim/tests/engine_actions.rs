@@ -110,7 +110,7 @@ fn a_named_node_must_exist_and_offer_but_may_be_away() {
         bench.register(back, &node);
         assert_eq!(
             invoked(&mut bench, back),
-            [id.clone()],
+            [&*id],
             "sent right after the registration"
         );
         assert_eq!(status(&mut bench, &id), "dispatched", "{profile}");
@@ -175,7 +175,7 @@ fn an_open_invocation_is_sent_again_after_30_s_with_the_same_id_to_the_same_node
         let mut bench = Bench::new(profile);
         let (_, connection) = bench.broker("n");
         let id = text(&spawn(&mut bench, json!({}))["invocation_id"]);
-        assert_eq!(invoked(&mut bench, connection), [id.clone()]);
+        assert_eq!(invoked(&mut bench, connection), [&*id]);
         let beat = |bench: &mut Bench| {
             bench.pass(15_000);
             bench.heartbeat(connection);
@@ -196,7 +196,7 @@ fn an_open_invocation_is_sent_again_after_30_s_with_the_same_id_to_the_same_node
             "the late result is dropped without a word"
         );
         beat(&mut bench);
-        assert_eq!(invoked(&mut bench, connection), [id.clone()], "{profile}");
+        assert_eq!(invoked(&mut bench, connection), [&*id], "{profile}");
         result(&mut bench, connection, &id, "output", json!("in time"));
         result(&mut bench, connection, &id, "error", json!("second thoughts"));
         let done = invocation(&mut bench, &id);
@@ -214,13 +214,13 @@ fn an_overdue_invocation_moves_to_another_node_whose_result_alone_counts() {
         let mut bench = Bench::new(profile);
         let ((_, first), (_, second)) = (loaded(&mut bench, "a", 0.1, 0), loaded(&mut bench, "b", 0.5, 0));
         let id = text(&spawn(&mut bench, json!({}))["invocation_id"]);
-        assert_eq!(invoked(&mut bench, first), [id.clone()]);
+        assert_eq!(invoked(&mut bench, first), [&*id]);
         for _ in 0..3 {
             bench.pass(15_000);
             bench.heartbeat(first);
             bench.heartbeat(second);
         }
-        assert_eq!(invoked(&mut bench, second), [id.clone()], "{profile}");
+        assert_eq!(invoked(&mut bench, second), [&*id], "{profile}");
         result(&mut bench, first, &id, "output", json!(1));
         assert_eq!(status(&mut bench, &id), "dispatched");
         result(&mut bench, second, &id, "output", json!(2));
@@ -268,13 +268,13 @@ fn waiting_work_is_drained_by_every_heartbeat_of_older_releases_only() {
         let key = bench.key.clone();
         let release = bench.post("/v1/agents/release", &key, json!({ "name": "bob" }));
         let id = text(&release["invocation_id"]);
-        assert_eq!(invoked(&mut bench, connection), [id.clone()]);
+        assert_eq!(invoked(&mut bench, connection), [&*id]);
         for _ in 0..3 {
             bench.pass(15_000);
             bench.heartbeat(connection);
         }
         let drained = profile < ProfileName::V8_2_2;
-        let expected = if drained { vec![id.clone()] } else { Vec::new() };
+        let expected = if drained { vec![&*id] } else { Vec::new() };
         assert_eq!(invoked(&mut bench, connection), expected, "{profile}");
         let connection = bench.connect(&node);
         bench.register(connection, &node);

@@ -163,11 +163,6 @@ impl Engine {
         self.journal.drain()
     }
 
-    /// Records that were dropped because nobody took them.
-    pub fn journal_dropped(&self) -> u64 {
-        self.journal.dropped()
-    }
-
     // Looks and interventions for tests, demos and faults.
 
     /// The rows of an agent, oldest first.

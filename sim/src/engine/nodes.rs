@@ -55,7 +55,9 @@ impl Engine {
         for provider in node.providers.values_mut() {
             provider.handlers_live = false;
         }
-        node.machine_id = machine.map(str::to_owned).or(node.machine_id.take());
+        if let Some(machine) = machine {
+            node.machine_id = Some(machine.to_owned());
+        }
         let known = node.version.take();
         node.version = call.body["version"].as_str().map(str::to_owned).or(known);
         node.max_agents = call.body["max_agents"].as_u64().unwrap_or(node.max_agents);
