@@ -106,9 +106,9 @@ impl Cx {
         purpose
     }
 
-    /// Whether nothing but timers is under way.
-    pub(crate) fn is_quiet(&self) -> bool {
-        self.calls.is_empty() && self.stores.is_empty()
+    /// Whether everything that was to be stored is stored.
+    pub(crate) fn is_stored(&self) -> bool {
+        self.stores.is_empty()
     }
 
     /// Counts a completion that nobody waits for.

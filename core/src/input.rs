@@ -212,7 +212,8 @@ pub enum FaultKind {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct TtyState {
     /// Bytes of input that the program has not read, as `FIONREAD` on the slave tells: on a canonical
-    /// terminal only complete lines count. `None` where the system cannot tell.
+    /// terminal only complete lines count. Every byte whose write was reported is either counted or
+    /// read. `None` where the system cannot tell.
     pub unread: Option<u32>,
     /// Whether the kernel hands out input by lines (`ICANON`).
     pub canonical: bool,

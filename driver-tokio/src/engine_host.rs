@@ -12,7 +12,7 @@ mod server;
 #[cfg(test)]
 mod tests;
 
-pub(crate) use model::{Host, Noted};
+pub(crate) use model::{Host, Noted, now_ns};
 
 use crate::settings::Fatal;
 use clap::Args;
@@ -135,7 +135,7 @@ fn introduce(args: &EngineArgs, host: &Host) {
 }
 
 /// A listener, without waiting.
-fn bind(address: SocketAddr) -> io::Result<TcpListener> {
+pub(crate) fn bind(address: SocketAddr) -> io::Result<TcpListener> {
     let listener = TcpListener::bind(address)?;
     listener.set_nonblocking(true)?;
     Ok(listener)

@@ -19,6 +19,7 @@ use portable_pty::{CommandBuilder, PtySize};
 use relay_core::ids::{OpId, ProcessId};
 use relay_core::time::Mono;
 use relay_core::{Child, ExitStatus, FaultKind, PtySignal, TtyState};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::process::{
     Pid, PidfdFlags, Signal, WaitId, WaitIdOptions, kill_process_group, pidfd_open, waitid,
 };
@@ -381,7 +382,15 @@ fn look(master: &OwnedFd) -> Option<TtyState> {
     let modes = tcgetattr(master).ok()?.local_modes;
     let flags = OpenptFlags::RDWR | OpenptFlags::NOCTTY | OpenptFlags::CLOEXEC;
     let slave = ioctl_tiocgptpeer(master, flags).ok();
-    let unread = slave.and_then(|slave| rustix::io::ioctl_fionread(slave).ok());
+    let unread = slave.and_then(|slave| {
+        // The kernel moves written bytes to the program's queue a little later; asking whether there
+        // is something to read waits for that. Without it a line just written looks as if it were read.
+        let _ = poll(
+            &mut [PollFd::new(&slave, PollFlags::IN)],
+            Some(&Timespec::default()),
+        );
+        rustix::io::ioctl_fionread(slave).ok()
+    });
     Some(TtyState {
         unread: unread.and_then(|bytes| u32::try_from(bytes).ok()),
         canonical: modes.contains(LocalModes::ICANON),

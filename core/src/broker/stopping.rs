@@ -95,7 +95,7 @@ impl Broker {
                 }
             }
             Step::Leaving | Step::Killed
-                if self.roster.len() == 0 && self.stopping.link_closed && self.cx.is_quiet() =>
+                if self.roster.len() == 0 && self.stopping.link_closed && self.cx.is_stored() =>
             {
                 self.exit(0);
             }

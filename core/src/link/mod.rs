@@ -415,7 +415,7 @@ impl Link {
                 cx.wake_in(Timer::DisabledProbe, limits::DISABLED_PROBE);
             }
             Minted::Token => {
-                let wait = self.unauthorized_pause(cx);
+                let wait = self.pause_after_mint(cx);
                 cx.wake_in(Timer::LinkRetry, wait);
             }
             Minted::Renamed => self.advance(cx),
@@ -427,12 +427,12 @@ impl Link {
         LinkEvent::Nothing
     }
 
-    /// The first token of a start is used at once; later ones wait, so that 401s cannot spin.
-    fn unauthorized_pause(&mut self, cx: &Cx) -> crate::time::Span {
-        if self.reason == "starting" {
-            crate::time::Span(0)
-        } else {
+    /// A token that follows a refused one waits, so that 401s cannot spin; any other is used at once.
+    fn pause_after_mint(&mut self, cx: &Cx) -> crate::time::Span {
+        if self.tokens().follows_refusal() {
             self.backoff.next(&cx.rng)
+        } else {
+            crate::time::Span(0)
         }
     }
 
@@ -680,8 +680,13 @@ impl Link {
     }
 
     fn confirm(&mut self, cx: &mut Cx) -> LinkEvent {
-        let Phase::Registering(mut session) = core::mem::replace(&mut self.phase, Phase::Idle) else {
-            return LinkEvent::Nothing;
+        let mut session = match core::mem::replace(&mut self.phase, Phase::Idle) {
+            Phase::Registering(session) => session,
+            // A second reply, or one that came too late, changes nothing.
+            other => {
+                self.phase = other;
+                return LinkEvent::Nothing;
+            }
         };
         session.last_answer = cx.now.mono;
         cx.timers.clear(&Timer::LinkDeadline);
@@ -744,8 +749,8 @@ impl Link {
             "node_id_mismatch" | "node_not_found" => {
                 let event = self.reconnect(cx, "the token belongs to another node");
                 cx.timers.clear(&Timer::LinkRetry);
-                self.on_unauthorized(cx, &format!("the engine refused the registration: {told}"));
                 self.tokens().distrust();
+                self.on_unauthorized(cx, &format!("the engine refused the registration: {told}"));
                 event
             }
             _ => {

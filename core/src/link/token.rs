@@ -167,6 +167,11 @@ impl Tokens {
         Verdict::Mint
     }
 
+    /// Whether the engine has refused a token since the last registration.
+    pub(super) const fn follows_refusal(&self) -> bool {
+        self.remints > 0
+    }
+
     /// A registration was confirmed: the outage is over.
     pub(super) const fn on_confirmed(&mut self) {
         self.remints = 0;
@@ -175,8 +180,8 @@ impl Tokens {
 
     /// The token belongs to another node, whatever the cache said.
     pub(super) fn distrust(&mut self) {
-        if !self.pinned {
-            self.current = None;
+        if let Some(token) = &mut self.current {
+            token.retried = true;
         }
     }
 

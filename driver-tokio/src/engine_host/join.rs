@@ -5,25 +5,20 @@
 
 use super::LocalEngine;
 use super::server::LOCAL_WORKSPACE;
+use crate::loopback;
 use crate::settings::Fatal;
-use http_body_util::{BodyExt, Empty, Limited};
+use http_body_util::Full;
 use hyper::body::Bytes;
-use hyper::client::conn::http1;
-use hyper::header::HOST;
 use hyper::{Request, StatusCode};
-use hyper_util::rt::TokioIo;
 use relay_core::Secret;
 use serde::Deserialize;
 use std::error::Error;
 use std::net::SocketAddr;
 use std::time::Duration;
-use tokio::net::TcpStream;
 use tokio::time::timeout;
 
 /// For the whole question, on loopback.
 const LIMIT: Duration = Duration::from_secs(5);
-/// Longest answer that is read, in bytes.
-const ANSWER: usize = 64 * 1024;
 
 /// The answer.
 #[derive(Deserialize)]
@@ -54,18 +49,9 @@ pub(super) async fn join(address: SocketAddr) -> Result<LocalEngine, Fatal> {
 }
 
 async fn ask(address: SocketAddr) -> Result<Bytes, Box<dyn Error + Send + Sync>> {
-    let tcp = TcpStream::connect(address).await?;
-    let (mut sender, connection) = http1::handshake(TokioIo::new(tcp)).await?;
-    tokio::spawn(connection);
-    let request = Request::get(LOCAL_WORKSPACE)
-        .header(HOST, address.to_string())
-        .body(Empty::<Bytes>::new())?;
-    let answer = sender.send_request(request).await?;
-    if answer.status() != StatusCode::OK {
-        return Err(format!("it answered {}", answer.status()).into());
+    let request = Request::get(LOCAL_WORKSPACE).body(Full::default())?;
+    match loopback::exchange(address, request).await? {
+        (StatusCode::OK, body) => Ok(body),
+        (status, _) => Err(format!("it answered {status}").into()),
     }
-    Ok(Limited::new(answer.into_body(), ANSWER)
-        .collect()
-        .await?
-        .to_bytes())
 }

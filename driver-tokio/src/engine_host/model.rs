@@ -136,6 +136,11 @@ impl Host {
         self.open.send_replace(true);
     }
 
+    /// False between [`Host::cut`] and [`Host::restore`].
+    pub(crate) fn is_open(&self) -> bool {
+        *self.open.borrow()
+    }
+
     async fn ask<T>(&self, order: impl FnOnce(oneshot::Sender<T>) -> Order) -> T {
         let (answer, answered) = oneshot::channel();
         let _ = self.orders.send(order(answer)).await;

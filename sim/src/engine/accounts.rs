@@ -77,6 +77,7 @@ impl Engine {
         let kind = call.body["type"].as_str().unwrap_or("agent").to_owned();
         let metadata = call.body.get("metadata").cloned().unwrap_or_else(|| json!({}));
         let key = self.make_agent(call.now, workspace, name, &kind, metadata);
+        self.join_general(key, &call.body["auto_join_general"]);
         self.note_registered(call.now, key, None);
         let agent = &self.state.agents[key.0];
         let data = json!({
@@ -87,7 +88,7 @@ impl Engine {
         Ok((201, data))
     }
 
-    /// A new agent on its own direct node, in `general`.
+    /// A new agent on its own direct node, in no room.
     pub(super) fn make_agent(
         &mut self,
         now: i64,
@@ -114,6 +115,7 @@ impl Engine {
             provider: "default".into(),
             bound: true,
             home: None,
+            direct: None,
             mailbox: Mailbox::default(),
             rooms: BTreeSet::new(),
             muted: BTreeSet::new(),
@@ -125,10 +127,18 @@ impl Engine {
             .agents
             .insert(agent.name.clone(), key);
         self.state.tokens.insert(token, key);
-        if let Some(general) = self.state.room_by_name(workspace, GENERAL) {
+        key
+    }
+
+    /// New agents are in `general`, unless they decline it and the release lets them.
+    pub(super) fn join_general(&mut self, key: AgentKey, wish: &Value) {
+        let declined = self.options.profile.frames.auto_join && *wish == json!(false);
+        let general = self
+            .state
+            .room_by_name(self.state.agents[key.0].workspace, GENERAL);
+        if let Some(general) = general.filter(|_| !declined) {
             self.join(general, key);
         }
-        key
     }
 
     pub(super) fn note_registered(&mut self, now: i64, key: AgentKey, connection: Option<ConnectionId>) {
@@ -172,12 +182,12 @@ impl Engine {
     fn agent_view(&self, now: i64, key: AgentKey) -> Value {
         let agent = &self.state.agents[key.0];
         let active = agent.active && now - agent.last_seen < SEEN_MS;
-        let channels: Vec<&str> = agent
+        let channels: Vec<Value> = agent
             .rooms
             .iter()
             .map(|room| &self.state.rooms[room.0])
             .filter(|room| room.is_channel())
-            .map(|room| room.name.as_str())
+            .map(|room| json!({ "id": room.id, "name": room.name, "role": "member", "joined_at": iso(agent.created_at) }))
             .collect();
         json!({
             "id": &*agent.id, "workspace_id": self.state.workspaces[agent.workspace.0].id, "name": &*agent.name,
@@ -283,7 +293,7 @@ impl Engine {
         let agent = &mut self.state.agents[key.0];
         agent.active = false;
         if rehomes {
-            (agent.place, agent.bound, agent.provider) = (Place::Direct, false, "default".into());
+            (agent.place, agent.bound, agent.provider) = (Place::Direct, true, "default".into());
         }
         Ok((200, Value::Null))
     }

@@ -139,7 +139,7 @@ pub struct FrameRules {
     pub repo_keys: bool,
     /// `agent.recover`.
     pub recover: bool,
-    /// `auto_join_general` in `agent.register`.
+    /// `auto_join_general` in `agent.register` and `POST /v1/agents`.
     pub auto_join: bool,
 }
 

@@ -1,0 +1,89 @@
+//! S1 and S2: what an ack covers, and how acks move.
+//!
+//! Would catch: ack on receipt; ack when the text is on the screen but unread in the kernel; ack past
+//! a gap; ack of a dead letter whose record is not on disk; a cursor taken from the wrong identity
+//! or from a link before; a cursor that starts again from 0.
+//!
+//! 1. S1: every row that an ack covers was taken whole by a process of that identity, or has a dead
+//!    letter on disk, or is gone in the engine, or was acked there before.
+//! 2. S2: on one link the acks of an identity do not decrease while one process of it lives, and none
+//!    exceeds what the engine has sent or stated. (A new process starts where the engine says.)
+
+use super::ledger::{Identity, Ledger};
+use crate::world::Of;
+use relay_core::ids::LinkId;
+use serde_json::Value;
+use std::collections::BTreeMap;
+
+#[derive(Debug, Default)]
+pub(super) struct Acks {
+    /// Rows up to here are judged, per identity.
+    judged: BTreeMap<String, u64>,
+    /// The latest ack per link, identity and number of its processes.
+    latest: BTreeMap<(Of<LinkId>, String, u64), u64>,
+}
+
+impl Acks {
+    pub(super) fn frame(
+        &mut self,
+        ledger: &Ledger,
+        link: Of<LinkId>,
+        text: &str,
+    ) -> Result<(), (&'static str, String)> {
+        if !text.contains("\"delivery.ack\"") {
+            return Ok(());
+        }
+        let frame: Value = serde_json::from_str(text).unwrap_or_default();
+        let (Some(name), Some(seq)) = (frame["agent"].as_str(), frame["up_to_seq"].as_u64()) else {
+            return Ok(());
+        };
+        let Some((id, identity)) = ledger
+            .id_of(name)
+            .and_then(|id| Some((id, ledger.identities.get(id)?)))
+        else {
+            return Err(("S2", format!("an ack names {name:?}, which the engine never had")));
+        };
+        self.judge_order(link, id, identity, seq)
+            .map_err(|why| ("S2", format!("ack of {name} up to {seq}: {why}")))?;
+        self.judge_rows(ledger, id, identity, seq)
+            .map_err(|why| ("S1", format!("ack of {name} up to {seq}: {why}")))
+    }
+
+    fn judge_order(
+        &mut self,
+        link: Of<LinkId>,
+        id: &str,
+        identity: &Identity,
+        seq: u64,
+    ) -> Result<(), String> {
+        let latest = self.latest.insert((link, id.to_owned(), identity.processes), seq);
+        let latest = latest.unwrap_or(0);
+        if seq < latest {
+            return Err(format!("it was {latest} before on this link"));
+        }
+        let most = identity.sent.max(identity.cursor);
+        if seq > most {
+            return Err(format!("the engine has sent or stated no more than {most}"));
+        }
+        Ok(())
+    }
+
+    fn judge_rows(&mut self, ledger: &Ledger, id: &str, identity: &Identity, seq: u64) -> Result<(), String> {
+        let judged = self.judged.entry(id.to_owned()).or_default();
+        let from = (*judged).max(identity.cursor) + 1;
+        *judged = (*judged).max(seq);
+        if from > seq {
+            return Ok(());
+        }
+        for (number, row) in identity.rows.range(from..=seq) {
+            let taken = row.token.is_none_or(|token| identity.taken.contains_key(&token));
+            if !taken && !row.gone && !ledger.is_buried(row) {
+                return Err(format!(
+                    "row {number} (message {:?}) was never taken whole by it",
+                    row.token
+                ));
+            }
+        }
+        Ok(())
+    }
+}

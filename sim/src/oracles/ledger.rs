@@ -1,0 +1,131 @@
+//! The ledger: which message is for whom, who has read it, what became of it.
+//!
+//! Owns: facts, gathered from the engine model, the agent models and the store.
+//! Must not know: what follows from them.
+//!
+//! 1. Facts are added and never taken back.
+
+use crate::agents::reader::Token;
+use crate::engine::Event;
+use relay_core::StoreAction;
+use serde_json::Value;
+use std::collections::{BTreeMap, BTreeSet};
+
+/// A row of the engine for one agent.
+#[derive(Debug, Default)]
+pub(super) struct Row {
+    /// The message, if a simulated sender wrote it.
+    pub(super) token: Option<Token>,
+    pub(super) delivery_id: Option<String>,
+    /// The engine has ended it without an ack.
+    pub(super) gone: bool,
+}
+
+/// One identity of the engine.
+#[derive(Debug, Default)]
+pub(super) struct Identity {
+    pub(super) rows: BTreeMap<u64, Row>,
+    /// The greatest sequence written to any of the broker's links.
+    pub(super) sent: u64,
+    /// The engine's ack cursor.
+    pub(super) cursor: u64,
+    /// Messages with a row.
+    pub(super) addressed: BTreeSet<Token>,
+    /// Messages that a process of it has taken whole, with the number of times.
+    pub(super) taken: BTreeMap<Token, u64>,
+    /// Processes started.
+    pub(super) processes: u64,
+}
+
+#[derive(Debug, Default)]
+pub(super) struct Ledger {
+    tokens: BTreeMap<String, Token>,
+    ids: BTreeMap<String, String>,
+    pub(super) identities: BTreeMap<String, Identity>,
+    buried: BTreeSet<String>,
+    rows: u64,
+}
+
+impl Ledger {
+    pub(super) fn posted(&mut self, msg_id: &str, token: Token) {
+        self.tokens.insert(msg_id.to_owned(), token);
+    }
+
+    pub(super) fn row_count(&self) -> u64 {
+        self.rows
+    }
+
+    /// The identity that a name has at the engine.
+    pub(super) fn id_of(&self, name: &str) -> Option<&String> {
+        self.ids.get(name)
+    }
+
+    pub(super) fn is_buried(&self, row: &Row) -> bool {
+        row.delivery_id
+            .as_ref()
+            .is_some_and(|id| self.buried.contains(id))
+    }
+
+    pub(super) fn engine(&mut self, event: &Event) {
+        match event {
+            Event::AgentRegistered { agent_id, name, .. } => {
+                self.ids.insert(name.to_string(), agent_id.to_string());
+                self.identity(agent_id);
+            }
+            Event::Stored {
+                agent_id,
+                seq,
+                msg_id,
+            } => {
+                let token = self.tokens.get(&**msg_id).copied();
+                self.rows += 1;
+                let identity = self.identity(agent_id);
+                identity.rows.entry(*seq).or_default().token = token;
+                identity.addressed.extend(token);
+            }
+            Event::Dead { agent_id, seq } => {
+                self.identity(agent_id).rows.entry(*seq).or_default().gone = true;
+            }
+            Event::Delivered {
+                agent_id,
+                seq,
+                delivery_id,
+                ..
+            } if *seq > 0 => {
+                let identity = self.identity(agent_id);
+                identity.sent = identity.sent.max(*seq);
+                identity.rows.entry(*seq).or_default().delivery_id = Some(delivery_id.to_string());
+            }
+            Event::Acked {
+                matched: Some(agent_id),
+                up_to_seq,
+                ..
+            } => {
+                let identity = self.identity(agent_id);
+                identity.cursor = identity.cursor.max(*up_to_seq);
+            }
+            _ => {}
+        }
+    }
+
+    fn identity(&mut self, agent_id: &str) -> &mut Identity {
+        self.identities.entry(agent_id.to_owned()).or_default()
+    }
+
+    /// Dead letters whose record is on disk.
+    pub(super) fn stored(&mut self, action: &StoreAction) {
+        let StoreAction::Append { lines } = action else {
+            return;
+        };
+        for line in lines.lines() {
+            let Ok(record) = serde_json::from_str::<Value>(line) else {
+                continue;
+            };
+            if record["record"] == "dead"
+                && let Some(id) = record["delivery_id"].as_str()
+            {
+                self.buried.insert(id.to_owned());
+            }
+        }
+    }
+}

@@ -1,0 +1,253 @@
+//! The swarm: from a seed to a plan of one simulated case.
+//!
+//! Owns: what is drawn for a case: agents, sizes, which faults it has and how often, and every step
+//! with its time.
+//! Must not know: how a step is carried out.
+//!
+//! 1. The plan is complete before the world begins: it depends on the seed and the profile only.
+//! 2. Each class of fault is on or off per seed, with a weight; some seeds have none at all.
+
+use crate::agents::Kind;
+use crate::engine::{Profile, ProfileName};
+use crate::rng::{Rng, Stream, key};
+
+/// One second in µs, the unit of a world's time.
+pub const SECOND: u64 = 1_000_000;
+
+/// A whole case.
+#[derive(Clone, Debug)]
+pub struct Plan {
+    /// Where it came from.
+    pub seed: u64,
+    /// The engine's release.
+    pub profile: Profile,
+    /// Agents that the operator wants.
+    pub agents: Vec<AgentPlan>,
+    /// What happens, by time.
+    pub steps: Vec<(u64, Step)>,
+    /// From here on nothing fails any more.
+    pub calm_at: u64,
+    /// Longest way of a frame, in µs.
+    pub network: u64,
+    /// Longest operation of the operating system, in µs.
+    pub system: u64,
+    /// In 1 000 processes so many end by themselves.
+    pub dying: u64,
+    /// Whether the case has faults at all.
+    pub faulty: bool,
+}
+
+/// An agent that the operator wants.
+#[derive(Clone, Debug)]
+pub struct AgentPlan {
+    /// Its name.
+    pub name: String,
+    /// Its program.
+    pub kind: Kind,
+    /// Started by an invocation at first; later starts are the operator's.
+    pub invoked: bool,
+}
+
+/// Something that is made to happen. Agents are named by their place in [`Plan::agents`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Step {
+    /// A direct message of about so many bytes.
+    Direct { to: usize, steer: bool, size: usize },
+    /// A message in the channel of all.
+    Channel { size: usize },
+    /// A reply to the latest message of the channel.
+    Reply { size: usize },
+    /// A message through the broker's local API.
+    Send { to: usize, size: usize },
+    /// A spawn placed by the engine.
+    Invoke { agent: usize },
+    /// A release placed by the engine.
+    InvokeRelease { agent: usize },
+    /// A release through the local API.
+    Release { agent: usize },
+    /// A fault.
+    Fault(Fault),
+}
+
+/// Something that goes wrong. Times are in µs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Fault {
+    /// The link breaks.
+    Cut,
+    /// Nothing passes the link any more, unnoticed, until it breaks.
+    HalfOpen { lasts: u64 },
+    /// Connections are refused.
+    Refuse { lasts: u64 },
+    /// Upgrades are answered with 401.
+    Unauthorized { lasts: u64 },
+    /// Upgrades take seconds.
+    SlowHandshake { lasts: u64 },
+    /// The engine takes frames late.
+    HoldReplies { lasts: u64 },
+    /// Live frames overtake each other.
+    Reorder { lasts: u64 },
+    /// Everything unacked is sent again.
+    Replay { agent: usize },
+    /// A row expires that is not acked.
+    Expire { agent: usize },
+    /// Calls to the engine fail.
+    Calls { lasts: u64 },
+    /// An agent's process is killed.
+    Kill { agent: usize },
+    /// Files cannot be written.
+    Store { lasts: u64 },
+    /// The broker's process dies when it has carried out so many more commands.
+    Crash { commands: u64 },
+    /// The broker is asked to stop, and is started again.
+    Terminate,
+    /// The wall clock steps by so many milliseconds.
+    WallStep { by: i64 },
+    /// The machine sleeps.
+    Suspend { lasts: u64 },
+}
+
+const CLASSES: usize = 16;
+
+/// Draws the case of a seed.
+pub fn plan(seed: u64, profile: ProfileName) -> Plan {
+    let rng = Rng::new(seed);
+    let draw = |position: u64, low, high| rng.between(Stream::Shape, position, low, high);
+    let busy = draw(1, 20, 120) * SECOND;
+    let faulty = draw(2, 0, 9) > 0;
+    let agents: Vec<AgentPlan> = (0..draw(3, 1, 5)).map(|number| agent(rng, number)).collect();
+    let mut steps = Vec::new();
+    for (number, planned) in agents.iter().enumerate().filter(|(_, agent)| agent.invoked) {
+        let _ = planned;
+        steps.push((
+            draw(20 + number as u64, 1, 10 * SECOND),
+            Step::Invoke { agent: number },
+        ));
+    }
+    for number in 0..draw(4, 5, 120) {
+        let at = rng.between(Stream::Step, key(number, 1), 2 * SECOND, busy);
+        steps.push((at, work(rng, number, agents.len() as u64)));
+    }
+    if faulty {
+        let weights = weights(rng);
+        for number in 0..draw(5, 1, 25) {
+            let at = rng.between(Stream::Fault, key(number, 1), SECOND / 10, busy);
+            if let Some(fault) = fault(rng, number, agents.len() as u64, &weights) {
+                steps.push((at, Step::Fault(fault)));
+            }
+        }
+    }
+    steps.sort_by_key(|(at, _)| *at);
+    Plan {
+        seed,
+        profile: profile.into(),
+        agents,
+        steps,
+        calm_at: busy,
+        network: rng.skewed(Stream::Shape, 6, 200, 300_000),
+        system: rng.skewed(Stream::Shape, 7, 50, 30_000),
+        dying: if faulty { draw(8, 0, 3) * 40 } else { 0 },
+        faulty,
+    }
+}
+
+fn agent(rng: Rng, number: u64) -> AgentPlan {
+    let draw = |stream| rng.word(Stream::Shape, key(100 + number, stream));
+    let kind = Kind::ALL[(draw(1) % Kind::ALL.len() as u64) as usize];
+    AgentPlan {
+        name: format!("agent-{number}"),
+        kind,
+        invoked: kind.is_placeable() && draw(2) % 2 == 0,
+    }
+}
+
+fn work(rng: Rng, number: u64, agents: u64) -> Step {
+    let draw = |stream, low, high| rng.between(Stream::Step, key(number, stream), low, high);
+    let to = draw(2, 0, agents - 1) as usize;
+    let size = match draw(3, 0, 19) {
+        0 => draw(4, 4_000, 64_000),
+        1..3 => draw(4, 1_000, 6_000),
+        _ => draw(4, 1, 300),
+    } as usize;
+    match draw(5, 0, 99) {
+        0..50 => Step::Direct {
+            to,
+            steer: draw(6, 0, 3) == 0,
+            size,
+        },
+        50..65 => Step::Channel { size },
+        65..75 => Step::Reply { size },
+        75..90 => Step::Send { to, size },
+        90..93 => Step::Release { agent: to },
+        93..96 => Step::InvokeRelease { agent: to },
+        _ => Step::Invoke { agent: to },
+    }
+}
+
+/// A weight per class of fault; about half of them are off.
+fn weights(rng: Rng) -> [u64; CLASSES] {
+    std::array::from_fn(|class| {
+        let word = rng.word(Stream::Shape, 1_000 + class as u64);
+        if word % 2 == 0 { 0 } else { 1 + (word >> 8) % 10 }
+    })
+}
+
+fn fault(rng: Rng, number: u64, agents: u64, weights: &[u64; CLASSES]) -> Option<Fault> {
+    let draw = |stream, low, high| rng.between(Stream::Fault, key(number, stream), low, high);
+    let total: u64 = weights.iter().sum();
+    let mut at = draw(2, 1, total.max(1));
+    let class = weights.iter().position(|weight| {
+        let found = at <= *weight;
+        at = at.saturating_sub(*weight);
+        found
+    })?;
+    let lasts = rng.skewed(Stream::Fault, key(number, 3), SECOND / 20, 60 * SECOND);
+    let agent = draw(4, 0, agents - 1) as usize;
+    Some(match class {
+        0 => Fault::Cut,
+        1 => Fault::HalfOpen { lasts: lasts * 2 },
+        2 => Fault::Refuse { lasts },
+        3 => Fault::Unauthorized { lasts: lasts / 4 },
+        4 => Fault::SlowHandshake { lasts },
+        5 => Fault::HoldReplies { lasts: lasts / 2 },
+        6 => Fault::Reorder { lasts },
+        7 => Fault::Replay { agent },
+        8 => Fault::Expire { agent },
+        9 => Fault::Calls { lasts },
+        10 => Fault::Kill { agent },
+        11 => Fault::Store { lasts },
+        12 => Fault::Crash {
+            commands: draw(5, 0, 60),
+        },
+        13 => Fault::Terminate,
+        14 => Fault::WallStep {
+            by: draw(5, 0, 20_000_000) as i64 - 10_000_000,
+        },
+        _ => Fault::Suspend { lasts: lasts * 4 },
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_same_seed_gives_the_same_plan() {
+        let text = |seed| format!("{:?}", plan(seed, ProfileName::V6_0_3));
+        assert_eq!(text(3), text(3));
+        assert_ne!(text(3), text(4));
+    }
+
+    #[test]
+    fn every_kind_of_step_and_fault_is_drawn_by_some_seed() {
+        let mut names = std::collections::BTreeSet::new();
+        for seed in 0..200 {
+            for (at, step) in plan(seed, ProfileName::V5_0_5).steps {
+                assert!(at <= 120 * SECOND);
+                let text = format!("{step:?}");
+                let name = text.split_once(" {").map_or(text.as_str(), |(name, _)| name);
+                names.insert(name.to_owned());
+            }
+        }
+        assert_eq!(names.len(), 7 + CLASSES, "{names:?}");
+    }
+}

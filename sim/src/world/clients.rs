@@ -1,0 +1,177 @@
+//! Clients: senders at the engine, the operator at the local API, and the plan's steps.
+//!
+//! Owns: who asks whom for what, and what is asked for again.
+//! Must not know: how requests travel.
+//!
+//! 1. The operator wants every planned agent to run: one that does not is spawned again.
+
+use super::World;
+use super::event::{Completion, Event, Of};
+use crate::agents::reader::{Token, body};
+use crate::rng::{Stream, key};
+use crate::swarm::{SECOND, Step};
+use relay_core::ids::RequestId;
+use serde_json::{Value, json};
+use std::collections::BTreeMap;
+
+/// A request of the local API is answered within this time.
+const ANSWER: u64 = 30 * SECOND;
+/// How often the operator looks.
+const LOOK: u64 = 2 * SECOND;
+/// So long an invocation has time to start an agent before the operator does.
+const INVOKED: u64 = 15 * SECOND;
+/// Names of the senders at the engine.
+const SENDERS: [&str; 2] = ["alice", "bob"];
+
+#[derive(Debug, Default)]
+pub(super) struct Clients {
+    requests: u64,
+    tokens: Token,
+    /// Spawns under way, by agent.
+    spawning: BTreeMap<usize, RequestId>,
+    /// Tokens of the senders.
+    senders: Vec<String>,
+    /// The latest message of the channel.
+    latest: Option<String>,
+}
+
+impl Clients {
+    pub(super) fn died(&mut self) {
+        self.spawning.clear();
+    }
+}
+
+impl World<'_> {
+    pub(super) fn enrol_senders(&mut self) {
+        for name in SENDERS {
+            let key = self.api_key.clone();
+            let wish = json!({ "name": name }).to_string();
+            let answer = self.http("POST", "/v1/agents", Some(&key), &[], Some(&wish));
+            let data: Value = serde_json::from_str(&answer.body).unwrap_or_default();
+            let token = data["data"]["token"].as_str().expect("a new agent has a token");
+            self.clients.senders.push(token.to_owned());
+        }
+    }
+
+    pub(super) fn on_step(&mut self, number: usize) {
+        let (_, step) = self.plan.steps[number];
+        let name = |agent: usize| self.plan.agents[agent].name.clone();
+        match step {
+            Step::Direct { to, steer, size } => {
+                let mode = if steer { "steer" } else { "wait" };
+                let wish = json!({ "to": name(to), "text": self.text(size), "mode": mode });
+                self.post(number, "/v1/dm", &wish);
+            }
+            Step::Channel { size } => {
+                let wish = json!({ "text": self.text(size) });
+                self.clients.latest = self.post(number, "/v1/channels/general/messages", &wish);
+            }
+            Step::Reply { size } => {
+                if let Some(latest) = self.clients.latest.clone() {
+                    let wish = json!({ "text": self.text(size) });
+                    self.post(number, &format!("/v1/messages/{latest}/replies"), &wish);
+                }
+            }
+            Step::Send { to, size } => {
+                let from = name((to + 1) % self.plan.agents.len());
+                let wish = json!({ "to": name(to), "text": self.text(size), "from": from });
+                self.ask("POST", "/api/send", &wish.to_string());
+            }
+            Step::Invoke { agent } => {
+                let kind = self.plan.agents[agent].kind;
+                let wish = json!({ "name": name(agent), "cli": kind.command(), "task": "" });
+                if kind.is_placeable() {
+                    self.order("/v1/agents/spawn", &wish);
+                }
+            }
+            Step::InvokeRelease { agent } => {
+                let wish = json!({ "name": name(agent), "reason": "planned" });
+                self.order("/v1/agents/release", &wish);
+            }
+            Step::Release { agent } => {
+                self.ask("DELETE", &format!("/api/spawned/{}", name(agent)), "");
+            }
+            Step::Fault(fault) => self.start_fault(fault),
+        }
+    }
+
+    /// A new body.
+    fn text(&mut self, size: usize) -> String {
+        self.clients.tokens += 1;
+        let token = self.clients.tokens;
+        let line = self.rng.between(Stream::Step, key(token, 9), 1, 400) as usize;
+        body(token, size, line)
+    }
+
+    /// A sender's request; the id of what it made.
+    fn post(&mut self, number: usize, path: &str, wish: &Value) -> Option<String> {
+        let token = self.clients.senders[number % SENDERS.len()].clone();
+        let answer = self.http("POST", path, Some(&token), &[], Some(&wish.to_string()));
+        let data: Value = serde_json::from_str(&answer.body).ok()?;
+        Some(data["data"]["id"].as_str()?.to_owned())
+    }
+
+    /// A request of whoever holds the workspace key.
+    fn order(&mut self, path: &str, wish: &Value) {
+        let key = self.api_key.clone();
+        self.http("POST", path, Some(&key), &[], Some(&wish.to_string()));
+    }
+
+    // The local API.
+
+    fn ask(&mut self, method: &'static str, target: &str, body: &str) -> Option<RequestId> {
+        self.request(method, target, body, false)
+    }
+
+    fn request(
+        &mut self,
+        method: &'static str,
+        target: &str,
+        body: &str,
+        upgrade: bool,
+    ) -> Option<RequestId> {
+        let life = self.life.as_ref()?.number;
+        self.clients.requests += 1;
+        let request = RequestId(self.clients.requests);
+        self.oracles.asked((life, request), &format!("{method} {target}"));
+        self.heap
+            .put(self.now + ANSWER, Event::ApiDeadline((life, request)));
+        let asked = Completion::Api(request, method, target.to_owned(), body.to_owned(), upgrade);
+        self.heap.put(self.now, Event::Input(life, asked));
+        Some(request)
+    }
+
+    pub(super) fn on_reply(&mut self, request: Of<RequestId>, status: u16, body: &str) {
+        let _ = (status, body);
+        self.oracles.answered(request);
+        self.clients.spawning.retain(|_, other| *other != request.1);
+    }
+
+    /// Somebody watches the events.
+    pub(super) fn subscribe(&mut self) {
+        self.request("GET", "/ws", "", true);
+    }
+
+    pub(super) fn supervise(&mut self) {
+        self.heap.put(self.now + LOOK, Event::Supervise);
+        for number in 0..self.plan.agents.len() {
+            let agent = &self.plan.agents[number];
+            let later = agent.invoked && self.now < INVOKED;
+            let busy = self.clients.spawning.contains_key(&number);
+            if later || busy || self.terminals.has(&agent.name) {
+                continue;
+            }
+            let wish = json!({ "name": agent.name, "cli": agent.kind.command(), "args": [] });
+            if let Some(request) = self.ask("POST", "/api/spawn", &wish.to_string()) {
+                self.clients.spawning.insert(number, request);
+            }
+        }
+    }
+
+    /// An agent that the operator wants and that does not run.
+    pub(super) fn missing_agent(&self) -> Option<&str> {
+        let missing = |name: &&str| !self.terminals.has(name);
+        let mut names = self.plan.agents.iter().map(|agent| agent.name.as_str());
+        names.find(missing)
+    }
+}

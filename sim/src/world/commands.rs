@@ -1,0 +1,73 @@
+//! Commands: who carries out what.
+//!
+//! Owns: the routing of commands, and the file queue.
+//! Must not know: why the broker wants what it wants.
+
+use super::World;
+use super::event::{Completion, Event};
+use relay_core::Command;
+
+impl World<'_> {
+    pub(super) fn execute(&mut self, command: Command) {
+        let Some(life) = self.life.as_ref().map(|life| life.number) else {
+            return;
+        };
+        if let Command::Log(line) = &command {
+            return self
+                .trace
+                .line(self.now, "log", format_args!("{} {}", line.area, line.message));
+        }
+        self.trace.line(self.now, "<", format_args!("{command:?}"));
+        match command {
+            Command::LinkOpen {
+                link,
+                url,
+                token,
+                deadline,
+            } => self.open_link((life, link), &url, &token, deadline),
+            Command::LinkSend { link, text } => self.send_up((life, link), text),
+            Command::LinkPing { link } => self.ping((life, link)),
+            Command::LinkPause { link, paused } => self.pause_link((life, link), paused),
+            Command::LinkClose { link, deadline, .. } => self.close_link((life, link), deadline),
+            Command::Call {
+                call,
+                request,
+                deadline,
+            } => self.call(life, call, request, deadline),
+            Command::Spawn { process, child, .. } => self.spawn((life, process), &child),
+            Command::PtyWrite {
+                process,
+                op,
+                bytes,
+                deadline,
+            } => self.write((life, process), op, bytes, deadline),
+            Command::PtyCheck { process, op } => self.check((life, process), op),
+            Command::PtyResize { .. } | Command::Log(_) => {}
+            Command::PtySignal { process, signal } => self.signal((life, process), signal),
+            Command::PtyForget { process } => self.forget((life, process)),
+            Command::Store { store, action, .. } => {
+                let at = self.now + self.system_delay();
+                self.disk.busy_until = self.disk.busy_until.max(at);
+                let at = self.disk.busy_until;
+                self.heap.put(at, Event::Store(life, store, action));
+            }
+            Command::ApiReply {
+                request,
+                status,
+                body,
+                ..
+            } => self.on_reply((life, request), status, &body),
+            Command::ApiStream { request, .. } => self.oracles.answered((life, request)),
+            Command::StreamSend { subscriber, text } => {
+                let at = self.now + self.system_delay();
+                let drained = Completion::StreamDrained(subscriber, text.len());
+                self.heap.put(at, Event::Input(life, drained));
+            }
+            Command::StreamClose { subscriber, .. } => {
+                let gone = Completion::StreamGone(subscriber);
+                self.heap.put(self.now + 1, Event::Input(life, gone));
+            }
+            Command::Exit { .. } => self.end_and_restart(),
+        }
+    }
+}

@@ -1,0 +1,203 @@
+//! Events of a world, and the order in which they happen.
+//!
+//! Owns: the heap, and inputs that own what they carry on their way to the broker.
+//! Must not know: what an event leads to.
+//!
+//! 1. Events happen in the order of (time, number); numbers grow, so what was scheduled first for an
+//!    instant happens first.
+
+use crate::agents::Cue;
+use crate::engine::ConnectionId;
+use relay_core::ids::{CallId, LinkId, OpId, ProcessId, RequestId, StoreId, SubscriberId};
+use relay_core::{Auth, CallReply, ExitStatus, Fault, FaultKind, Input, Refusal, StoreAction, TtyState};
+use std::collections::BTreeMap;
+
+/// Something of one life of the broker: lives are numbered, and each counts its own ids from 1.
+pub type Of<Id> = (u64, Id);
+
+/// What happens.
+#[derive(Debug)]
+pub enum Event {
+    /// An input reaches the broker, if this life of it is still there.
+    Input(u64, Completion),
+    /// An input of a link reaches the broker, if the link is still there.
+    Down(Of<LinkId>, Completion),
+    /// A link's end reaches the broker.
+    Ended(Of<LinkId>, String),
+    /// An upgrade request reaches the engine.
+    Upgrade(Of<LinkId>, String, String),
+    /// A text reaches the engine.
+    Up(ConnectionId, String),
+    /// A close reaches the engine.
+    UpClosed(ConnectionId),
+    /// A call reaches the engine.
+    Call(u64, CallId, Box<CallOut>),
+    /// A child is started.
+    Start(Of<ProcessId>),
+    /// A program goes on.
+    Cue(Of<ProcessId>, Cue),
+    /// A write's time is up.
+    WriteDeadline(Of<ProcessId>, OpId),
+    /// A file is changed.
+    Store(u64, StoreId, StoreAction),
+    /// The client of a local API request gives up waiting.
+    ApiDeadline(Of<RequestId>),
+    /// A step of the plan.
+    Step(usize),
+    /// The operator looks after the agents.
+    Supervise,
+    /// The broker is started again.
+    Restart,
+    /// The engine lets a frame go that waited to be overtaken.
+    Release,
+    /// Faults stop.
+    Calm,
+    /// The world is looked at: has it come to rest?
+    Review,
+}
+
+/// A call of the broker to the engine.
+#[derive(Debug)]
+pub struct CallOut {
+    /// `GET`, `POST` …
+    pub method: &'static str,
+    /// Path with query.
+    pub path: String,
+    /// Credential.
+    pub bearer: Option<String>,
+    /// More headers.
+    pub headers: Vec<(String, String)>,
+    /// JSON.
+    pub body: Option<String>,
+    /// How it ends.
+    pub fate: Fate,
+}
+
+/// How a call ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Fate {
+    /// As the engine says.
+    Good,
+    /// With this status, without effect.
+    Status(u16),
+    /// With this status, after the engine has done it all.
+    StatusAfter(u16),
+    /// The connection breaks before the engine has it.
+    Broken,
+    /// The answer never comes, although the engine has done it, at this time.
+    Lost(u64),
+}
+
+/// An [`Input`] that owns what it carries.
+#[derive(Debug)]
+pub enum Completion {
+    LinkUp(LinkId),
+    LinkRefused(LinkId, Result<u16, FaultKind>),
+    LinkText(LinkId, String),
+    LinkPong(LinkId),
+    LinkDrained(LinkId, usize),
+    LinkDown(LinkId, String),
+    CallDone(CallId, Result<(u16, String), FaultKind>),
+    Spawned(ProcessId, Result<u32, FaultKind>),
+    PtyOutput(ProcessId, Vec<u8>),
+    PtyWritten(ProcessId, OpId, usize, Option<FaultKind>),
+    PtyState(ProcessId, OpId, Option<TtyState>),
+    PtyEof(ProcessId),
+    PtyExited(ProcessId, ExitStatus),
+    Api(RequestId, &'static str, String, String, bool),
+    StreamDrained(SubscriberId, usize),
+    StreamGone(SubscriberId),
+    Stored(StoreId, Result<(), FaultKind>),
+    Terminate,
+}
+
+/// The words of every simulated fault.
+const DETAIL: &str = "simulated fault";
+
+fn fault(kind: FaultKind) -> Fault<'static> {
+    Fault { kind, detail: DETAIL }
+}
+
+impl Completion {
+    /// The input that the broker gets.
+    pub fn input(&self) -> Input<'_> {
+        match *self {
+            Self::LinkUp(link) => Input::LinkUp { link },
+            Self::LinkRefused(link, ref why) => Input::LinkRefused {
+                link,
+                why: match why {
+                    Ok(status) => Refusal::Status(*status),
+                    Err(kind) => Refusal::Fault(fault(*kind)),
+                },
+            },
+            Self::LinkText(link, ref text) => Input::LinkText { link, text },
+            Self::LinkPong(link) => Input::LinkPong { link },
+            Self::LinkDrained(link, bytes) => Input::LinkDrained { link, bytes },
+            Self::LinkDown(link, ref why) => Input::LinkDown { link, why },
+            Self::CallDone(call, ref result) => Input::CallDone {
+                call,
+                result: match result {
+                    Ok((status, body)) => Ok(CallReply {
+                        status: *status,
+                        body: body.as_bytes(),
+                    }),
+                    Err(kind) => Err(fault(*kind)),
+                },
+            },
+            Self::Spawned(process, result) => Input::Spawned {
+                process,
+                result: result.map_err(fault),
+            },
+            Self::PtyOutput(process, ref bytes) => Input::PtyOutput { process, bytes },
+            Self::PtyWritten(process, op, written, kind) => Input::PtyWritten {
+                process,
+                op,
+                written,
+                fault: kind.map(fault),
+            },
+            Self::PtyState(process, op, state) => Input::PtyState { process, op, state },
+            Self::PtyEof(process) => Input::PtyEof { process },
+            Self::PtyExited(process, status) => Input::PtyExited { process, status },
+            Self::Api(request, method, ref target, ref body, upgrade) => Input::Api {
+                request,
+                auth: Auth::Ok,
+                method,
+                target,
+                upgrade,
+                body: body.as_bytes(),
+            },
+            Self::StreamDrained(subscriber, bytes) => Input::StreamDrained { subscriber, bytes },
+            Self::StreamGone(subscriber) => Input::StreamGone { subscriber },
+            Self::Stored(store, result) => Input::Stored {
+                store,
+                result: result.map_err(fault),
+            },
+            Self::Terminate => Input::Terminate,
+        }
+    }
+}
+
+/// What will happen.
+#[derive(Debug, Default)]
+pub struct Heap {
+    events: BTreeMap<(u64, u64), Event>,
+    numbers: u64,
+}
+
+impl Heap {
+    /// Schedules an event for `at`.
+    pub fn put(&mut self, at: u64, event: Event) {
+        self.numbers += 1;
+        self.events.insert((at, self.numbers), event);
+    }
+
+    /// When the next event happens.
+    pub fn next_at(&self) -> Option<u64> {
+        self.events.first_key_value().map(|((at, _), _)| *at)
+    }
+
+    /// Takes the next event.
+    pub fn pop(&mut self) -> Option<Event> {
+        self.events.pop_first().map(|(_, event)| event)
+    }
+}

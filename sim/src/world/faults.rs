@@ -1,0 +1,126 @@
+//! Faults: which are going on, and what starting one means.
+//!
+//! Owns: the windows in time, and the carrying out of a plan's faults.
+//! Must not know: what the broker makes of them.
+//!
+//! 1. Nothing fails after [`World::calm_down`].
+
+use super::World;
+use super::event::{Completion, Event};
+use crate::swarm::Fault;
+
+/// Until when each lasting fault lasts, in µs.
+#[derive(Debug, Default)]
+pub(super) struct Faults {
+    pub(super) refuse: u64,
+    pub(super) unauthorized: u64,
+    pub(super) slow_handshake: u64,
+    pub(super) hold: u64,
+    pub(super) calls: u64,
+    reorder: u64,
+    store: u64,
+    pub(super) calm: bool,
+}
+
+impl Faults {
+    /// Whether live frames overtake each other.
+    pub(super) fn reorders(&self) -> bool {
+        self.reorder > 0
+    }
+
+    /// Whether a change of a file fails now.
+    pub(super) fn store_fails(&self, now: u64) -> bool {
+        now < self.store
+    }
+}
+
+impl World<'_> {
+    pub(super) fn start_fault(&mut self, fault: Fault) {
+        self.trace.line(self.now, "FAULT", format_args!("{fault:?}"));
+        let until = |lasts: u64| self.now + lasts;
+        match fault {
+            Fault::Cut => self.cut_all(),
+            Fault::HalfOpen { lasts } => self.silence(lasts),
+            Fault::Refuse { lasts } => {
+                self.faults.refuse = until(lasts);
+                self.cut_all();
+            }
+            Fault::Unauthorized { lasts } => {
+                self.faults.unauthorized = until(lasts);
+                self.cut_all();
+            }
+            Fault::SlowHandshake { lasts } => {
+                self.faults.slow_handshake = until(lasts);
+                self.cut_all();
+            }
+            Fault::HoldReplies { lasts } => self.faults.hold = until(lasts),
+            Fault::Reorder { lasts } => {
+                self.faults.reorder = until(lasts);
+                self.engine.reorder_live_frames(true);
+            }
+            Fault::Replay { agent } => self.replay(agent),
+            Fault::Expire { agent } => self.expire(agent),
+            Fault::Calls { lasts } => self.faults.calls = until(lasts),
+            Fault::Kill { agent } => self.kill_agent(agent),
+            Fault::Store { lasts } => self.faults.store = until(lasts),
+            Fault::Crash { commands } => {
+                if let Some(life) = &mut self.life {
+                    life.fuse = Some(commands);
+                }
+            }
+            Fault::Terminate => {
+                if let Some(life) = &self.life {
+                    let number = life.number;
+                    self.feed(number, &Completion::Terminate);
+                }
+            }
+            Fault::WallStep { by } => self.clocks.1 += by,
+            // The machine sleeps and the world does not: for the broker its clock jumps.
+            Fault::Suspend { lasts } => self.clocks.0 += lasts,
+        }
+    }
+
+    /// Live frames stop overtaking each other when their time is over.
+    pub(super) fn end_reorder(&mut self) {
+        if self.faults.reorder > 0 && self.now >= self.faults.reorder {
+            self.faults.reorder = 0;
+            self.engine.reorder_live_frames(false);
+        }
+    }
+
+    /// Everything heals: windows close, links that are silent break.
+    pub(super) fn calm_down(&mut self) {
+        self.trace
+            .line(self.now, "calm", format_args!("nothing fails from here on"));
+        self.faults = Faults {
+            calm: true,
+            ..Faults::default()
+        };
+        self.engine.reorder_live_frames(false);
+        self.pump_engine();
+        self.cut_silent();
+        if let Some(life) = &mut self.life {
+            life.fuse = None;
+        }
+        self.heap.put(self.now + super::REVIEW, Event::Review);
+    }
+
+    /// A row in the middle of what is not acked dies.
+    fn expire(&mut self, agent: usize) {
+        let Some(id) = self.engine.agent_id(&self.plan.agents[agent].name) else {
+            return;
+        };
+        let open: Vec<u64> = self
+            .engine
+            .rows(&id)
+            .filter(|row| row.state.is_open())
+            .map(|row| row.seq)
+            .collect();
+        if !open.is_empty() {
+            let key = self.key();
+            let pick = self.rng.word(crate::rng::Stream::Fault, key) as usize % open.len();
+            self.engine.expire_row(self.now_ms(), &id, open[pick]);
+            self.pump_engine();
+        }
+    }
+}

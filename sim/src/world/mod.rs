@@ -1,0 +1,498 @@
+//! The world: one broker, one engine, agents, clients and faults, in virtual time.
+//!
+//! Owns: time, the order of events, the lives of the broker.
+//! Must not know: what is right; that is the oracles' business.
+//!
+//! 1. One thread, one heap; time moves only from event to event. Links keep their order.
+//! 2. Every command is carried out, and completed exactly once, with a delay that is drawn; only the
+//!    death of the broker takes completions away.
+//! 3. Ready inputs go before a due tick, as drivers do it.
+//! 4. From [`Plan::calm_at`] on nothing fails, and the world must come to rest within [`BUDGET`].
+
+mod clients;
+mod commands;
+mod event;
+mod faults;
+mod network;
+mod terminals;
+mod trace;
+
+pub use event::Of;
+pub use trace::Sink;
+
+use crate::engine::{Engine, Options};
+use crate::oracles::{Class, Failure, Oracles};
+use crate::rng::{Rng, Stream};
+use crate::swarm::{Plan, SECOND};
+use clients::Clients;
+use event::{Completion, Event, Heap};
+use faults::Faults;
+use network::Network;
+use relay_core::time::{Mono, Now, Wall};
+use relay_core::{Access, Boot, Broker, Config, Marks, Secret, Step, StoreAction, StoreFile};
+use std::collections::BTreeMap;
+use terminals::Terminals;
+use trace::Trace;
+
+/// The wall clock at the beginning, in Unix milliseconds.
+const EPOCH_MS: i64 = 1_790_000_000_000;
+/// The engine's address. Nobody resolves it.
+const BASE_URL: &str = "http://engine.test";
+/// From the calm to rest, in µs. Two replays that prove a hole may be minutes apart, and a slow
+/// reader with a full mailbox needs its time.
+const BUDGET: u64 = 1_800 * SECOND;
+/// Between two looks at whether the world has come to rest.
+const REVIEW: u64 = 5 * SECOND;
+/// Ticks at one instant that are no coincidence any more.
+const TICKS: u32 = 200;
+/// Commands that one input may cause.
+const COMMANDS: u32 = 20_000;
+/// Events of one case.
+const EVENTS: u64 = 3_000_000;
+
+/// What a case came to, when nothing was broken.
+#[derive(Clone, Debug)]
+pub struct Report {
+    /// A hash of everything that happened.
+    pub digest: u64,
+    /// Events.
+    pub events: u64,
+    /// Virtual µs.
+    pub time: u64,
+    /// Lives of the broker.
+    pub lives: u64,
+    /// Messages taken whole, and rows stored for agents.
+    pub taken: u64,
+    /// Rows that the engine stored.
+    pub rows: u64,
+    /// How often the core took each of its rare branches, over all lives.
+    pub marks: BTreeMap<&'static str, u64>,
+}
+
+/// The files of the broker.
+#[derive(Debug, Default)]
+struct Disk {
+    busy_until: u64,
+    identity: Option<String>,
+    journal: String,
+    tokens: BTreeMap<String, String>,
+}
+
+/// One broker process.
+struct Life {
+    number: u64,
+    broker: Broker,
+    wake: Option<Mono>,
+    /// Commands until it dies, where that is planned.
+    fuse: Option<u64>,
+}
+
+/// One simulated case.
+pub struct World<'a> {
+    plan: Plan,
+    rng: Rng,
+    now: u64,
+    heap: Heap,
+    engine: Engine,
+    life: Option<Life>,
+    lives: u64,
+    /// How far the machine's clocks are ahead of virtual time: µs, ms.
+    clocks: (u64, i64),
+    api_key: String,
+    disk: Disk,
+    network: Network,
+    terminals: Terminals,
+    clients: Clients,
+    faults: Faults,
+    oracles: Oracles,
+    trace: Trace<'a>,
+    /// Counters that key draws.
+    draws: u64,
+    events: u64,
+    ticks: u32,
+    marks: BTreeMap<&'static str, u64>,
+    done: Option<Result<(), Failure>>,
+}
+
+impl<'a> World<'a> {
+    /// The world of a plan.
+    pub fn new(plan: Plan, sink: Option<&'a mut Sink<'a>>) -> Self {
+        let mut engine = Engine::new(Options {
+            profile: plan.profile,
+            seed: plan.seed,
+            mailbox_depth: 1_000,
+            ttl_ms: 24 * 3_600_000,
+        });
+        let (_, api_key) = engine.create_workspace(EPOCH_MS, "sim");
+        let mut world = Self {
+            rng: Rng::new(plan.seed),
+            now: 0,
+            heap: Heap::default(),
+            engine,
+            life: None,
+            lives: 0,
+            clocks: (0, 0),
+            api_key,
+            disk: Disk::default(),
+            network: Network::default(),
+            terminals: Terminals::default(),
+            clients: Clients::default(),
+            faults: Faults::default(),
+            oracles: Oracles::default(),
+            trace: Trace::new(sink),
+            draws: 0,
+            events: 0,
+            ticks: 0,
+            marks: BTreeMap::new(),
+            done: None,
+            plan,
+        };
+        world.enrol_senders();
+        for number in 0..world.plan.steps.len() {
+            let at = world.plan.steps[number].0;
+            world.heap.put(at, Event::Step(number));
+        }
+        world.heap.put(0, Event::Restart);
+        world.heap.put(SECOND / 2, Event::Supervise);
+        world.heap.put(world.plan.calm_at, Event::Calm);
+        world
+    }
+
+    /// Runs the case to its end.
+    ///
+    /// # Errors
+    /// The first rule that was broken.
+    pub fn run(mut self) -> Result<Report, Failure> {
+        while self.done.is_none() {
+            self.step();
+            if let Some(failure) = self.oracles.verdict() {
+                self.done = Some(Err(failure.clone()));
+            }
+        }
+        if let Some(Err(failure)) = self.done.take() {
+            self.trace.line(
+                self.now,
+                "FAILED",
+                format_args!("{} {}", failure.rule, failure.message),
+            );
+            return Err(failure);
+        }
+        self.end_life();
+        let (taken, rows) = self.oracles.counts();
+        Ok(Report {
+            digest: self.trace.digest(),
+            events: self.events,
+            time: self.now,
+            lives: self.lives,
+            taken,
+            rows,
+            marks: self.marks,
+        })
+    }
+
+    fn fail(&mut self, class: Class, rule: &'static str, message: String) {
+        self.done.get_or_insert(Err(Failure { class, rule, message }));
+    }
+
+    /// The next thing that happens (invariant 3).
+    fn step(&mut self) {
+        self.events += 1;
+        if self.events > EVENTS {
+            let message = format!("{EVENTS} events and no end at {} s", self.now / SECOND);
+            return self.fail(Class::Resource, "events", message);
+        }
+        let event = self.heap.next_at().unwrap_or(u64::MAX);
+        let sweep = self
+            .engine
+            .next_deadline()
+            .map_or(u64::MAX, |at| u64::try_from(at - EPOCH_MS).unwrap_or(0) * 1_000);
+        let tick = self.tick_at().unwrap_or(u64::MAX);
+        let at = event.min(sweep).min(tick).max(self.now);
+        if at > self.now {
+            self.ticks = 0;
+        }
+        self.now = at;
+        if event <= at {
+            if let Some(event) = self.heap.pop() {
+                self.happen(event);
+            }
+        } else if sweep <= at {
+            self.engine.tick(self.now_ms());
+            self.pump_engine();
+        } else {
+            self.tick();
+        }
+    }
+
+    fn tick_at(&self) -> Option<u64> {
+        let wake = self.life.as_ref()?.wake?;
+        Some(wake.0.saturating_sub(self.clocks.0))
+    }
+
+    fn tick(&mut self) {
+        self.ticks += 1;
+        if self.ticks > TICKS {
+            let message = format!("{TICKS} ticks at one instant: timers that are due at once again");
+            return self.fail(Class::Resource, "hot loop", message);
+        }
+        let now = self.reading();
+        if let Some(life) = &mut self.life {
+            life.broker.handle(now, relay_core::Input::Tick);
+        }
+        self.drain();
+    }
+
+    fn happen(&mut self, event: Event) {
+        match event {
+            Event::Input(life, completion) => self.feed(life, &completion),
+            Event::Down(link, completion) => self.arrive(link, completion),
+            Event::Ended(link, why) => self.on_ended(link, why),
+            Event::Upgrade(link, path, token) => self.on_upgrade(link, &path, &token),
+            Event::Up(connection, text) => {
+                self.engine.text(self.now_ms(), connection, &text);
+                self.pump_engine();
+            }
+            Event::UpClosed(connection) => {
+                self.engine.closed(self.now_ms(), connection);
+                self.pump_engine();
+            }
+            Event::Call(life, call, out) => self.on_call(life, call, &out),
+            Event::Start(process) => self.on_start(process),
+            Event::Cue(process, cue) => self.on_cue(process, cue),
+            Event::WriteDeadline(process, op) => self.on_write_deadline(process, op),
+            Event::Store(life, store, action) => self.on_store(life, store, action),
+            Event::ApiDeadline(request) => self.oracles.overdue(request),
+            Event::Step(number) => self.on_step(number),
+            Event::Supervise => self.supervise(),
+            Event::Restart => self.begin_life(),
+            Event::Release => {
+                self.engine.release_held_back();
+                self.pump_engine();
+            }
+            Event::Calm => self.calm_down(),
+            Event::Review => self.review(),
+        }
+    }
+
+    fn now_ms(&self) -> i64 {
+        EPOCH_MS + (self.now / 1_000) as i64
+    }
+
+    /// What the machine's clocks show.
+    fn reading(&self) -> Now {
+        Now {
+            mono: Mono(self.now + self.clocks.0),
+            wall: Wall(self.now_ms() + self.clocks.1),
+        }
+    }
+
+    /// When the machine's clock shows this.
+    fn virtual_time(&self, at: Mono) -> u64 {
+        at.0.saturating_sub(self.clocks.0).max(self.now)
+    }
+
+    /// The next key for a draw.
+    fn key(&mut self) -> u64 {
+        self.draws += 1;
+        self.draws
+    }
+
+    /// A delay of the operating system.
+    fn system_delay(&mut self) -> u64 {
+        let key = self.key();
+        self.rng.skewed(Stream::System, key, 1, self.plan.system)
+    }
+
+    // The broker.
+
+    fn begin_life(&mut self) {
+        self.lives += 1;
+        let number = self.lives;
+        self.trace
+            .line(self.now, "broker", format_args!("life {number} begins"));
+        let seed = std::array::from_fn(|at| self.rng.word(Stream::Boot, number * 100 + at as u64) as u8);
+        let boot = Boot {
+            now: self.reading(),
+            seed,
+            machine_seed: "machine".into(),
+            cwd: "/home/sim".into(),
+            pid: 100 + number as u32,
+            identity: self.disk.identity.clone(),
+            tokens: self.disk.tokens.values().cloned().collect(),
+            journal: self.disk.journal.clone(),
+        };
+        let broker = Broker::new(self.config(), boot);
+        self.life = Some(Life {
+            number,
+            broker,
+            wake: None,
+            fuse: None,
+        });
+        self.drain();
+        self.subscribe();
+    }
+
+    fn config(&self) -> Config {
+        let placeable = crate::agents::Kind::ALL
+            .into_iter()
+            .filter(|kind| kind.is_placeable());
+        Config {
+            instance: "sim".into(),
+            node_name: None,
+            base_url: BASE_URL.into(),
+            access: Access::Key(Secret::new(&self.api_key).expect("the engine made a key")),
+            node_id: None,
+            node_token: None,
+            agent_type: "human".into(),
+            harnesses: placeable.map(|kind| kind.command().to_owned()).collect(),
+            max_agents: 0,
+            channels: vec!["general".into()],
+            version: "0.0.0-sim".into(),
+            persist: true,
+        }
+    }
+
+    /// The broker is gone: died, or left. Its children lose their terminal.
+    fn end_life(&mut self) {
+        let Some(life) = self.life.take() else { return };
+        self.trace.line(
+            self.now,
+            "broker",
+            format_args!("life {} ends {}", life.number, life.broker.digest()),
+        );
+        for mark in relay_core::Mark::ALL {
+            *self.marks.entry(mark.name()).or_default() += u64::from(life.broker.marks().hits(*mark));
+        }
+        let _: &Marks = life.broker.marks();
+        self.oracles.died(life.number);
+        self.clients.died();
+        self.drop_links(life.number);
+        self.hang_up(life.number);
+    }
+
+    fn end_and_restart(&mut self) {
+        self.end_life();
+        let key = self.key();
+        let after = self.rng.skewed(Stream::Fault, key, SECOND / 100, 20 * SECOND);
+        self.heap.put(self.now + after, Event::Restart);
+    }
+
+    /// Hands an input to the broker, if that life is still there, and carries out what it wants.
+    fn feed(&mut self, life: u64, completion: &Completion) {
+        let now = self.reading();
+        let Some(current) = self.life.as_mut().filter(|current| current.number == life) else {
+            return;
+        };
+        self.trace.line(self.now, ">", format_args!("{completion:?}"));
+        current.broker.handle(now, completion.input());
+        self.drain();
+    }
+
+    fn drain(&mut self) {
+        let mut commands = 0;
+        while let Some(life) = &mut self.life {
+            match life.broker.poll() {
+                Step::Do(command) => {
+                    commands += 1;
+                    self.execute(command);
+                }
+                Step::Wait(wake) => {
+                    life.wake = wake.at;
+                    break;
+                }
+            }
+            if commands > COMMANDS {
+                let message = format!("one input caused more than {COMMANDS} commands");
+                return self.fail(Class::Resource, "commands", message);
+            }
+            if self.burn_fuse() {
+                self.trace
+                    .line(self.now, "FAULT", format_args!("the broker dies"));
+                self.end_and_restart();
+            }
+        }
+    }
+
+    /// Whether the broker dies after this command.
+    fn burn_fuse(&mut self) -> bool {
+        let fuse = self.life.as_mut().and_then(|life| life.fuse.as_mut());
+        fuse.is_some_and(|left| {
+            let over = *left == 0;
+            *left = left.saturating_sub(1);
+            over
+        })
+    }
+
+    // The disk.
+
+    fn on_store(&mut self, life: u64, store: relay_core::ids::StoreId, action: StoreAction) {
+        if self.life.as_ref().is_none_or(|current| current.number != life) {
+            return;
+        }
+        let done = self.now + self.system_delay();
+        if self.faults.store_fails(self.now) {
+            let result = Err(relay_core::FaultKind::NoSpace);
+            self.heap
+                .put(done, Event::Input(life, Completion::Stored(store, result)));
+            return;
+        }
+        self.oracles.stored(&action);
+        match action {
+            StoreAction::Replace { file, content } => {
+                let content = content.expose().to_owned();
+                match file {
+                    StoreFile::Identity => self.disk.identity = Some(content),
+                    StoreFile::Journal => self.disk.journal = content,
+                    StoreFile::NodeToken { stem } => {
+                        self.disk.tokens.insert(stem, content);
+                    }
+                }
+            }
+            StoreAction::Append { lines } => self.disk.journal += &lines,
+            StoreAction::Remove { file } => match file {
+                StoreFile::Identity => self.disk.identity = None,
+                StoreFile::Journal => self.disk.journal.clear(),
+                StoreFile::NodeToken { stem } => {
+                    self.disk.tokens.remove(&stem);
+                }
+            },
+        }
+        // A crash may come in between: on disk, but never told.
+        self.heap
+            .put(done, Event::Input(life, Completion::Stored(store, Ok(()))));
+    }
+
+    // The end.
+
+    fn review(&mut self) {
+        let Some(why) = self.unrest() else {
+            self.done.get_or_insert(Ok(()));
+            return;
+        };
+        if self.now > self.plan.calm_at + BUDGET {
+            let message = format!("{} s after the calm: {why}", BUDGET / SECOND);
+            return self.fail(Class::Liveness, "L1", message);
+        }
+        self.heap.put(self.now + REVIEW, Event::Review);
+    }
+
+    /// What has not come to rest yet.
+    fn unrest(&self) -> Option<String> {
+        if self.life.is_none() {
+            return Some("the broker is not back".into());
+        }
+        if let Some(name) = self.missing_agent() {
+            return Some(format!("{name} is not running"));
+        }
+        let reading = self
+            .plan
+            .agents
+            .iter()
+            .filter(|agent| agent.kind != crate::agents::Kind::Deaf);
+        let open = self
+            .oracles
+            .unsettled(&self.engine, reading.map(|agent| &agent.name));
+        open.first()
+            .map(|row| format!("row {} of {} is open, taken: {}", row.seq, row.agent, row.taken))
+    }
+}

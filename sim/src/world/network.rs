@@ -1,0 +1,468 @@
+//! The network: links and calls between the broker and the engine.
+//!
+//! Owns: which link is which of the engine's connections, delays, order, and what gets lost.
+//! Must not know: what frames say; only that a request with a simulated body names its message.
+//!
+//! 1. Each direction of a link keeps its order, as TCP does.
+//! 2. A link ends once, for each side by itself; what was under way to the other side may be lost.
+
+use super::event::{CallOut, Completion, Event, Fate, Of};
+use super::{BASE_URL, World};
+use crate::agents::reader::token_of;
+use crate::engine::{ConnectionId, Event as EngineEvent, HttpRequest, HttpResponse, Output};
+use crate::rng::Stream;
+use crate::swarm::SECOND;
+use relay_core::ids::{CallId, LinkId};
+use relay_core::time::Mono;
+use relay_core::{CallRequest, FaultKind, Secret};
+use serde_json::Value;
+use std::collections::{BTreeMap, VecDeque};
+
+/// Longest that a held frame waits.
+const HOLD: u64 = 40 * SECOND;
+/// Longest that a live frame of the engine waits to be overtaken.
+const OVERTAKEN: u64 = SECOND;
+/// Frames remembered per agent, to be sent again.
+const REMEMBERED: usize = 2_000;
+
+/// One link, as the broker sees it.
+#[derive(Debug, Default)]
+struct Wire {
+    connection: Option<ConnectionId>,
+    /// The broker knows that it is open.
+    open: bool,
+    /// When the latest text arrives, per direction.
+    up_at: u64,
+    down_at: u64,
+    /// Nothing passes until it breaks.
+    silent: bool,
+    paused: bool,
+    waiting: VecDeque<Completion>,
+    closing: bool,
+}
+
+#[derive(Debug, Default)]
+pub(super) struct Network {
+    wires: BTreeMap<Of<LinkId>, Wire>,
+    connections: BTreeMap<ConnectionId, Of<LinkId>>,
+    /// Frames of rows as they were first sent: per agent, by sequence.
+    rows: BTreeMap<String, BTreeMap<u64, String>>,
+}
+
+impl World<'_> {
+    fn network_delay(&mut self) -> u64 {
+        let key = self.key();
+        self.rng.skewed(Stream::Network, key, 1, self.plan.network)
+    }
+
+    // Links, from the broker's side.
+
+    pub(super) fn open_link(&mut self, link: Of<LinkId>, url: &str, token: &Secret, deadline: Mono) {
+        let mut after = self.network_delay();
+        if self.now < self.faults.slow_handshake {
+            let key = self.key();
+            after += self.rng.between(Stream::Fault, key, SECOND / 2, 12 * SECOND);
+        }
+        let deadline = self.virtual_time(deadline);
+        let refused = if self.now < self.faults.refuse {
+            Some(Err(FaultKind::Broken))
+        } else if self.now < self.faults.unauthorized {
+            Some(Ok(401))
+        } else if self.now + after >= deadline {
+            after = deadline - self.now;
+            Some(Err(FaultKind::Deadline))
+        } else {
+            None
+        };
+        let at = self.now + after;
+        if let Some(why) = refused {
+            let refused = Completion::LinkRefused(link.1, why);
+            return self.heap.put(at, Event::Input(link.0, refused));
+        }
+        self.network.wires.insert(link, Wire::default());
+        let path = url.split_once("://").map_or("", |(_, rest)| rest);
+        let path = path.find('/').map_or("/", |at| &path[at..]).to_owned();
+        self.heap
+            .put(at, Event::Upgrade(link, path, token.expose().to_owned()));
+    }
+
+    pub(super) fn on_upgrade(&mut self, link: Of<LinkId>, path: &str, token: &str) {
+        if !self.network.wires.contains_key(&link) {
+            return;
+        }
+        let now = self.now_ms();
+        match self.engine.upgrade(now, path, Some(token)) {
+            Ok(connection) => {
+                if let Some(wire) = self.network.wires.get_mut(&link) {
+                    wire.connection = Some(connection);
+                }
+                self.network.connections.insert(connection, link);
+                self.send_down(link, Completion::LinkUp(link.1));
+            }
+            Err(status) => {
+                self.network.wires.remove(&link);
+                let at = self.now + self.network_delay();
+                let refused = Completion::LinkRefused(link.1, Ok(status));
+                self.heap.put(at, Event::Input(link.0, refused));
+            }
+        }
+        self.pump_engine();
+    }
+
+    pub(super) fn send_up(&mut self, link: Of<LinkId>, text: String) {
+        self.oracles.frame(link, &text);
+        let delay = self.network_delay();
+        let drained = self.now + self.system_delay();
+        let hold = if self.now < self.faults.hold {
+            let key = self.key();
+            self.rng.skewed(Stream::Fault, key, 1, HOLD)
+        } else {
+            0
+        };
+        let Some(wire) = self.network.wires.get_mut(&link).filter(|wire| !wire.closing) else {
+            return;
+        };
+        let bytes = text.len();
+        self.heap
+            .put(drained, Event::Down(link, Completion::LinkDrained(link.1, bytes)));
+        if let Some(connection) = wire.connection.filter(|_| !wire.silent) {
+            wire.up_at = wire.up_at.max(self.now + delay + hold);
+            self.heap.put(wire.up_at, Event::Up(connection, text));
+        }
+    }
+
+    pub(super) fn ping(&mut self, link: Of<LinkId>) {
+        self.send_down(link, Completion::LinkPong(link.1));
+    }
+
+    pub(super) fn pause_link(&mut self, link: Of<LinkId>, paused: bool) {
+        let Some(wire) = self.network.wires.get_mut(&link) else {
+            return;
+        };
+        wire.paused = paused;
+        if !paused {
+            let waiting = std::mem::take(&mut wire.waiting);
+            for completion in waiting {
+                self.heap.put(self.now, Event::Down(link, completion));
+            }
+        }
+    }
+
+    pub(super) fn close_link(&mut self, link: Of<LinkId>, deadline: Mono) {
+        let latest = self.virtual_time(deadline);
+        let (there, back) = (self.network_delay(), self.network_delay());
+        let Some(wire) = self.network.wires.get_mut(&link) else {
+            return;
+        };
+        if std::mem::replace(&mut wire.closing, true) {
+            return;
+        }
+        let closed = wire.up_at.max(self.now + there);
+        match wire.connection {
+            Some(connection) => {
+                let ended = if wire.silent {
+                    latest
+                } else {
+                    (closed + back).min(latest)
+                };
+                if !wire.silent {
+                    self.heap.put(closed, Event::UpClosed(connection));
+                }
+                self.heap.put(ended, Event::Ended(link, "closed".into()));
+            }
+            None => {
+                self.network.wires.remove(&link);
+                let refused = Completion::LinkRefused(link.1, Err(FaultKind::Broken));
+                self.heap.put(self.now + 1, Event::Input(link.0, refused));
+            }
+        }
+    }
+
+    // Links, towards the broker.
+
+    /// Sends something down a link, in order.
+    fn send_down(&mut self, link: Of<LinkId>, completion: Completion) {
+        let delay = self.network_delay();
+        let Some(wire) = self.network.wires.get_mut(&link).filter(|wire| !wire.silent) else {
+            return;
+        };
+        wire.down_at = wire.down_at.max(self.now + delay);
+        self.heap.put(wire.down_at, Event::Down(link, completion));
+    }
+
+    pub(super) fn arrive(&mut self, link: Of<LinkId>, completion: Completion) {
+        let Some(wire) = self.network.wires.get_mut(&link) else {
+            return;
+        };
+        wire.open |= matches!(completion, Completion::LinkUp(_));
+        let from_engine = matches!(completion, Completion::LinkText(..));
+        if from_engine && wire.paused {
+            wire.waiting.push_back(completion);
+            return;
+        }
+        self.feed(link.0, &completion);
+    }
+
+    pub(super) fn on_ended(&mut self, link: Of<LinkId>, why: String) {
+        let Some(wire) = self.network.wires.remove(&link) else {
+            return;
+        };
+        if let Some(connection) = wire.connection {
+            self.network.connections.remove(&connection);
+        }
+        let ended = if wire.open {
+            Completion::LinkDown(link.1, why)
+        } else {
+            Completion::LinkRefused(link.1, Err(FaultKind::Broken))
+        };
+        self.feed(link.0, &ended);
+    }
+
+    /// Every open link breaks.
+    pub(super) fn cut_all(&mut self) {
+        self.cut(|_| true);
+    }
+
+    /// Links that are silent break.
+    pub(super) fn cut_silent(&mut self) {
+        self.cut(|wire| wire.silent);
+    }
+
+    fn cut(&mut self, which: impl Fn(&Wire) -> bool) {
+        let doomed: Vec<_> = self
+            .network
+            .wires
+            .iter()
+            .filter(|(_, wire)| which(wire))
+            .filter_map(|(link, wire)| Some((*link, wire.connection?)))
+            .collect();
+        for (link, connection) in doomed {
+            let (here, there) = (self.network_delay(), self.network_delay());
+            self.heap
+                .put(self.now + here, Event::Ended(link, "broken".into()));
+            self.heap.put(self.now + there, Event::UpClosed(connection));
+        }
+    }
+
+    /// Nothing passes any open link any more, until it breaks.
+    pub(super) fn silence(&mut self, lasts: u64) {
+        let mut doomed = Vec::new();
+        for (link, wire) in &mut self.network.wires {
+            if let Some(connection) = wire.connection {
+                wire.silent = true;
+                doomed.push((*link, connection));
+            }
+        }
+        for (link, connection) in doomed {
+            self.heap
+                .put(self.now + lasts, Event::Ended(link, "broken".into()));
+            self.heap.put(self.now + lasts, Event::UpClosed(connection));
+        }
+    }
+
+    /// The links of a broker that died: the engine learns of it a little later.
+    pub(super) fn drop_links(&mut self, life: u64) {
+        let doomed: Vec<_> = self
+            .network
+            .wires
+            .keys()
+            .filter(|(of, _)| *of == life)
+            .copied()
+            .collect();
+        for link in doomed {
+            let delay = self.network_delay();
+            let Some(connection) = self.network.wires.remove(&link).and_then(|wire| wire.connection) else {
+                continue;
+            };
+            self.network.connections.remove(&connection);
+            self.heap.put(self.now + delay, Event::UpClosed(connection));
+        }
+    }
+
+    // The engine.
+
+    /// Passes on what the engine has done.
+    pub(super) fn pump_engine(&mut self) {
+        self.end_reorder();
+        for record in self.engine.drain_journal() {
+            self.trace
+                .line(self.now, "engine", format_args!("{:?}", record.event));
+            if let EngineEvent::Delivered { replay: false, .. } = record.event {
+                self.schedule_release();
+            }
+            self.oracles.engine(&record);
+        }
+        while let Some(output) = self.engine.poll() {
+            match output {
+                Output::Send { connection, text } => {
+                    self.remember(&text);
+                    if let Some(link) = self.network.connections.get(&connection).copied() {
+                        self.send_down(link, Completion::LinkText(link.1, text));
+                    }
+                }
+                Output::Close {
+                    connection, reason, ..
+                } => {
+                    if let Some(link) = self.network.connections.get(&connection).copied() {
+                        let at = self.network.wires.get(&link).map_or(0, |wire| wire.down_at);
+                        let at = at.max(self.now + self.network_delay());
+                        self.heap.put(at, Event::Ended(link, reason.into()));
+                    }
+                }
+            }
+        }
+    }
+
+    /// A frame that waits to be overtaken does not wait for long.
+    fn schedule_release(&mut self) {
+        if self.faults.reorders() {
+            let key = self.key();
+            let after = self.rng.skewed(Stream::Fault, key, 1, OVERTAKEN);
+            self.heap.put(self.now + after, Event::Release);
+        }
+    }
+
+    fn remember(&mut self, text: &str) {
+        if !text.contains("\"type\":\"deliver\"") {
+            return;
+        }
+        let frame: Value = serde_json::from_str(text).unwrap_or_default();
+        if let (Some(id), Some(seq @ 1..)) = (frame["agent_id"].as_str(), frame["seq"].as_u64()) {
+            let rows = self.network.rows.entry(id.to_owned()).or_default();
+            rows.insert(seq, text.to_owned());
+            if rows.len() > REMEMBERED {
+                rows.pop_first();
+            }
+        }
+    }
+
+    /// Everything open of one agent is sent again, in order, as a replay sends it.
+    pub(super) fn replay(&mut self, agent: usize) {
+        let Some(id) = self.engine.agent_id(&self.plan.agents[agent].name) else {
+            return;
+        };
+        let seqs: Vec<u64> = self
+            .engine
+            .rows(&id)
+            .filter(|row| row.state.is_open())
+            .map(|row| row.seq)
+            .collect();
+        let Some(rows) = self.network.rows.get(&id) else {
+            return;
+        };
+        // A row that was never sent would be missing, which no replay of the engine does.
+        let Some(texts) = seqs
+            .iter()
+            .map(|seq| rows.get(seq).cloned())
+            .collect::<Option<Vec<_>>>()
+        else {
+            return;
+        };
+        let links: Vec<_> = self.network.connections.values().copied().collect();
+        for link in links {
+            for text in &texts {
+                self.send_down(link, Completion::LinkText(link.1, text.clone()));
+            }
+        }
+    }
+
+    // Calls.
+
+    pub(super) fn call(&mut self, life: u64, call: CallId, request: CallRequest, deadline: Mono) {
+        let fate = self.fate(deadline);
+        let path = request.url.strip_prefix(BASE_URL).unwrap_or(&request.url);
+        let out = CallOut {
+            method: request.method,
+            path: path.to_owned(),
+            bearer: request.bearer.map(|bearer| bearer.expose().to_owned()),
+            headers: request
+                .headers
+                .iter()
+                .map(|(name, value)| ((*name).to_owned(), value.expose().to_owned()))
+                .collect(),
+            body: request.body,
+            fate,
+        };
+        let at = self.now + self.network_delay();
+        self.heap.put(at, Event::Call(life, call, Box::new(out)));
+    }
+
+    fn fate(&mut self, deadline: Mono) -> Fate {
+        let key = self.key();
+        if self.now >= self.faults.calls || self.rng.chance(Stream::Call, key, 400) {
+            return Fate::Good;
+        }
+        let draw = self.rng.word(Stream::Call, crate::rng::key(key, 1));
+        let status = [429, 500, 502, 503][(draw >> 8) as usize % 4];
+        match draw % 4 {
+            0 => Fate::Status(status),
+            1 => Fate::StatusAfter(status),
+            2 => Fate::Broken,
+            _ => Fate::Lost(self.virtual_time(deadline)),
+        }
+    }
+
+    pub(super) fn on_call(&mut self, life: u64, call: CallId, out: &CallOut) {
+        let failed = |status: u16| {
+            let body = r#"{"ok":false,"error":{"code":"simulated","message":"simulated fault"}}"#;
+            Ok((status, body.to_owned()))
+        };
+        let (result, at) = match out.fate {
+            Fate::Status(status) => (failed(status), None),
+            Fate::Broken => (Err(FaultKind::Broken), None),
+            Fate::Good | Fate::StatusAfter(_) | Fate::Lost(_) => {
+                let answer = self.http(
+                    out.method,
+                    &out.path,
+                    out.bearer.as_deref(),
+                    &out.headers,
+                    out.body.as_deref(),
+                );
+                match out.fate {
+                    Fate::StatusAfter(status) => (failed(status), None),
+                    Fate::Lost(at) => (Err(FaultKind::Deadline), Some(at)),
+                    _ => (Ok((answer.status, answer.body)), None),
+                }
+            }
+        };
+        let soon = self.now + self.network_delay();
+        let done = Completion::CallDone(call, result);
+        self.heap.put(at.unwrap_or(soon), Event::Input(life, done));
+    }
+
+    /// A request to the engine, of the broker or of a sender.
+    pub(super) fn http(
+        &mut self,
+        method: &str,
+        path: &str,
+        bearer: Option<&str>,
+        headers: &[(String, String)],
+        body: Option<&str>,
+    ) -> HttpResponse {
+        let headers: Vec<_> = headers
+            .iter()
+            .map(|(name, value)| (name.as_str(), value.as_str()))
+            .collect();
+        let request = HttpRequest {
+            method,
+            path,
+            bearer,
+            headers: &headers,
+            body: body.unwrap_or("").as_bytes(),
+        };
+        let answer = self.engine.http(self.now_ms(), request);
+        self.trace.line(
+            self.now,
+            "http",
+            format_args!("{method} {path} -> {} {}", answer.status, answer.body),
+        );
+        if let (201, Some(token)) = (answer.status, body.and_then(token_of)) {
+            let data: Value = serde_json::from_str(&answer.body).unwrap_or_default();
+            if let Some(id) = data["data"]["id"].as_str() {
+                self.oracles.posted(id, token);
+            }
+        }
+        self.pump_engine();
+        answer
+    }
+}

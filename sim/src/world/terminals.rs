@@ -1,0 +1,303 @@
+//! Terminals: the broker's children, as the operating system runs them.
+//!
+//! Owns: processes, writes under way, and the order of output.
+//! Must not know: what is typed.
+//!
+//! 1. Writes to one terminal keep their order and are each completed once.
+//! 2. Output, its end, and the exit are told once; the last two in either order.
+
+use super::World;
+use super::event::{Completion, Event, Of};
+use crate::agents::{Agent, Cue, Effect, Kind};
+use crate::rng::{Stream, key};
+use crate::swarm::SECOND;
+use relay_core::ids::{OpId, ProcessId};
+use relay_core::time::Mono;
+use relay_core::{Child, ExitStatus, FaultKind, PtySignal, TtyState};
+use std::collections::{BTreeMap, VecDeque};
+
+#[derive(Debug)]
+struct Write {
+    op: OpId,
+    bytes: Vec<u8>,
+    written: usize,
+}
+
+#[derive(Debug)]
+struct Terminal {
+    name: String,
+    agent: Agent,
+    writes: VecDeque<Write>,
+    /// When the latest output is told.
+    told_at: u64,
+    forgotten: bool,
+}
+
+#[derive(Debug, Default)]
+pub(super) struct Terminals {
+    table: BTreeMap<Of<ProcessId>, Terminal>,
+    /// Children that are being started, with their name and program.
+    starting: BTreeMap<Of<ProcessId>, (String, Kind)>,
+    numbers: u64,
+}
+
+impl Terminals {
+    /// Whether a process of this agent is there, or about to be.
+    pub(super) fn has(&self, name: &str) -> bool {
+        let alive = |terminal: &Terminal| terminal.agent.alive && terminal.name == name;
+        self.table.values().any(alive) || self.starting.values().any(|(other, _)| other == name)
+    }
+}
+
+impl World<'_> {
+    pub(super) fn spawn(&mut self, process: Of<ProcessId>, child: &Child) {
+        let at = self.now + self.system_delay();
+        let Some(kind) = child.argv.first().and_then(|program| Kind::of(program)) else {
+            let missing = Completion::Spawned(process.1, Err(FaultKind::NotFound));
+            return self.heap.put(at, Event::Input(process.0, missing));
+        };
+        let name = child
+            .env
+            .iter()
+            .rev()
+            .find(|(name, _)| name == "RELAY_AGENT_NAME");
+        let name = name.map_or("", |(_, value)| value.expose()).to_owned();
+        self.terminals.starting.insert(process, (name, kind));
+        self.heap.put(at, Event::Start(process));
+    }
+
+    pub(super) fn on_start(&mut self, process: Of<ProcessId>) {
+        let Some((name, kind)) = self.terminals.starting.remove(&process) else {
+            return;
+        };
+        self.terminals.numbers += 1;
+        let number = self.terminals.numbers;
+        self.trace.line(
+            self.now,
+            "process",
+            format_args!("{name} is {process:?}, a {kind:?}"),
+        );
+        self.oracles.started(process, &name);
+        let told_at = self.now + self.system_delay();
+        let mut agent = Agent::new(self.rng, number, kind);
+        let effects = agent.cue(Cue::Start);
+        let terminal = Terminal {
+            name,
+            agent,
+            writes: VecDeque::new(),
+            told_at,
+            forgotten: false,
+        };
+        self.terminals.table.insert(process, terminal);
+        let started = Completion::Spawned(process.1, Ok(number as u32));
+        self.heap.put(told_at, Event::Input(process.0, started));
+        self.apply(process, effects);
+        let dies = self.rng.chance(Stream::Program, key(number, 2), self.plan.dying);
+        if dies && !self.faults.calm {
+            let after = self
+                .rng
+                .skewed(Stream::Program, key(number, 3), 1_000, 30 * SECOND);
+            self.heap.put(
+                self.now + after,
+                Event::Cue(process, Cue::End(ExitStatus::Code(1))),
+            );
+        }
+    }
+
+    pub(super) fn on_cue(&mut self, process: Of<ProcessId>, cue: Cue) {
+        let Some(terminal) = self.terminals.table.get_mut(&process) else {
+            return;
+        };
+        let effects = terminal.agent.cue(cue);
+        self.apply(process, effects);
+        self.go_on_writing(process);
+    }
+
+    fn apply(&mut self, process: Of<ProcessId>, effects: Vec<Effect>) {
+        for effect in effects {
+            match effect {
+                Effect::Later(after, cue) => self.heap.put(self.now + after, Event::Cue(process, cue)),
+                Effect::Output(bytes) => self.output(process, &bytes),
+                Effect::Took(tokens) => {
+                    let flushes = self
+                        .terminals
+                        .table
+                        .get(&process)
+                        .map_or(0, |terminal| terminal.agent.flushes);
+                    for token in tokens {
+                        self.trace
+                            .line(self.now, "TOOK", format_args!("{process:?} message {token}"));
+                        self.oracles.took(process, token, flushes);
+                    }
+                }
+                Effect::Exit(status) => self.exit(process, status),
+            }
+        }
+    }
+
+    /// Tells output, in pieces that split anywhere.
+    fn output(&mut self, process: Of<ProcessId>, bytes: &[u8]) {
+        let mut rest = bytes;
+        while !rest.is_empty() {
+            let key = self.key();
+            let most = self.rng.between(Stream::System, key, 1, 4_096) as usize;
+            let (piece, later) = rest.split_at(most.min(rest.len()));
+            rest = later;
+            self.tell(process, Completion::PtyOutput(process.1, piece.to_vec()));
+        }
+    }
+
+    fn tell(&mut self, process: Of<ProcessId>, completion: Completion) {
+        let at = self.now + self.system_delay();
+        let Some(terminal) = self.terminals.table.get_mut(&process) else {
+            return;
+        };
+        if terminal.forgotten && !matches!(completion, Completion::PtyExited(..)) {
+            return;
+        }
+        terminal.told_at = terminal.told_at.max(at);
+        self.heap
+            .put(terminal.told_at, Event::Input(process.0, completion));
+    }
+
+    fn exit(&mut self, process: Of<ProcessId>, status: ExitStatus) {
+        self.trace
+            .line(self.now, "process", format_args!("{process:?} ends: {status:?}"));
+        let mut ends = [
+            Completion::PtyEof(process.1),
+            Completion::PtyExited(process.1, status),
+        ];
+        let key = self.key();
+        if self.rng.chance(Stream::System, key, 500) {
+            ends.reverse();
+        }
+        for end in ends {
+            self.tell(process, end);
+        }
+        self.fail_writes(process);
+    }
+
+    fn fail_writes(&mut self, process: Of<ProcessId>) {
+        let writes = self
+            .terminals
+            .table
+            .get_mut(&process)
+            .map(|terminal| std::mem::take(&mut terminal.writes));
+        for write in writes.unwrap_or_default() {
+            self.end_write(process, write.op, write.written, Some(FaultKind::Broken));
+        }
+    }
+
+    fn end_write(&mut self, process: Of<ProcessId>, op: OpId, written: usize, fault: Option<FaultKind>) {
+        let at = self.now + self.system_delay();
+        let done = Completion::PtyWritten(process.1, op, written, fault);
+        self.heap.put(at, Event::Input(process.0, done));
+    }
+
+    // Commands.
+
+    pub(super) fn write(&mut self, process: Of<ProcessId>, op: OpId, bytes: Vec<u8>, deadline: Mono) {
+        let usable = |terminal: &&mut Terminal| terminal.agent.alive && !terminal.forgotten;
+        let deadline = self.virtual_time(deadline);
+        let Some(terminal) = self.terminals.table.get_mut(&process).filter(usable) else {
+            return self.end_write(process, op, 0, Some(FaultKind::Broken));
+        };
+        terminal.writes.push_back(Write {
+            op,
+            bytes,
+            written: 0,
+        });
+        self.heap.put(deadline, Event::WriteDeadline(process, op));
+        self.go_on_writing(process);
+    }
+
+    fn go_on_writing(&mut self, process: Of<ProcessId>) {
+        while let Some(terminal) = self.terminals.table.get_mut(&process) {
+            let Some(write) = terminal.writes.front_mut() else {
+                return;
+            };
+            write.written += terminal.agent.tty.write(&write.bytes[write.written..]);
+            let (op, written) = (write.op, write.written);
+            let whole = written == write.bytes.len();
+            if whole {
+                terminal.writes.pop_front();
+            }
+            let moving = terminal.agent.written();
+            self.apply(process, moving.into_iter().collect());
+            if !whole {
+                return;
+            }
+            self.end_write(process, op, written, None);
+        }
+    }
+
+    pub(super) fn on_write_deadline(&mut self, process: Of<ProcessId>, op: OpId) {
+        let Some(terminal) = self.terminals.table.get_mut(&process) else {
+            return;
+        };
+        let Some(at) = terminal.writes.iter().position(|write| write.op == op) else {
+            return;
+        };
+        if let Some(write) = terminal.writes.remove(at) {
+            self.end_write(process, op, write.written, Some(FaultKind::Deadline));
+        }
+    }
+
+    pub(super) fn check(&mut self, process: Of<ProcessId>, op: OpId) {
+        let usable = |terminal: &&mut Terminal| terminal.agent.alive && !terminal.forgotten;
+        let terminal = self.terminals.table.get_mut(&process).filter(usable);
+        let (state, effects) = terminal.map_or((None, Vec::new()), |terminal| {
+            // A look makes the kernel move input on first: a driver's duty.
+            let effects = terminal.agent.transfer();
+            let (canonical, echo) = terminal.agent.tty.modes();
+            let state = TtyState {
+                unread: Some(terminal.agent.tty.unread() as u32),
+                canonical,
+                echo,
+            };
+            (Some(state), effects)
+        });
+        self.apply(process, effects);
+        self.go_on_writing(process);
+        let key = self.key();
+        let at = self.now + self.rng.between(Stream::System, key, 1, 30);
+        let done = Completion::PtyState(process.1, op, state);
+        self.heap.put(at, Event::Input(process.0, done));
+    }
+
+    pub(super) fn signal(&mut self, process: Of<ProcessId>, signal: PtySignal) {
+        if let Some(terminal) = self.terminals.table.get_mut(&process) {
+            let end = terminal.agent.signalled(signal == PtySignal::Kill);
+            self.apply(process, end.into_iter().collect());
+        }
+    }
+
+    pub(super) fn forget(&mut self, process: Of<ProcessId>) {
+        if let Some(terminal) = self.terminals.table.get_mut(&process) {
+            terminal.forgotten = true;
+            terminal.writes.clear();
+        }
+    }
+
+    // What happens to processes.
+
+    pub(super) fn kill_agent(&mut self, agent: usize) {
+        let name = &self.plan.agents[agent].name;
+        let doomed: Vec<_> = self
+            .terminals
+            .table
+            .iter()
+            .filter(|(_, terminal)| terminal.name == *name && terminal.agent.alive)
+            .map(|(process, _)| *process)
+            .collect();
+        for process in doomed {
+            self.on_cue(process, Cue::End(ExitStatus::Signal(9)));
+        }
+    }
+
+    /// The broker is gone: its terminals hang up and its children with them.
+    pub(super) fn hang_up(&mut self, life: u64) {
+        self.terminals.table.retain(|(of, _), _| *of != life);
+        self.terminals.starting.retain(|(of, _), _| *of != life);
+    }
+}
