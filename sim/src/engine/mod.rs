@@ -13,6 +13,7 @@
 
 mod accounts;
 mod actions;
+mod bindings;
 mod dispatch;
 mod frames;
 mod http;
