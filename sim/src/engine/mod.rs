@@ -13,14 +13,17 @@
 
 mod accounts;
 mod actions;
+mod bindings;
 mod dispatch;
 mod frames;
 mod http;
 mod ids;
+mod inventory;
 mod journal;
 mod mailbox;
 mod messages;
 mod nodes;
+mod outcomes;
 mod profile;
 mod rooms;
 mod schema;
@@ -161,11 +164,6 @@ impl Engine {
     /// Takes what the engine did.
     pub fn drain_journal(&mut self) -> Vec<Record> {
         self.journal.drain()
-    }
-
-    /// Records that were dropped because nobody took them.
-    pub fn journal_dropped(&self) -> u64 {
-        self.journal.dropped()
     }
 
     // Looks and interventions for tests, demos and faults.
