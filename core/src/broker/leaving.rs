@@ -115,6 +115,8 @@ impl Broker {
                 reason: "agent left",
             });
         }
+        self.inventory.forget(&registered.id);
+        self.burials.forget(&registered.id);
         self.owe(registered.id, name);
     }
 

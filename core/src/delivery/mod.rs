@@ -160,7 +160,10 @@ impl Delivery {
 
     /// A link was confirmed: what the engine sends again comes now, and held rows wait for it.
     pub(crate) fn wait_for_replay(&self, cx: &mut Cx) {
-        let holding = self.identities.iter().filter(|(_, identity)| identity.window.holds());
+        let holding = self
+            .identities
+            .iter()
+            .filter(|(_, identity)| identity.window.holds());
         for (agent, _) in holding {
             cx.wake_in(Timer::DeliveryGap(agent.clone()), limits::GAP_WAIT);
         }
@@ -193,7 +196,7 @@ impl Delivery {
         }
         let timer = Timer::DeliveryReplay(agent.clone());
         if !identity.window.has_room() {
-            // The row that makes room arms the timer again.
+            cx.wake_in(timer, limits::REPLAY_FIRST);
             return Wanted::Nothing;
         }
         // What was dropped is surely there; only what is missing may be gone for good.
@@ -211,6 +214,13 @@ impl Delivery {
     /// The engine is about to send again what is not acked: a new link, or a reply to an inventory.
     pub(crate) const fn new_round(&mut self) {
         self.round += 1;
+    }
+
+    /// Whether any identity misses a row.
+    pub(crate) fn wants_replay(&self) -> bool {
+        self.identities
+            .values()
+            .any(|identity| identity.window.wants_replay())
     }
 
     /// Whether a gap was left without any repeated row in this round: the engine did not replay.
@@ -289,6 +299,11 @@ impl Delivery {
     /// Whether any ack is due.
     pub(crate) fn has_acks(&self) -> bool {
         !self.acks_due.is_empty()
+    }
+
+    /// Whether an identity has its window.
+    pub(crate) fn has(&self, agent: &AgentId) -> bool {
+        self.identities.contains_key(agent)
     }
 
     /// Payload bytes held for all identities.

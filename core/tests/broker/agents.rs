@@ -188,39 +188,6 @@ fn names_that_are_empty_too_long_or_like_paths_are_refused_before_any_frame() {
 }
 
 #[test]
-fn a_registration_without_answer_fails_after_ten_seconds_and_is_undone_when_it_comes_late() {
-    let mut rig = Rig::online();
-    rig.engine.agents = Agents::Hold;
-    let request = rig.ask_spawn("bob");
-    rig.advance(Span::millis(9_900));
-    assert!(rig.reply_to(request).is_none());
-    rig.advance(Span::millis(200));
-    let (status, body) = answer(&rig, request);
-    assert_eq!((status, &body["success"]), (504, &json!(false)), "{body}");
-    assert!(rig.children.is_empty());
-    let register = rig.last_sent("agent.register");
-    let data = rig.identity("bob");
-    rig.reply(&register["id"], data);
-    let deregister = rig.last_sent("agent.deregister");
-    assert_eq!(
-        (&deregister["agent_id"], &deregister["name"]),
-        (&json!("100"), &json!("bob"))
-    );
-    assert!(rig.children.is_empty());
-}
-
-#[test]
-fn a_refusal_of_the_engine_is_passed_on_with_its_code() {
-    let mut rig = Rig::online();
-    rig.engine.agents = Agents::Refuse("node_capacity_exceeded");
-    let request = rig.ask_spawn("bob");
-    let (status, body) = answer(&rig, request);
-    assert!((400..600).contains(&status));
-    assert_eq!(body["code"], "node_capacity_exceeded");
-    assert!(rig.children.is_empty());
-}
-
-#[test]
 fn a_spawn_without_a_registered_link_fails_with_the_reason() {
     let mut rig = Rig::with(|_, engine| engine.upgrade = Upgrade::Status(503));
     rig.advance(SECOND);
@@ -443,47 +410,6 @@ fn an_identity_that_came_back_is_never_deregistered_for_its_past() {
         rig.last_sent("inventory.sync")["agents"][0]["agent_id"],
         bob.id.as_str()
     );
-}
-
-#[test]
-fn a_create_only_engine_is_asked_to_recover_an_identity_that_was_ours() {
-    let mut rig = Rig::online();
-    let bob = rig.spawn("bob");
-    rig.exits(bob.process, 0);
-    let mut next = rig.restarted().ready();
-    next.engine.agents = Agents::Refuse("agent_already_exists");
-    let known = next.ask_spawn("bob");
-    next.advance(SECOND);
-    assert_eq!(answer(&next, known).0, 200);
-    assert_eq!(
-        next.last_sent("agent.recover")["expected_agent_id"],
-        bob.id.as_str()
-    );
-    let unknown = next.ask_spawn("eve");
-    next.advance(SECOND);
-    let (status, body) = answer(&next, unknown);
-    assert_eq!((status, &body["code"]), (409, &json!("agent_already_exists")));
-    assert_eq!(next.sent("agent.recover").len(), 1, "nothing of ours to recover");
-}
-
-#[test]
-fn a_reply_without_our_id_counts_only_for_the_one_registration_of_its_name() {
-    let mut rig = Rig::online();
-    rig.engine.agents = Agents::Hold;
-    rig.ask_spawn("bob");
-    rig.ask_spawn("eve");
-    let data = rig.identity("bob");
-    rig.reply(&json!("of the engine's making"), data.clone());
-    assert_eq!(rig.children.len(), 1);
-    assert_eq!(rig.children[0].1.env[0].1.expose(), "bob");
-    // Two registrations of one name are outstanding: the reply could be for either.
-    let mut rig = Rig::online();
-    rig.engine.agents = Agents::Hold;
-    rig.ask_spawn("bob");
-    rig.advance(Span::secs(11));
-    rig.ask_spawn("bob");
-    rig.reply(&json!("of the engine's making"), data);
-    assert!(rig.children.is_empty());
 }
 
 #[test]

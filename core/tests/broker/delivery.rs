@@ -434,3 +434,45 @@ fn an_agent_that_comes_back_gets_what_it_had_not_taken() {
     assert_eq!(rig.typed(&again), ["one"]);
     assert_eq!(rig.last_ack(&again), 1);
 }
+
+#[test]
+fn every_dead_letter_is_written_once() {
+    let mut rig = Rig::online();
+    let agents = ["ann", "bob", "eve"].map(|name| rig.spawn(name));
+    for agent in &agents {
+        stuck(&mut rig, agent);
+        rig.deliver(agent, 1, "lost");
+    }
+    rig.advance(Span::secs(31 * 60));
+    assert_eq!(rig.health()["deadLetterCount"], 3);
+    assert_eq!(rig.restarted().health()["deadLetterCount"], 3);
+}
+
+#[test]
+fn a_letter_that_could_not_be_written_does_not_settle_rows_of_a_later_life() {
+    let (mut rig, bob) = with_agent(Some(0));
+    stuck(&mut rig, &bob);
+    rig.frame(&fan_out(&bob, "evt_1", "55", "action.completed"));
+    rig.disk_fault = Some(FaultKind::NoSpace);
+    rig.advance(Span::secs(31 * 60));
+    rig.exits(bob.process, 0);
+    rig.disk_fault = None;
+    rig.next_program = Program {
+        reads: false,
+        ..Program::cat()
+    };
+    let again = rig.spawn("bob");
+    assert_eq!(again.id, bob.id);
+    for event in ["evt_2", "evt_3"] {
+        rig.frame(&fan_out(&again, event, "55", "action.completed"));
+    }
+    rig.advance(MINUTE);
+    rig.reads(again.process);
+    rig.advance(Span::secs(3));
+    assert_eq!(rig.typed(&again).len(), 2);
+    assert_eq!(
+        rig.health()["deadLetterCount"],
+        0,
+        "an exit makes no dead letters"
+    );
+}

@@ -6,10 +6,12 @@
 mod agents;
 mod api;
 mod delivery;
+mod identity;
 mod inject;
 mod inventory;
 mod invocations;
 mod link;
 mod odd;
+mod registering;
 mod stopping;
 mod support;

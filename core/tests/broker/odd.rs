@@ -144,3 +144,38 @@ fn frames_without_identity_or_sequence_are_never_acked_and_change_nothing() {
     assert!(rig.acks(&bob).is_empty() && rig.typed(&bob).is_empty());
     assert_eq!(rig.delivery_state(), "ok");
 }
+
+#[test]
+fn the_largest_numbers_do_no_harm() {
+    for cursor in [None, Some(0), Some(u64::MAX - 1), Some(u64::MAX)] {
+        let (mut rig, bob) = with_agent(cursor);
+        for seq in [u64::MAX, u64::MAX - 1, 1, u64::MAX, 0] {
+            let mut frame = deliver(&bob, 1, "large");
+            frame["seq"] = json!(seq);
+            frame["delivery_id"] = json!(format!("del_{seq}"));
+            rig.frame(&frame);
+        }
+        rig.advance(Span::secs(5));
+        rig.reconnect();
+        rig.advance(Span::secs(5));
+        assert_eq!(rig.delivery_state(), "ok");
+    }
+}
+
+#[test]
+fn while_the_socket_takes_nothing_acks_are_one_number_each() {
+    let (mut rig, bob) = with_agent(Some(0));
+    rig.hold_drains = true;
+    for seq in 1..=30_000 {
+        let mut frame = deliver(&bob, seq, "read");
+        frame["payload"] = json!({ "type": "message.read" });
+        rig.frame(&frame);
+    }
+    let held: usize = rig.sent.iter().map(|frame| frame.to_string().len()).sum();
+    assert!(held < 1024 * 1024 + 1024, "{held} bytes in the driver's queue");
+    let sent = rig.sent.len();
+    rig.hold_drains = false;
+    rig.feed(crate::support::Event::Drained(rig.link(), held / 2));
+    assert_eq!(rig.sent.len(), sent + 1);
+    assert_eq!(rig.last_ack(&bob), 30_000);
+}

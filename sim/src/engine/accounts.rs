@@ -9,7 +9,7 @@
 use super::http::{Answer, Call, Caller, Refusal, refuse};
 use super::ids::{AgentKey, TokenKind, WorkspaceKey, iso};
 use super::journal::Event;
-use super::mailbox::Mailbox;
+use super::mailbox::{Mailbox, Row};
 use super::state::{Agent, Place, Workspace};
 use super::{ConnectionId, Engine};
 use serde_json::{Value, json};
@@ -17,7 +17,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 /// An agent that was not seen for longer reads as offline.
 const SEEN_MS: i64 = 5 * 60 * 1_000;
-/// Waiting deliveries shown with an agent.
+/// An agent's view shows at most this many waiting deliveries.
 const PENDING_SHOWN: usize = 50;
 /// The channel that every agent is a member of.
 pub(super) const GENERAL: &str = "general";
@@ -62,9 +62,9 @@ impl Engine {
     }
 
     pub(super) fn post_agent(&mut self, call: &Call<'_>) -> Answer {
-        let workspace = call.caller.workspace();
+        let workspace = call.caller.owner()?;
         let name = call.text("name")?;
-        if name.contains("#released-") {
+        if self.is_reserved(name) {
             return Err(refuse(400, "invalid_agent_name", "this name is reserved"));
         }
         if self.state.agent_by_name(workspace, name).is_some() {
@@ -115,6 +115,7 @@ impl Engine {
             provider: "default".into(),
             bound: true,
             home: None,
+            direct: None,
             mailbox: Mailbox::default(),
             rooms: BTreeSet::new(),
             muted: BTreeSet::new(),
@@ -153,6 +154,11 @@ impl Engine {
         );
     }
 
+    /// Released agents keep a marked form of their name.
+    pub(super) fn is_reserved(&self, name: &str) -> bool {
+        self.options.profile.reserved_names && name.contains("#released-")
+    }
+
     /// Gives an agent another token (invariant 2).
     pub(super) fn renew_token(&mut self, now: i64, key: AgentKey) -> String {
         let token = self.ids.token(TokenKind::Agent);
@@ -187,17 +193,18 @@ impl Engine {
             "id": &*agent.id, "workspace_id": self.state.workspaces[agent.workspace.0].id, "name": &*agent.name,
             "type": agent.kind, "status": if active { "active" } else { "offline" },
             "last_seen": iso(agent.last_seen), "metadata": agent.metadata, "channels": channels,
-            "pending_deliveries": self.open_deliveries(key, PENDING_SHOWN), "persona": null,
-            "created_at": iso(agent.created_at),
+            "persona": null, "created_at": iso(agent.created_at), "pending_deliveries": pending_of(agent),
         })
     }
 
     pub(super) fn agent_list(&self, call: &Call<'_>) -> Value {
         let workspace = &self.state.workspaces[call.caller.workspace().0];
+        let wanted = call.parameter("status");
         workspace
             .agents
             .values()
             .map(|key| self.agent_view(call.now, *key))
+            .filter(|view| wanted.is_none_or(|status| view["status"] == status))
             .collect()
     }
 
@@ -230,6 +237,7 @@ impl Engine {
 
     /// Frees an agent's name and ends its token (invariant 1).
     pub(super) fn remove_agent(&mut self, key: AgentKey) {
+        self.vacate(key);
         let agent = &mut self.state.agents[key.0];
         (agent.deleted, agent.active, agent.bound, agent.place) = (true, false, false, Place::Nowhere);
         self.state.workspaces[agent.workspace.0]
@@ -241,6 +249,7 @@ impl Engine {
     }
 
     pub(super) fn rotate_token(&mut self, call: &Call<'_>, name: &str) -> Answer {
+        call.caller.owner()?;
         let key = self.named(call, name)?;
         let token = self.renew_token(call.now, key);
         Ok((200, json!({ "name": name, "token": token })))
@@ -278,11 +287,23 @@ impl Engine {
     pub(super) fn disconnect(&mut self, call: &Call<'_>) -> Answer {
         let (_, key) = call.caller.agent()?;
         let rehomes = self.options.profile.disconnect_rehomes || call.body["deregister"] == true;
+        if rehomes {
+            self.vacate(key);
+        }
         let agent = &mut self.state.agents[key.0];
         agent.active = false;
         if rehomes {
-            (agent.place, agent.bound, agent.provider) = (Place::Direct, false, "default".into());
+            (agent.place, agent.bound, agent.provider) = (Place::Direct, true, "default".into());
         }
-        Ok((200, json!({})))
+        Ok((200, Value::Null))
     }
+}
+
+fn pending_of(agent: &Agent) -> Value {
+    agent
+        .mailbox
+        .open_rows()
+        .take(PENDING_SHOWN)
+        .map(Row::view)
+        .collect()
 }

@@ -115,10 +115,7 @@ pub enum Completion {
 const DETAIL: &str = "simulated fault";
 
 fn fault(kind: FaultKind) -> Fault<'static> {
-    Fault {
-        kind,
-        detail: DETAIL,
-    }
+    Fault { kind, detail: DETAIL }
 }
 
 impl Completion {

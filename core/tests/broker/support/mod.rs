@@ -79,6 +79,8 @@ pub(crate) struct Rig {
     pub(crate) hold_spawns: bool,
     /// The start of new children fails like this.
     pub(crate) spawn_fault: Option<FaultKind>,
+    /// The socket takes nothing: frames stay in the driver's queue.
+    pub(crate) hold_drains: bool,
     pub(crate) opens: Vec<Opened>,
     /// Frames, since they were last forgotten.
     pub(crate) sent: Vec<Value>,
@@ -175,6 +177,7 @@ impl Rig {
             next_program: Program::cat(),
             hold_spawns: false,
             spawn_fault: None,
+            hold_drains: false,
             opens: Vec::new(),
             sent: Vec::new(),
             pings: 0,
@@ -371,7 +374,9 @@ impl Rig {
             Command::LinkSend { link, text } => {
                 let frame: Value = serde_json::from_str(&text).unwrap();
                 self.order.push(frame["type"].as_str().unwrap().into());
-                self.due.push_back(Event::Drained(link, text.len()));
+                if !self.hold_drains {
+                    self.due.push_back(Event::Drained(link, text.len()));
+                }
                 self.sent.push(frame.clone());
                 self.on_frame(link, &frame);
             }
