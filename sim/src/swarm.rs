@@ -215,7 +215,9 @@ fn fault(rng: Rng, number: u64, agents: u64, weights: &[u64; CLASSES]) -> Option
         9 => Fault::Calls { lasts },
         10 => Fault::Kill { agent },
         11 => Fault::Store { lasts },
-        12 => Fault::Crash { commands: draw(5, 0, 60) },
+        12 => Fault::Crash {
+            commands: draw(5, 0, 60),
+        },
         13 => Fault::Terminate,
         14 => Fault::WallStep {
             by: draw(5, 0, 20_000_000) as i64 - 10_000_000,

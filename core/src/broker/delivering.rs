@@ -100,6 +100,9 @@ impl Broker {
             None => by_name().filter(|agent| agent.registered.is_some()),
         };
         if let Some((agent, id)) = agent.and_then(|agent| Some((agent, agent.id()?))) {
+            if !self.delivery.has(id) {
+                return Recipient::Coming(agent.name().clone());
+            }
             return Recipient::Here(id.clone(), agent.process);
         }
         match by_name() {
@@ -210,6 +213,11 @@ impl Broker {
     }
 
     pub(super) fn on_gap_timer(&mut self, agent: &AgentId) {
+        // Before the registration is confirmed an engine may send live frames, but not yet the older
+        // ones: the lowest frame is no base then. Its confirmation arms the timer again.
+        if !self.link.is_up() {
+            return;
+        }
         let wanted = self.delivery.gap_timer(&mut self.cx, agent);
         self.after_wait(agent, wanted);
     }

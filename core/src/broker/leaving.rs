@@ -25,7 +25,10 @@ impl Broker {
     pub(super) fn release_for_client(&mut self, request: RequestId, name: &AgentName) {
         match self.roster.by_name(name).map(|agent| agent.process) {
             Some(process) => self.release(process, Origin::Api(request)),
-            None => self.answer(request, ApiError::agent_not_found(name.as_str()).reply()),
+            None => {
+                let error = ApiError::agent_not_found(name.as_str()).of_spawn(Some(name.clone()));
+                self.answer(request, error.reply());
+            }
         }
     }
 
@@ -195,6 +198,9 @@ impl Broker {
         let Some(agent) = self.roster.remove(process) else {
             return;
         };
+        if let Some(id) = self.registrations.take_inherited(process) {
+            self.owe(id, agent.name().clone());
+        }
         for timer in [
             Timer::AgentRegister(process),
             Timer::AgentProof(process),

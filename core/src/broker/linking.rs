@@ -71,6 +71,7 @@ impl Broker {
     fn on_confirmed(&mut self) {
         self.delivery.new_round();
         self.delivery.ack_all();
+        self.delivery.wait_for_replay(&mut self.cx);
         self.inventory.opened();
         self.replays.asked = false;
         self.registrations.due = true;

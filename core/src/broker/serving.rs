@@ -92,9 +92,10 @@ impl Broker {
                 self.reply(request, shutdown_reply());
                 return self.terminate();
             }
-            _ if self.stopping.is_stopping() => {
-                ApiError::new(503, "shutting_down", "this broker is shutting down").reply()
+            ApiCall::Spawn(_) | ApiCall::Release { .. } if self.stopping.is_stopping() => {
+                shutting_down().of_spawn(None).reply()
             }
+            _ if self.stopping.is_stopping() => shutting_down().reply(),
             ApiCall::Spawn(order) => return self.spawn(request, order),
             ApiCall::Release { name, .. } => {
                 self.wait(request, Waiting::Release, RELEASE);
@@ -149,9 +150,11 @@ impl Broker {
                 504,
                 "spawn_timeout",
                 "the agent could not be registered and started in time",
-            ),
+            )
+            .of_spawn(None),
             Waiting::Release => {
                 ApiError::new(504, "release_timeout", "the agent's process did not end in time")
+                    .of_spawn(None)
             }
             Waiting::Input => ApiError::new(504, "worker_timeout", "the agent does not read its terminal"),
             Waiting::Publish { .. } => publish_unconfirmed(),
@@ -194,7 +197,8 @@ impl Broker {
             let error = match waiting {
                 Waiting::Publish { .. } => publish_unconfirmed(),
                 Waiting::Release => continue,
-                _ => ApiError::new(503, "shutting_down", "this broker is shutting down"),
+                Waiting::Spawn => shutting_down().of_spawn(None),
+                Waiting::Input => shutting_down(),
             };
             self.answer(request, error.reply());
         }
@@ -649,6 +653,10 @@ fn publish_body(message: &SendRequest) -> String {
         }
     }
     body.to_string()
+}
+
+fn shutting_down() -> ApiError {
+    ApiError::new(503, "shutting_down", "this broker is shutting down")
 }
 
 fn publish_unconfirmed() -> ApiError {

@@ -41,6 +41,16 @@ pub(super) struct Registrations {
     pub(super) due: bool,
     /// Agents whose spawn ended while their reply was outstanding, by name.
     abandoned: BTreeMap<ProcessId, AgentName>,
+    /// Identities that came too late for their spawn while a later one of the same name was under
+    /// way, by that later process: it will most likely get the same identity.
+    inherited: BTreeMap<ProcessId, AgentId>,
+}
+
+impl Registrations {
+    /// Takes the identity that a spawn was to inherit and did not get.
+    pub(super) fn take_inherited(&mut self, process: ProcessId) -> Option<AgentId> {
+        self.inherited.remove(&process)
+    }
 }
 
 /// Why a spawn failed.
@@ -296,6 +306,12 @@ impl Broker {
         if self.roster.by_id(&id).is_some() {
             return;
         }
+        // A deregistration would arrive behind the registration that is under way, and undo that one.
+        let later = name.as_ref().and_then(|name| self.roster.by_name(name));
+        if let Some(later) = later.filter(|agent| agent.is_spawning() && agent.registered.is_none()) {
+            self.registrations.inherited.insert(later.process, id);
+            return;
+        }
         self.cx.log(
             Level::Warn,
             "agent",
@@ -324,6 +340,11 @@ impl Broker {
             self.registrations.due = true;
             return;
         }
+        // Answered: no late reply can follow.
+        agent.phase = Phase::Registering {
+            sent: false,
+            recover: None,
+        };
         let message = format!(
             "the engine refused to register the agent: {}: {}",
             error.code, error.message
@@ -480,6 +501,7 @@ impl Broker {
             let message = format!("the engine gave it the identity of another agent here ({agent_id:?})");
             return self.fail_spawn(process, Failure::new(502, "agent_identity_conflict", message));
         }
+        self.registrations.take_inherited(process);
         if self.leaving.forgive(&agent_id) {
             self.journal(&Record::Paid {
                 agent_id: agent_id.clone(),

@@ -158,6 +158,17 @@ impl Delivery {
         }
     }
 
+    /// A link was confirmed: what the engine sends again comes now, and held rows wait for it.
+    pub(crate) fn wait_for_replay(&self, cx: &mut Cx) {
+        let holding = self
+            .identities
+            .iter()
+            .filter(|(_, identity)| identity.window.holds());
+        for (agent, _) in holding {
+            cx.wake_in(Timer::DeliveryGap(agent.clone()), limits::GAP_WAIT);
+        }
+    }
+
     /// Held rows have waited long enough.
     pub(crate) fn gap_timer(&mut self, cx: &mut Cx, agent: &AgentId) -> Wanted {
         let Some(identity) = self.identities.get_mut(agent) else {
@@ -185,7 +196,7 @@ impl Delivery {
         }
         let timer = Timer::DeliveryReplay(agent.clone());
         if !identity.window.has_room() {
-            // The row that makes room arms the timer again.
+            cx.wake_in(timer, limits::REPLAY_FIRST);
             return Wanted::Nothing;
         }
         // What was dropped is surely there; only what is missing may be gone for good.
@@ -281,6 +292,11 @@ impl Delivery {
     /// Whether any ack is due.
     pub(crate) fn has_acks(&self) -> bool {
         !self.acks_due.is_empty()
+    }
+
+    /// Whether an identity has its window.
+    pub(crate) fn has(&self, agent: &AgentId) -> bool {
+        self.identities.contains_key(agent)
     }
 
     /// Payload bytes held for all identities.

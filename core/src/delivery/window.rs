@@ -150,8 +150,13 @@ impl Window {
             // An engine that re-uses numbers has given this one to another message.
             return self.accept_loose(frame, round);
         }
-        if self.is_full(frame.payload.len()) {
+        let awaited = self.base != Base::Provisional && seq == self.next_seq();
+        if !awaited && self.is_full(frame.payload.len()) {
             self.dropped = self.dropped.max(seq);
+            // It is there, so no replay has proven it gone.
+            if let Some((_, above)) = self.rows.range_mut(seq..).next() {
+                (above.proofs, above.proof_round) = (0, round);
+            }
             return Taken::Overflow;
         }
         self.insert(seq, frame, round);

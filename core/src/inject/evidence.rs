@@ -59,18 +59,6 @@ impl Tail {
         self.stands_in(&screen.text(rows))
     }
 
-    /// Whether the cursor still stands on a row that ends like the text: its end was echoed, but not
-    /// the line break that submits it.
-    pub fn is_open_at_cursor(&self, screen: &Terminal) -> bool {
-        let (row, _) = screen.cursor();
-        let shown = screen.text(row..=row);
-        let mut shown = legible(&shown).peekable();
-        shown.peek().is_some()
-            && shown
-                .zip(self.reversed.chars())
-                .all(|(shown, tail)| shown == tail)
-    }
-
     fn stands_in(&self, rows: &str) -> bool {
         let mut tail = self.reversed.chars();
         let Some(last) = tail.next() else {
@@ -121,25 +109,6 @@ mod tests {
         let mut screen = Terminal::new(24, 80);
         screen.feed(output.as_bytes());
         screen
-    }
-
-    #[test]
-    fn a_line_is_open_until_its_break_is_echoed() {
-        for body in ["hi", LONG] {
-            let text = text(body);
-            let mut screen = screen(text.as_str());
-            assert!(Tail::of(&text).is_open_at_cursor(&screen), "{body}");
-            screen.feed(b"\r\n");
-            assert!(
-                !Tail::of(&text).is_open_at_cursor(&screen),
-                "{body} after its break"
-            );
-            screen.feed(b"$ ");
-            assert!(
-                !Tail::of(&text).is_open_at_cursor(&screen),
-                "{body} before a prompt"
-            );
-        }
     }
 
     #[test]

@@ -40,9 +40,6 @@ const SETTLE_QUIET: Span = Span::millis(30);
 const SETTLE_AT_LATEST: Span = Span::millis(500);
 /// From the submit to giving up on an echo, when the input queue is empty.
 const ECHO_WAIT: Span = Span::millis(150);
-/// Written bytes reach the program's queue a moment after the terminal has accepted them: until the echo
-/// of the submit shows that they have, an empty queue counts only after this.
-const QUEUE_LAG: Span = Span::millis(20);
 /// First and longest pause between two looks at the input queue.
 const LOOK_FIRST: Span = Span::millis(1);
 const LOOK_LAST: Span = Span::secs(2);
@@ -466,7 +463,7 @@ impl Injector {
             return Some(self.throw_away(cx));
         }
         work.note_unread(cx, state);
-        let verdict = work.judge(cx, process, screen, self.last_output);
+        let verdict = work.judge(cx, process, self.last_output);
         Some(match verdict {
             Some(evidence) => {
                 let key = work.job.key;
@@ -540,13 +537,7 @@ impl Work {
 
     /// What the latest look means: the evidence, if the injection is confirmed; otherwise the next
     /// step is taken or scheduled.
-    fn judge(
-        &mut self,
-        cx: &mut Cx,
-        process: ProcessId,
-        screen: &Terminal,
-        last_output: Mono,
-    ) -> Option<Evidence> {
+    fn judge(&mut self, cx: &mut Cx, process: ProcessId, last_output: Mono) -> Option<Evidence> {
         let waited = cx.now.mono.since(self.since);
         let pause = match &mut self.stage {
             Stage::Settling(op) => {
@@ -560,11 +551,7 @@ impl Work {
             }
             Stage::Confirming(op) => {
                 *op = None;
-                // The echo of a line's break comes in the same step as the line itself.
-                let echoes = self.tty.canonical && self.tty.echo;
-                let submit_shown = echoes && self.output && !self.tail.is_open_at_cursor(screen);
-                let arrived = submit_shown || waited >= QUEUE_LAG;
-                if !self.unread && self.seen && arrived {
+                if !self.unread && self.seen {
                     return Some(Evidence::Screen);
                 }
                 if !self.unread && waited >= ECHO_WAIT {
@@ -576,8 +563,6 @@ impl Work {
                 }
                 if self.unread {
                     self.next_look()
-                } else if self.seen {
-                    Span(QUEUE_LAG.0 - waited.0)
                 } else {
                     Span(ECHO_WAIT.0 - waited.0)
                 }

@@ -680,8 +680,13 @@ impl Link {
     }
 
     fn confirm(&mut self, cx: &mut Cx) -> LinkEvent {
-        let Phase::Registering(mut session) = core::mem::replace(&mut self.phase, Phase::Idle) else {
-            return LinkEvent::Nothing;
+        let mut session = match core::mem::replace(&mut self.phase, Phase::Idle) {
+            Phase::Registering(session) => session,
+            // A second reply, or one that came too late, changes nothing.
+            other => {
+                self.phase = other;
+                return LinkEvent::Nothing;
+            }
         };
         session.last_answer = cx.now.mono;
         cx.timers.clear(&Timer::LinkDeadline);
@@ -744,8 +749,8 @@ impl Link {
             "node_id_mismatch" | "node_not_found" => {
                 let event = self.reconnect(cx, "the token belongs to another node");
                 cx.timers.clear(&Timer::LinkRetry);
-                self.on_unauthorized(cx, &format!("the engine refused the registration: {told}"));
                 self.tokens().distrust();
+                self.on_unauthorized(cx, &format!("the engine refused the registration: {told}"));
                 event
             }
             _ => {

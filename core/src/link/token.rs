@@ -180,8 +180,8 @@ impl Tokens {
 
     /// The token belongs to another node, whatever the cache said.
     pub(super) fn distrust(&mut self) {
-        if !self.pinned {
-            self.current = None;
+        if let Some(token) = &mut self.current {
+            token.retried = true;
         }
     }
 

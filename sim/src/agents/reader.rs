@@ -73,7 +73,9 @@ impl Reader {
             return;
         };
         let (part, last) = part.strip_suffix('!').map_or((part, false), |part| (part, true));
-        let (Ok(token), Ok(part)) = (token.parse(), part.parse()) else { return };
+        let (Ok(token), Ok(part)) = (token.parse(), part.parse()) else {
+            return;
+        };
         let follows = part == 0 || self.body == Some((token, part));
         self.complete = (follows && last).then_some(token);
         self.body = (follows && !last).then_some((token, part + 1));
@@ -90,7 +92,10 @@ mod tests {
             let mut reader = Reader::default();
             let text = body(17, size, 3);
             assert_eq!(token_of(&text), Some(17));
-            assert_eq!(reader.read(format!("Relay message from a [9]: {text}").as_bytes()), []);
+            assert_eq!(
+                reader.read(format!("Relay message from a [9]: {text}").as_bytes()),
+                []
+            );
             assert_eq!(reader.read(b"\x1b[201~"), []);
             assert_eq!(reader.read(b"\r"), [17]);
             assert_eq!(reader.read(b"\r"), []);

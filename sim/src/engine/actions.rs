@@ -188,10 +188,17 @@ impl Engine {
         self.provider_for(node, capability).is_some()
     }
 
+    /// Room for one more agent beside those that spawns on their way there will need.
+    fn has_spare(&self, node: NodeKey) -> bool {
+        let limit = self.state.nodes[node.0].max_agents;
+        let coming =
+            |other: &&Invocation| other.action == "spawn" && other.is_open() && other.node == Some(node);
+        let reserved = || self.state.invocations.iter().filter(coming).count() as u64;
+        limit == 0 || self.active_agents(node) + reserved() < limit
+    }
+
     fn place_anywhere(&mut self, now: i64, key: InvocationKey) -> bool {
         let invocation = &self.state.invocations[key.0];
-        let has_room =
-            |node: NodeKey| self.max_agents(node) == 0 || self.active_agents(node) < self.max_agents(node);
         let nodes = self.state.workspaces[invocation.workspace.0]
             .nodes
             .values()
@@ -199,7 +206,9 @@ impl Engine {
         let mut eligible: Vec<NodeKey> = nodes
             .filter(|node| !invocation.tried.contains(node) && self.state.nodes[node.0].online)
             .filter(|node| {
-                self.handlers_live(*node) && has_room(*node) && self.offers(*node, &invocation.capability)
+                self.handlers_live(*node)
+                    && self.has_spare(*node)
+                    && self.offers(*node, &invocation.capability)
             })
             .collect();
         eligible.sort_by(|a, b| {
@@ -436,6 +445,7 @@ impl Engine {
         if input["delete_agent"] == true {
             return self.remove_agent(agent);
         }
+        self.vacate(agent);
         let agent = &mut self.state.agents[agent.0];
         (agent.active, agent.bound, agent.place) = (false, false, Place::Nowhere);
     }
@@ -446,6 +456,7 @@ impl Engine {
         now: i64,
         agent: AgentKey,
         node: NodeKey,
+        provider: &str,
         entry: &Value,
     ) -> bool {
         let key = entry["invocation_id"]
@@ -453,7 +464,7 @@ impl Engine {
             .and_then(|id| self.state.invocation_by_id(id));
         let key = key.filter(|key| {
             let invocation = &self.state.invocations[key.0];
-            invocation.is_open() && invocation.node == Some(node)
+            invocation.is_open() && invocation.node == Some(node) && invocation.provider == provider
         });
         let Some(key) = key else { return false };
         let agent = &self.state.agents[agent.0];

@@ -68,10 +68,8 @@ impl Engine {
         match self.held_back.take() {
             Some((held, frame)) if held == key.0 => self.out.push_back(frame),
             other => {
-                if let Some((_, frame)) = other {
-                    self.out.push_back(frame);
-                }
                 self.held_back = self.out.pop_back().map(|frame| (key.0, frame));
+                self.out.extend(other.map(|(_, frame)| frame));
             }
         }
     }

@@ -61,7 +61,8 @@ impl Engine {
             .and_then(|provider| provider["name"].as_str())
             .map(str::to_owned);
         let provider = bound.or(hint).unwrap_or_else(|| DEFAULT_PROVIDER.to_owned());
-        if let Some(slot) = self.state.nodes[node.0].providers.get_mut(&provider) {
+        let slot = self.state.nodes[node.0].providers.get_mut(&provider);
+        if let Some(slot) = slot.filter(|slot| slot.connection == Some(connection)) {
             slot.last_frame = now_ms;
         }
         let id = frame.get("id").and_then(Value::as_str).map(str::to_owned);
@@ -149,6 +150,10 @@ impl Engine {
     // The node.
 
     fn node_register(&mut self, now: i64, inbound: &Inbound) -> Result<(), Fault> {
+        let (provider, instance) = declared_provider(inbound);
+        if let Attach::AtRegister { window_ms } = self.options.profile.attach {
+            self.arbitrate(now, inbound, &provider, &instance, window_ms)?;
+        }
         let node = &self.state.nodes[inbound.node.0];
         if inbound.text("node_id") != node.id {
             return Err(("node_id_mismatch", "the token belongs to another node".into()));
@@ -161,22 +166,15 @@ impl Engine {
                 format!("node name {name:?} is already enrolled"),
             ));
         }
-        let (provider, instance) = match inbound.frame.get("provider") {
-            Some(given) => (
-                given["name"].as_str().unwrap_or(DEFAULT_PROVIDER).to_owned(),
-                given["instance_id"].as_str().map(str::to_owned),
-            ),
-            None => (DEFAULT_PROVIDER.to_owned(), None),
-        };
-        if let Attach::AtRegister { window_ms } = self.options.profile.attach {
-            self.arbitrate(now, inbound, &provider, instance.as_deref(), window_ms)?;
-        }
         self.rename_node(inbound.node, name);
-        self.attach(now, inbound.connection, &provider, instance);
+        self.attach(now, inbound.connection, &provider, Some(instance));
         let names = capabilities(inbound);
         let cursor = self.options.profile.cursor && names.iter().any(|name| name == CURSOR);
         if let Some(state) = self.connections.get_mut(&inbound.connection) {
             state.cursor = cursor;
+            if !self.options.profile.reregister_keeps_ready {
+                state.ready.clear();
+            }
         }
         let slot = self.provider_of(inbound.node, &provider);
         slot.handlers_live = !names.is_empty();
@@ -186,6 +184,7 @@ impl Engine {
             .get("max_agents")
             .and_then(schema::whole)
             .unwrap_or(0);
+        self.aggregate_capacity(inbound.node);
         let node = &mut self.state.nodes[inbound.node.0];
         (node.online, node.last_heartbeat) = (true, Some(now));
         node.version = Some(inbound.text("version").to_owned());
@@ -199,7 +198,7 @@ impl Engine {
                 cursor,
             },
         );
-        let data = self.node_descriptor(inbound, &provider, &names);
+        let data = self.node_descriptor(inbound, &provider);
         self.reply(now, inbound, &data);
         self.drain_invocations(now, inbound.node, &provider);
         if !cursor {
@@ -218,7 +217,7 @@ impl Engine {
         now: i64,
         inbound: &Inbound,
         provider: &str,
-        instance: Option<&str>,
+        instance: &str,
         window_ms: i64,
     ) -> Result<(), Fault> {
         let Some(slot) = self.state.nodes[inbound.node.0].providers.get(provider) else {
@@ -227,8 +226,7 @@ impl Engine {
         let other = slot
             .connection
             .is_some_and(|connection| connection != inbound.connection);
-        let same =
-            slot.instance_id.is_none() || (instance.is_some() && slot.instance_id.as_deref() == instance);
+        let same = slot.instance_id.as_deref().is_none_or(|bound| bound == instance);
         if other && !same && now - slot.last_frame < window_ms {
             return Err((
                 "provider_instance_conflict",
@@ -238,7 +236,7 @@ impl Engine {
         Ok(())
     }
 
-    fn node_descriptor(&self, inbound: &Inbound, provider: &str, names: &[String]) -> Value {
+    fn node_descriptor(&self, inbound: &Inbound, provider: &str) -> Value {
         let mut data = self.node_view(inbound.node);
         if self.options.profile.frames.providers {
             data["provider"] = inbound
@@ -246,12 +244,13 @@ impl Engine {
                 .get("provider")
                 .cloned()
                 .unwrap_or_else(|| json!({ "name": provider }));
-            let accepted = |name: &String| {
-                let capacity =
-                    name == CURSOR || name == "release" || name == "spawn" || name.starts_with("spawn:");
-                json!({ "name": name, "kind": if capacity { "capacity" } else { "action" }, "accepted": true })
+            let declared = inbound.frame.get("capabilities").and_then(Value::as_array);
+            let accepted = |capability: &Value| {
+                let name = capability["name"].as_str().unwrap_or_default();
+                let kind = capability["kind"].as_str().unwrap_or_else(|| implied_kind(name));
+                json!({ "name": name, "kind": kind, "accepted": true })
             };
-            data["accepted_capabilities"] = names.iter().map(accepted).collect();
+            data["accepted_capabilities"] = declared.into_iter().flatten().map(accepted).collect();
         }
         if self.options.profile.registration_contract {
             data["registration_contract"] = json!("create-only");
@@ -266,9 +265,10 @@ impl Engine {
         slot.max_agents = number("max_agents").unwrap_or(slot.max_agents);
         slot.handlers_live = inbound.frame.get("handlers_live") == Some(&Value::Bool(true));
         slot.load = inbound.frame.get("load").and_then(Value::as_f64).unwrap_or(0.0);
-        let was_offline = !self.state.nodes[inbound.node.0].online;
+        self.aggregate_capacity(inbound.node);
         let node = &mut self.state.nodes[inbound.node.0];
-        (node.online, node.last_heartbeat) = (true, Some(now));
+        let was_offline = !node.online;
+        (node.online, node.last_heartbeat, node.proved_life) = (true, Some(now), true);
         if self.options.profile.drain_on_heartbeat || was_offline {
             self.drain_invocations(now, inbound.node, &inbound.provider);
         }
@@ -297,10 +297,14 @@ impl Engine {
     fn agent_register(&mut self, now: i64, inbound: &Inbound) -> Result<(), Fault> {
         let workspace = self.state.nodes[inbound.node.0].workspace;
         let name = inbound.text("name");
-        if name.is_empty() || name.contains("#released-") {
+        if name.is_empty() || self.is_reserved(name) {
             return Err(("invalid_agent_name", "this name is reserved".into()));
         }
-        let key = match self.state.agent_by_name(workspace, name) {
+        let known = self.state.agent_by_name(workspace, name);
+        if known.is_none() {
+            self.check_room(None, inbound.node)?;
+        }
+        let key = match known {
             None => {
                 let key = self.make_agent(now, workspace, name, "agent", json!({}));
                 let wish = inbound.frame.get("auto_join_general").unwrap_or(&Value::Null);
@@ -309,12 +313,25 @@ impl Engine {
             }
             Some(key) => {
                 self.may_take_over(key, inbound.node)?;
+                self.check_room(Some(key), inbound.node)?;
                 self.renew_token(now, key);
                 key
             }
         };
         self.seat(now, key, inbound);
         Ok(())
+    }
+
+    /// Whether an agent may come to live on a node.
+    fn check_room(&self, key: Option<AgentKey>, node: NodeKey) -> Result<(), Fault> {
+        if self.has_room(node) || key.is_some_and(|key| self.lives_on(key, node)) {
+            return Ok(());
+        }
+        let limit = self.state.nodes[node.0].max_agents;
+        Err((
+            "node_capacity_exceeded",
+            format!("the node has its {limit} agents"),
+        ))
     }
 
     /// Whether `agent.register` may take a name that exists.
@@ -354,6 +371,7 @@ impl Engine {
                 "another node registered it".into(),
             ));
         }
+        self.check_room(Some(key), inbound.node)?;
         self.renew_token(now, key);
         self.seat(now, key, inbound);
         Ok(())
@@ -361,10 +379,8 @@ impl Engine {
 
     /// An agent lives on this node's provider from now on: reply first, replay after.
     fn seat(&mut self, now: i64, key: AgentKey, inbound: &Inbound) {
+        self.occupy(now, key, inbound.node, &inbound.provider);
         let agent = &mut self.state.agents[key.0];
-        (agent.place, agent.bound, agent.active, agent.last_seen) =
-            (Place::Node(inbound.node), true, true, now);
-        agent.provider.clone_from(&inbound.provider);
         agent.home.get_or_insert(inbound.node);
         if let Some(invocation) = inbound.frame.get("invocation_id") {
             agent.metadata["invocation_id"] = invocation.clone();
@@ -390,6 +406,7 @@ impl Engine {
         let key = self.state.agent_by_id(inbound.text("agent_id"));
         let here = key.filter(|key| self.state.agents[key.0].place == Place::Node(inbound.node));
         if let Some(key) = here {
+            self.vacate(key);
             let agent = &mut self.state.agents[key.0];
             (agent.active, agent.bound, agent.place) = (false, false, Place::Direct);
             agent.provider = DEFAULT_PROVIDER.to_owned();
@@ -469,7 +486,9 @@ impl Engine {
         }
         let completed = listed
             .iter()
-            .filter(|(key, entry)| self.complete_by_inventory(now, *key, inbound.node, entry))
+            .filter(|(key, entry)| {
+                self.complete_by_inventory(now, *key, inbound.node, &inbound.provider, entry)
+            })
             .count();
         self.mark_missing(inbound, &listed.iter().map(|(key, _)| *key).collect::<Vec<_>>());
         let rescheduled = self.reschedule_unlisted(now, inbound.node, &inbound.provider, &ids);
@@ -491,7 +510,7 @@ impl Engine {
             .filter(|other| other.is_open() && other.node == Some(inbound.node))
             .count();
         let mut data = json!({
-            "rebound_agents": listed.len(), "open_invocations": open, "completed_invocations": completed,
+            "rebound_agents": if self.options.profile.cursor { listed.len() } else { entries.len() }, "open_invocations": open, "completed_invocations": completed,
             "rescheduled_invocations": rescheduled,
         });
         if self.options.profile.inventory_conflict == Conflict::Skip {
@@ -529,7 +548,10 @@ impl Engine {
                 format!("agent {name:?} is active elsewhere"),
             ));
         }
-        if self.options.profile.cursor && agent.provider != inbound.provider {
+        let adoptable = self.options.profile.inventory_adopts
+            && agent.place == Place::Node(inbound.node)
+            && agent.provider == DEFAULT_PROVIDER;
+        if self.options.profile.cursor && agent.provider != inbound.provider && !adoptable {
             return Err((
                 "agent_provider_conflict",
                 format!("agent {name:?} belongs to another provider"),
@@ -546,10 +568,8 @@ impl Engine {
 
     /// A listed agent lives here; whether that makes it newly reachable on this connection.
     fn certify(&mut self, now: i64, key: AgentKey, inbound: &Inbound) -> bool {
-        let agent = &mut self.state.agents[key.0];
-        let was_here = agent.place == Place::Node(inbound.node) && agent.bound;
-        (agent.place, agent.bound, agent.active, agent.last_seen) =
-            (Place::Node(inbound.node), true, true, now);
+        let was_here = self.lives_on(key, inbound.node);
+        self.occupy(now, key, inbound.node, &inbound.provider);
         match self.connections.get_mut(&inbound.connection) {
             Some(state) if state.cursor => state.ready.insert(key),
             _ => !was_here,
@@ -567,6 +587,14 @@ impl Engine {
     }
 }
 
+fn implied_kind(capability: &str) -> &'static str {
+    match capability {
+        "spawn" | "release" | CURSOR => "capacity",
+        name if name.starts_with("spawn:") => "capacity",
+        _ => "action",
+    }
+}
+
 fn capabilities(inbound: &Inbound) -> Vec<String> {
     let list = inbound.frame.get("capabilities").and_then(Value::as_array);
     list.into_iter()
@@ -574,4 +602,13 @@ fn capabilities(inbound: &Inbound) -> Vec<String> {
         .filter_map(|capability| capability["name"].as_str())
         .map(str::to_owned)
         .collect()
+}
+
+/// The provider that a `node.register` is for, and its instance.
+fn declared_provider(inbound: &Inbound) -> (String, String) {
+    let given = |key: &str| Some(inbound.frame.get("provider")?[key].as_str()?.to_owned());
+    (
+        given("name").unwrap_or_else(|| DEFAULT_PROVIDER.to_owned()),
+        given("instance_id").unwrap_or_else(|| format!("connection-{}", inbound.connection.0)),
+    )
 }

@@ -26,17 +26,13 @@ impl Engine {
     // Enrolment.
 
     pub(super) fn post_node(&mut self, call: &Call<'_>) -> Answer {
-        let workspace = call.caller.workspace();
-        let name = call.text("name")?;
-        if name.starts_with('#') {
-            return Err(refuse(
-                400,
-                "invalid_node_name",
-                "a node name does not begin with #",
-            ));
-        }
+        let workspace = call.caller.owner()?;
+        let name = self.enrolled_name(call)?;
         let wanted = call.body["node_id"].as_str();
-        let existing = self.find_node(workspace, name, wanted)?;
+        let machine = call.body["machine_id"].as_str();
+        let existing = self
+            .find_node(workspace, name, wanted)?
+            .or_else(|| self.find_machine(call.now, workspace, machine?));
         let token = self.ids.token(TokenKind::Node);
         let key = match existing {
             Some(key) => {
@@ -55,13 +51,44 @@ impl Engine {
         };
         let node = &mut self.state.nodes[key.0];
         node.token.clone_from(&token);
-        node.online = false;
+        (node.online, node.proved_life) = (false, false);
+        for provider in node.providers.values_mut() {
+            provider.handlers_live = false;
+        }
+        node.machine_id = machine.map(str::to_owned).or(node.machine_id.take());
         let known = node.version.take();
         node.version = call.body["version"].as_str().map(str::to_owned).or(known);
         node.max_agents = call.body["max_agents"].as_u64().unwrap_or(node.max_agents);
         let mut view = self.node_view(key);
         view["token"] = json!(token);
         Ok((201, view))
+    }
+
+    fn enrolled_name<'a>(&self, call: &'a Call<'_>) -> Result<&'a str, Refusal> {
+        if self.options.profile.node_lookup == NodeLookup::Name {
+            return call.text("name");
+        }
+        let name = call.body["name"].as_str();
+        let name = name.filter(|name| !name.is_empty() && !name.starts_with('#'));
+        name.ok_or_else(|| {
+            refuse(
+                400,
+                "invalid_node_name",
+                "a node name is not empty and does not begin with #",
+            )
+        })
+    }
+
+    /// The node that a machine had, if it once lived and is dead now.
+    fn find_machine(&self, now: i64, workspace: WorkspaceKey, machine: &str) -> Option<NodeKey> {
+        let stale = |node: &Node| node.last_heartbeat.is_some_and(|at| now - at >= NODE_TTL_MS);
+        let known = self.state.nodes.iter().position(|node| {
+            node.workspace == workspace
+                && node.machine_id.as_deref() == Some(machine)
+                && node.proved_life
+                && stale(node)
+        });
+        known.filter(|_| self.options.profile.machine_reuse).map(NodeKey)
     }
 
     fn find_node(
@@ -72,9 +99,13 @@ impl Engine {
     ) -> Result<Option<NodeKey>, Refusal> {
         let by_name = self.state.node_by_name(workspace, name);
         let by_id = wanted.and_then(|id| self.state.node_by_id(id));
+        let unique = || refuse(500, "internal_error", "unique violation");
+        if by_id.is_some_and(|id| self.state.nodes[id.0].workspace != workspace) && by_name.is_none() {
+            return Err(unique());
+        }
         match self.options.profile.node_lookup {
             NodeLookup::Name => match (by_name, by_id) {
-                (None, Some(_)) => Err(refuse(500, "internal_error", "unique violation")),
+                (None, Some(_)) => Err(unique()),
                 (found, _) => Ok(found),
             },
             NodeLookup::IdThenName => match (by_id, by_name) {
@@ -102,6 +133,8 @@ impl Engine {
             last_heartbeat: None,
             created_at: now,
             max_agents: 0,
+            machine_id: None,
+            proved_life: false,
             providers: BTreeMap::new(),
         });
         self.state.workspaces[workspace.0]
@@ -120,6 +153,51 @@ impl Engine {
         }
     }
 
+    /// Sums up what the providers of a node allow.
+    pub(super) fn aggregate_capacity(&mut self, key: NodeKey) {
+        let limits = || {
+            self.state.nodes[key.0]
+                .providers
+                .values()
+                .map(|provider| provider.max_agents)
+        };
+        let unlimited = self.options.profile.one_unlimited && limits().any(|limit| limit == 0);
+        let sum = if unlimited { 0 } else { limits().sum() };
+        self.state.nodes[key.0].max_agents = sum;
+    }
+
+    /// Whether one more agent may live on a node.
+    pub(super) fn has_room(&self, key: NodeKey) -> bool {
+        let limit = self.state.nodes[key.0].max_agents;
+        limit == 0 || self.active_agents(key) < limit
+    }
+
+    pub(super) fn lives_on(&self, key: AgentKey, node: NodeKey) -> bool {
+        let agent = &self.state.agents[key.0];
+        agent.bound && agent.place == Place::Node(node)
+    }
+
+    /// Frees the slot of an agent that is about to leave its place.
+    pub(super) fn vacate(&mut self, key: AgentKey) {
+        let agent = &self.state.agents[key.0];
+        if let (Place::Node(node), true) = (agent.place, agent.bound)
+            && let Some(slot) = self.state.nodes[node.0].providers.get_mut(&agent.provider)
+        {
+            slot.active_agents = slot.active_agents.saturating_sub(1);
+        }
+    }
+
+    /// Moves an agent to a node's provider and takes a slot there.
+    pub(super) fn occupy(&mut self, now: i64, key: AgentKey, node: NodeKey, provider: &str) {
+        if !self.lives_on(key, node) {
+            self.vacate(key);
+            self.provider_of(node, provider).active_agents += 1;
+        }
+        let agent = &mut self.state.agents[key.0];
+        (agent.place, agent.bound, agent.active, agent.last_seen) = (Place::Node(node), true, true, now);
+        provider.clone_into(&mut agent.provider);
+    }
+
     pub(super) fn node_view(&self, key: NodeKey) -> Value {
         let node = &self.state.nodes[key.0];
         let names: BTreeSet<&str> = node
@@ -133,14 +211,22 @@ impl Engine {
             .providers
             .values()
             .any(|provider| provider.connection.is_some());
-        json!({
+        let mut view = json!({
             "id": node.id, "name": node.name, "kind": "ws", "role": "broker", "delivery_adapter": "ws.node.v1",
             "delivery": null, "capabilities": capabilities, "tags": [], "version": node.version,
             "status": if node.online { "online" } else { "offline" }, "live": live && node.online,
             "handlers_live": self.handlers_live(key), "load": self.load(key), "active_agents": self.active_agents(key),
-            "max_agents": self.max_agents(key), "last_heartbeat_at": node.last_heartbeat.map(iso),
+            "max_agents": node.max_agents, "last_heartbeat_at": node.last_heartbeat.map(iso),
             "created_at": iso(node.created_at),
-        })
+        });
+        if let Some(machine) = node
+            .machine_id
+            .as_ref()
+            .filter(|_| self.options.profile.machine_reuse)
+        {
+            view["machine_id"] = json!(machine);
+        }
+        view
     }
 
     pub(super) fn handlers_live(&self, key: NodeKey) -> bool {
@@ -163,16 +249,6 @@ impl Engine {
             .values()
             .map(|provider| provider.active_agents)
             .sum()
-    }
-
-    /// 0 is unlimited.
-    pub(super) fn max_agents(&self, key: NodeKey) -> u64 {
-        let node = &self.state.nodes[key.0];
-        node.providers
-            .values()
-            .map(|provider| provider.max_agents)
-            .sum::<u64>()
-            .max(node.max_agents)
     }
 
     pub(super) fn node_list(&self, call: &Call<'_>) -> Value {
@@ -213,6 +289,7 @@ impl Engine {
     }
 
     pub(super) fn bind(&mut self, call: &Call<'_>, name: &str) -> Answer {
+        call.caller.owner()?;
         let node = self.node_named(call, name)?;
         let key = self.named(call, call.text("agent_name")?)?;
         let live = self.state.nodes[node.0]
@@ -220,13 +297,19 @@ impl Engine {
             .iter()
             .find(|(_, provider)| provider.connection.is_some());
         let adopted = live.map(|(name, provider)| (name.clone(), provider.connection));
-        let agent = &mut self.state.agents[key.0];
-        (agent.place, agent.bound, agent.active, agent.last_seen) = (Place::Node(node), true, true, call.now);
+        let adopted = adopted.filter(|_| self.options.profile.bind_adopts_provider);
+        if !self.lives_on(key, node) && !self.has_room(node) {
+            return Err(refuse(
+                409,
+                "node_capacity_exceeded",
+                format!("node {name:?} is full"),
+            ));
+        }
+        let own = self.state.agents[key.0].provider.clone();
+        let provider = adopted.as_ref().map_or(own, |(provider, _)| provider.clone());
+        self.occupy(call.now, key, node, &provider);
         let mut view = self.binding_view(call.now, key, node);
-        if self.options.profile.bind_adopts_provider
-            && let Some((provider, connection)) = adopted
-        {
-            self.state.agents[key.0].provider = provider;
+        if let Some((_, connection)) = adopted {
             if let Some(state) = connection.and_then(|id| self.connections.get_mut(&id)) {
                 state.ready.insert(key);
             }
@@ -238,14 +321,15 @@ impl Engine {
     pub(super) fn unbind(&mut self, call: &Call<'_>, name: &str, agent: &str) -> Answer {
         let node = self.node_named(call, name)?;
         let key = self.named(call, agent)?;
-        let agent = &mut self.state.agents[key.0];
-        if agent.place != Place::Node(node) {
+        if self.state.agents[key.0].place != Place::Node(node) {
             return Err(refuse(
                 404,
                 "node_agent_binding_not_found",
                 "it is bound elsewhere",
             ));
         }
+        self.vacate(key);
+        let agent = &mut self.state.agents[key.0];
         (agent.place, agent.provider) = (Place::Direct, DEFAULT_PROVIDER.into());
         Ok((204, Value::Null))
     }

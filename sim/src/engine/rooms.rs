@@ -14,6 +14,14 @@ impl Room {
     pub(super) fn is_channel(&self) -> bool {
         self.kind == RoomKind::Channel
     }
+
+    /// The id of the channel behind the room.
+    pub(super) fn channel_id(&self) -> String {
+        match self.kind {
+            RoomKind::Direct => self.id.replacen("dm_", "dmch_", 1),
+            RoomKind::Channel | RoomKind::Group => self.id.clone(),
+        }
+    }
 }
 
 impl Engine {

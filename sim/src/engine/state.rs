@@ -79,7 +79,11 @@ pub(super) struct Node {
     pub(super) online: bool,
     pub(super) last_heartbeat: Option<i64>,
     pub(super) created_at: i64,
+    /// 0 is unlimited. Given at the enrolment, then the aggregate of the providers.
     pub(super) max_agents: u64,
+    pub(super) machine_id: Option<String>,
+    /// A heartbeat came since the last enrolment.
+    pub(super) proved_life: bool,
     pub(super) providers: BTreeMap<String, Provider>,
 }
 
@@ -92,6 +96,7 @@ pub(super) struct Provider {
     pub(super) active_agents: u64,
     pub(super) load: f64,
     pub(super) handlers_live: bool,
+    /// When its socket last sent a frame.
     pub(super) last_frame: i64,
 }
 

@@ -6,8 +6,8 @@
 //!
 //! 1. S1: every row that an ack covers was taken whole by a process of that identity, or has a dead
 //!    letter on disk, or is gone in the engine, or was acked there before.
-//! 2. S2: on one link the acks of an identity do not decrease, and none exceeds what the engine has
-//!    sent or stated.
+//! 2. S2: on one link the acks of an identity do not decrease while one process of it lives, and none
+//!    exceeds what the engine has sent or stated. (A new process starts where the engine says.)
 
 use super::ledger::{Identity, Ledger};
 use crate::world::Of;
@@ -19,8 +19,8 @@ use std::collections::BTreeMap;
 pub(super) struct Acks {
     /// Rows up to here are judged, per identity.
     judged: BTreeMap<String, u64>,
-    /// The latest ack per link and identity.
-    latest: BTreeMap<(Of<LinkId>, String), u64>,
+    /// The latest ack per link, identity and number of its processes.
+    latest: BTreeMap<(Of<LinkId>, String, u64), u64>,
 }
 
 impl Acks {
@@ -56,7 +56,8 @@ impl Acks {
         identity: &Identity,
         seq: u64,
     ) -> Result<(), String> {
-        let latest = self.latest.insert((link, id.to_owned()), seq).unwrap_or(0);
+        let latest = self.latest.insert((link, id.to_owned(), identity.processes), seq);
+        let latest = latest.unwrap_or(0);
         if seq < latest {
             return Err(format!("it was {latest} before on this link"));
         }
@@ -67,13 +68,7 @@ impl Acks {
         Ok(())
     }
 
-    fn judge_rows(
-        &mut self,
-        ledger: &Ledger,
-        id: &str,
-        identity: &Identity,
-        seq: u64,
-    ) -> Result<(), String> {
+    fn judge_rows(&mut self, ledger: &Ledger, id: &str, identity: &Identity, seq: u64) -> Result<(), String> {
         let judged = self.judged.entry(id.to_owned()).or_default();
         let from = (*judged).max(identity.cursor) + 1;
         *judged = (*judged).max(seq);

@@ -19,11 +19,7 @@ pub struct Unsettled {
 
 impl Oracles {
     /// The first open row of each of these agents.
-    pub fn unsettled<'a>(
-        &self,
-        engine: &Engine,
-        agents: impl Iterator<Item = &'a String>,
-    ) -> Vec<Unsettled> {
+    pub fn unsettled<'a>(&self, engine: &Engine, agents: impl Iterator<Item = &'a String>) -> Vec<Unsettled> {
         let of = |name: &'a String| {
             let id = self.ledger.id_of(name)?;
             let row = engine.rows(id).find(|row| row.state.is_open())?;

@@ -5,8 +5,8 @@
 //!
 //! 1. The operator wants every planned agent to run: one that does not is spawned again.
 
-use super::event::{Completion, Event, Of};
 use super::World;
+use super::event::{Completion, Event, Of};
 use crate::agents::reader::{Token, body};
 use crate::rng::{Stream, key};
 use crate::swarm::{SECOND, Step};
@@ -33,8 +33,6 @@ pub(super) struct Clients {
     senders: Vec<String>,
     /// The latest message of the channel.
     latest: Option<String>,
-    /// Rows stored so far.
-    pub(super) rows: u64,
 }
 
 impl Clients {
@@ -125,12 +123,17 @@ impl World<'_> {
         self.request(method, target, body, false)
     }
 
-    fn request(&mut self, method: &'static str, target: &str, body: &str, upgrade: bool) -> Option<RequestId> {
+    fn request(
+        &mut self,
+        method: &'static str,
+        target: &str,
+        body: &str,
+        upgrade: bool,
+    ) -> Option<RequestId> {
         let life = self.life.as_ref()?.number;
         self.clients.requests += 1;
         let request = RequestId(self.clients.requests);
-        self.oracles
-            .asked((life, request), &format!("{method} {target}"));
+        self.oracles.asked((life, request), &format!("{method} {target}"));
         self.heap
             .put(self.now + ANSWER, Event::ApiDeadline((life, request)));
         let asked = Completion::Api(request, method, target.to_owned(), body.to_owned(), upgrade);

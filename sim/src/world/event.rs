@@ -48,6 +48,8 @@ pub enum Event {
     Supervise,
     /// The broker is started again.
     Restart,
+    /// The engine lets a frame go that waited to be overtaken.
+    Release,
     /// Faults stop.
     Calm,
     /// The world is looked at: has it come to rest?
@@ -113,10 +115,7 @@ pub enum Completion {
 const DETAIL: &str = "simulated fault";
 
 fn fault(kind: FaultKind) -> Fault<'static> {
-    Fault {
-        kind,
-        detail: DETAIL,
-    }
+    Fault { kind, detail: DETAIL }
 }
 
 impl Completion {

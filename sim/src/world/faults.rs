@@ -5,8 +5,8 @@
 //!
 //! 1. Nothing fails after [`World::calm_down`].
 
-use super::event::{Completion, Event};
 use super::World;
+use super::event::{Completion, Event};
 use crate::swarm::Fault;
 
 /// Until when each lasting fault lasts, in µs.
@@ -23,6 +23,11 @@ pub(super) struct Faults {
 }
 
 impl Faults {
+    /// Whether live frames overtake each other.
+    pub(super) fn reorders(&self) -> bool {
+        self.reorder > 0
+    }
+
     /// Whether a change of a file fails now.
     pub(super) fn store_fails(&self, now: u64) -> bool {
         now < self.store
@@ -85,7 +90,8 @@ impl World<'_> {
 
     /// Everything heals: windows close, links that are silent break.
     pub(super) fn calm_down(&mut self) {
-        self.trace.line(self.now, "calm", format_args!("nothing fails from here on"));
+        self.trace
+            .line(self.now, "calm", format_args!("nothing fails from here on"));
         self.faults = Faults {
             calm: true,
             ..Faults::default()

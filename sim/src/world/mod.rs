@@ -170,8 +170,11 @@ impl<'a> World<'a> {
             }
         }
         if let Some(Err(failure)) = self.done.take() {
-            self.trace
-                .line(self.now, "FAILED", format_args!("{} {}", failure.rule, failure.message));
+            self.trace.line(
+                self.now,
+                "FAILED",
+                format_args!("{} {}", failure.rule, failure.message),
+            );
             return Err(failure);
         }
         self.end_life();
@@ -188,11 +191,7 @@ impl<'a> World<'a> {
     }
 
     fn fail(&mut self, class: Class, rule: &'static str, message: String) {
-        self.done.get_or_insert(Err(Failure {
-            class,
-            rule,
-            message,
-        }));
+        self.done.get_or_insert(Err(Failure { class, rule, message }));
     }
 
     /// The next thing that happens (invariant 3).
@@ -203,9 +202,10 @@ impl<'a> World<'a> {
             return self.fail(Class::Resource, "events", message);
         }
         let event = self.heap.next_at().unwrap_or(u64::MAX);
-        let sweep = self.engine.next_deadline().map_or(u64::MAX, |at| {
-            u64::try_from(at - EPOCH_MS).unwrap_or(0) * 1_000
-        });
+        let sweep = self
+            .engine
+            .next_deadline()
+            .map_or(u64::MAX, |at| u64::try_from(at - EPOCH_MS).unwrap_or(0) * 1_000);
         let tick = self.tick_at().unwrap_or(u64::MAX);
         let at = event.min(sweep).min(tick).max(self.now);
         if at > self.now {
@@ -265,6 +265,10 @@ impl<'a> World<'a> {
             Event::Step(number) => self.on_step(number),
             Event::Supervise => self.supervise(),
             Event::Restart => self.begin_life(),
+            Event::Release => {
+                self.engine.release_held_back();
+                self.pump_engine();
+            }
             Event::Calm => self.calm_down(),
             Event::Review => self.review(),
         }
@@ -304,7 +308,8 @@ impl<'a> World<'a> {
     fn begin_life(&mut self) {
         self.lives += 1;
         let number = self.lives;
-        self.trace.line(self.now, "broker", format_args!("life {number} begins"));
+        self.trace
+            .line(self.now, "broker", format_args!("life {number} begins"));
         let seed = std::array::from_fn(|at| self.rng.word(Stream::Boot, number * 100 + at as u64) as u8);
         let boot = Boot {
             now: self.reading(),
@@ -328,7 +333,9 @@ impl<'a> World<'a> {
     }
 
     fn config(&self) -> Config {
-        let placeable = crate::agents::Kind::ALL.into_iter().filter(|kind| kind.is_placeable());
+        let placeable = crate::agents::Kind::ALL
+            .into_iter()
+            .filter(|kind| kind.is_placeable());
         Config {
             instance: "sim".into(),
             node_name: None,
@@ -348,8 +355,11 @@ impl<'a> World<'a> {
     /// The broker is gone: died, or left. Its children lose their terminal.
     fn end_life(&mut self) {
         let Some(life) = self.life.take() else { return };
-        self.trace
-            .line(self.now, "broker", format_args!("life {} ends {}", life.number, life.broker.digest()));
+        self.trace.line(
+            self.now,
+            "broker",
+            format_args!("life {} ends {}", life.number, life.broker.digest()),
+        );
         for mark in relay_core::Mark::ALL {
             *self.marks.entry(mark.name()).or_default() += u64::from(life.broker.marks().hits(*mark));
         }
@@ -396,7 +406,8 @@ impl<'a> World<'a> {
                 return self.fail(Class::Resource, "commands", message);
             }
             if self.burn_fuse() {
-                self.trace.line(self.now, "FAULT", format_args!("the broker dies"));
+                self.trace
+                    .line(self.now, "FAULT", format_args!("the broker dies"));
                 self.end_and_restart();
             }
         }
@@ -421,7 +432,8 @@ impl<'a> World<'a> {
         let done = self.now + self.system_delay();
         if self.faults.store_fails(self.now) {
             let result = Err(relay_core::FaultKind::NoSpace);
-            self.heap.put(done, Event::Input(life, Completion::Stored(store, result)));
+            self.heap
+                .put(done, Event::Input(life, Completion::Stored(store, result)));
             return;
         }
         self.oracles.stored(&action);
@@ -446,7 +458,8 @@ impl<'a> World<'a> {
             },
         }
         // A crash may come in between: on disk, but never told.
-        self.heap.put(done, Event::Input(life, Completion::Stored(store, Ok(()))));
+        self.heap
+            .put(done, Event::Input(life, Completion::Stored(store, Ok(()))));
     }
 
     // The end.
@@ -471,7 +484,11 @@ impl<'a> World<'a> {
         if let Some(name) = self.missing_agent() {
             return Some(format!("{name} is not running"));
         }
-        let reading = self.plan.agents.iter().filter(|agent| agent.kind != crate::agents::Kind::Deaf);
+        let reading = self
+            .plan
+            .agents
+            .iter()
+            .filter(|agent| agent.kind != crate::agents::Kind::Deaf);
         let open = self
             .oracles
             .unsettled(&self.engine, reading.map(|agent| &agent.name));

@@ -20,6 +20,8 @@ use std::collections::{BTreeMap, VecDeque};
 
 /// Longest that a held frame waits.
 const HOLD: u64 = 40 * SECOND;
+/// Longest that a live frame of the engine waits to be overtaken.
+const OVERTAKEN: u64 = SECOND;
 /// Frames remembered per agent, to be sent again.
 const REMEMBERED: usize = 2_000;
 
@@ -27,6 +29,8 @@ const REMEMBERED: usize = 2_000;
 #[derive(Debug, Default)]
 struct Wire {
     connection: Option<ConnectionId>,
+    /// The broker knows that it is open.
+    open: bool,
     /// When the latest text arrives, per direction.
     up_at: u64,
     down_at: u64,
@@ -156,7 +160,11 @@ impl World<'_> {
         let closed = wire.up_at.max(self.now + there);
         match wire.connection {
             Some(connection) => {
-                let ended = if wire.silent { latest } else { (closed + back).min(latest) };
+                let ended = if wire.silent {
+                    latest
+                } else {
+                    (closed + back).min(latest)
+                };
                 if !wire.silent {
                     self.heap.put(closed, Event::UpClosed(connection));
                 }
@@ -186,8 +194,9 @@ impl World<'_> {
         let Some(wire) = self.network.wires.get_mut(&link) else {
             return;
         };
+        wire.open |= matches!(completion, Completion::LinkUp(_));
         let from_engine = matches!(completion, Completion::LinkText(..));
-        if from_engine && (wire.paused || !wire.waiting.is_empty()) && wire.paused {
+        if from_engine && wire.paused {
             wire.waiting.push_back(completion);
             return;
         }
@@ -201,7 +210,12 @@ impl World<'_> {
         if let Some(connection) = wire.connection {
             self.network.connections.remove(&connection);
         }
-        self.feed(link.0, &Completion::LinkDown(link.1, why));
+        let ended = if wire.open {
+            Completion::LinkDown(link.1, why)
+        } else {
+            Completion::LinkRefused(link.1, Err(FaultKind::Broken))
+        };
+        self.feed(link.0, &ended);
     }
 
     /// Every open link breaks.
@@ -224,7 +238,8 @@ impl World<'_> {
             .collect();
         for (link, connection) in doomed {
             let (here, there) = (self.network_delay(), self.network_delay());
-            self.heap.put(self.now + here, Event::Ended(link, "broken".into()));
+            self.heap
+                .put(self.now + here, Event::Ended(link, "broken".into()));
             self.heap.put(self.now + there, Event::UpClosed(connection));
         }
     }
@@ -239,7 +254,8 @@ impl World<'_> {
             }
         }
         for (link, connection) in doomed {
-            self.heap.put(self.now + lasts, Event::Ended(link, "broken".into()));
+            self.heap
+                .put(self.now + lasts, Event::Ended(link, "broken".into()));
             self.heap.put(self.now + lasts, Event::UpClosed(connection));
         }
     }
@@ -271,8 +287,8 @@ impl World<'_> {
         for record in self.engine.drain_journal() {
             self.trace
                 .line(self.now, "engine", format_args!("{:?}", record.event));
-            if let EngineEvent::Stored { .. } = record.event {
-                self.clients.rows += 1;
+            if let EngineEvent::Delivered { replay: false, .. } = record.event {
+                self.schedule_release();
             }
             self.oracles.engine(&record);
         }
@@ -294,6 +310,15 @@ impl World<'_> {
                     }
                 }
             }
+        }
+    }
+
+    /// A frame that waits to be overtaken does not wait for long.
+    fn schedule_release(&mut self) {
+        if self.faults.reorders() {
+            let key = self.key();
+            let after = self.rng.skewed(Stream::Fault, key, 1, OVERTAKEN);
+            self.heap.put(self.now + after, Event::Release);
         }
     }
 
@@ -322,7 +347,9 @@ impl World<'_> {
             .filter(|row| row.state.is_open())
             .map(|row| row.seq)
             .collect();
-        let Some(rows) = self.network.rows.get(&id) else { return };
+        let Some(rows) = self.network.rows.get(&id) else {
+            return;
+        };
         // A row that was never sent would be missing, which no replay of the engine does.
         let Some(texts) = seqs
             .iter()

@@ -3,7 +3,6 @@
 use super::{Event, Rig};
 use relay_core::CallRequest;
 use relay_core::ids::{CallId, LinkId};
-use relay_core::time::Mono;
 use serde_json::{Value, json};
 use std::collections::{BTreeMap, VecDeque};
 
@@ -82,7 +81,6 @@ impl Default for Engine {
 #[derive(Debug)]
 pub(crate) struct Call {
     pub(crate) id: CallId,
-    pub(crate) at: Mono,
     pub(crate) method: &'static str,
     pub(crate) path: String,
     pub(crate) bearer: String,
@@ -162,7 +160,6 @@ impl Rig {
         let headers = request.headers.iter();
         let call = Call {
             id,
-            at: self.now.mono,
             method: request.method,
             bearer: request
                 .bearer

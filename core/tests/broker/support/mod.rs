@@ -61,14 +61,6 @@ pub(crate) struct Opened {
     pub(crate) at: Mono,
 }
 
-/// One frame that the broker sent.
-#[derive(Clone, Debug)]
-pub(crate) struct Sent {
-    pub(crate) link: LinkId,
-    pub(crate) at: Mono,
-    pub(crate) frame: Value,
-}
-
 pub(crate) struct Rig {
     broker: Broker,
     pub(crate) config: Config,
@@ -88,7 +80,8 @@ pub(crate) struct Rig {
     /// The start of new children fails like this.
     pub(crate) spawn_fault: Option<FaultKind>,
     pub(crate) opens: Vec<Opened>,
-    pub(crate) sent: Vec<Sent>,
+    /// Frames, since they were last forgotten.
+    pub(crate) sent: Vec<Value>,
     pub(crate) pings: usize,
     pub(crate) closes: Vec<(LinkId, u16)>,
     pub(crate) calls: Vec<Call>,
@@ -379,11 +372,7 @@ impl Rig {
                 let frame: Value = serde_json::from_str(&text).unwrap();
                 self.order.push(frame["type"].as_str().unwrap().into());
                 self.due.push_back(Event::Drained(link, text.len()));
-                self.sent.push(Sent {
-                    link,
-                    at: self.now.mono,
-                    frame: frame.clone(),
-                });
+                self.sent.push(frame.clone());
                 self.on_frame(link, &frame);
             }
             Command::LinkPing { link } => {

@@ -1,7 +1,7 @@
 //! What tests say: short words for common steps and questions.
 
 use super::engine::{self, Call};
-use super::{Event, Rig, Sent};
+use super::{Event, Rig};
 use relay_core::ids::{LinkId, ProcessId, RequestId};
 use relay_core::time::Span;
 use relay_core::{Auth, Input};
@@ -158,13 +158,13 @@ impl Rig {
     // What was sent.
 
     pub(crate) fn types(&self) -> Vec<String> {
-        let kind = |sent: &Sent| sent.frame["type"].as_str().unwrap().to_string();
+        let kind = |frame: &Value| frame["type"].as_str().unwrap().to_string();
         self.sent.iter().map(kind).collect()
     }
 
     pub(crate) fn sent(&self, kind: &str) -> Vec<Value> {
-        let of_kind = self.sent.iter().filter(|sent| sent.frame["type"] == kind);
-        of_kind.map(|sent| sent.frame.clone()).collect()
+        let of_kind = self.sent.iter().filter(|frame| frame["type"] == kind);
+        of_kind.cloned().collect()
     }
 
     pub(crate) fn last_sent(&self, kind: &str) -> Value {
