@@ -239,11 +239,8 @@ impl Engine {
     fn node_descriptor(&self, inbound: &Inbound, provider: &str) -> Value {
         let mut data = self.node_view(inbound.node);
         if self.options.profile.frames.providers {
-            data["provider"] = inbound
-                .frame
-                .get("provider")
-                .cloned()
-                .unwrap_or_else(|| json!({ "name": provider }));
+            let instance = &self.state.nodes[inbound.node.0].providers[provider].instance_id;
+            data["provider"] = json!({ "name": provider, "instance_id": instance });
             let declared = inbound.frame.get("capabilities").and_then(Value::as_array);
             let accepted = |capability: &Value| {
                 let name = capability["name"].as_str().unwrap_or_default();
@@ -408,7 +405,7 @@ impl Engine {
         if let Some(key) = here {
             self.vacate(key);
             let agent = &mut self.state.agents[key.0];
-            (agent.active, agent.bound, agent.place) = (false, false, Place::Direct);
+            (agent.active, agent.place) = (false, Place::Direct);
             agent.provider = DEFAULT_PROVIDER.to_owned();
             if let Some(state) = self.connections.get_mut(&inbound.connection) {
                 state.ready.remove(&key);
@@ -428,8 +425,8 @@ impl Engine {
             .unwrap_or(0);
         let scoped = self.options.profile.cursor;
         let matches = |key: &AgentKey| {
-            let agent = &self.state.agents[key.0];
-            agent.place == Place::Node(inbound.node) && (!scoped || agent.provider == inbound.provider)
+            let provider = &self.state.agents[key.0].provider;
+            self.state.node_of(*key) == Some(inbound.node) && (!scoped || *provider == inbound.provider)
         };
         let key = self
             .state

@@ -144,6 +144,8 @@ impl Engine {
         self.sweep_nodes(now_ms);
         self.sweep_mailboxes(now_ms);
         self.sweep_invocations(now_ms);
+        self.release_held_back();
+        self.forget_answers(now_ms);
     }
 
     /// Every call that changes something makes sure that time will pass.

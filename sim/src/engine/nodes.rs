@@ -120,11 +120,41 @@ impl Engine {
         }
     }
 
+    /// The token of the caller's own implicit node, which exists from now on.
+    pub(super) fn direct_token(&mut self, call: &Call<'_>) -> Answer {
+        let (workspace, key) = call.caller.agent()?;
+        let agent = &self.state.agents[key.0];
+        if agent.place != Place::Direct {
+            return Err(refuse(
+                409,
+                "agent_bound_to_node",
+                "the agent lives on a broker's node",
+            ));
+        }
+        let (name, id) = (
+            format!("direct-{}", agent.id),
+            format!("node_direct_{}", agent.id),
+        );
+        let node = match agent.direct {
+            Some(node) => node,
+            None => {
+                let node = self.make_node(call.now, workspace, &name, Some(&id));
+                self.state.nodes[node.0].owner = Some(key);
+                self.state.agents[key.0].direct = Some(node);
+                node
+            }
+        };
+        let token = self.ids.token(TokenKind::Node);
+        self.state.nodes[node.0].token.clone_from(&token);
+        Ok((200, json!({ "node_id": id, "node_name": name, "token": token })))
+    }
+
     fn make_node(&mut self, now: i64, workspace: WorkspaceKey, name: &str, wanted: Option<&str>) -> NodeKey {
         let key = NodeKey(self.state.nodes.len());
         let id = wanted.map_or_else(|| format!("node_{}", self.ids.next(now)), str::to_owned);
         self.state.nodes.push(Node {
             workspace,
+            owner: None,
             id,
             name: name.to_owned(),
             token: String::new(),
@@ -212,7 +242,8 @@ impl Engine {
             .values()
             .any(|provider| provider.connection.is_some());
         let mut view = json!({
-            "id": node.id, "name": node.name, "kind": "ws", "role": "broker", "delivery_adapter": "ws.node.v1",
+            "id": node.id, "name": node.name, "kind": "ws",
+            "role": if node.owner.is_some() { "direct" } else { "broker" }, "delivery_adapter": "ws.node.v1",
             "delivery": null, "capabilities": capabilities, "tags": [], "version": node.version,
             "status": if node.online { "online" } else { "offline" }, "live": live && node.online,
             "handlers_live": self.handlers_live(key), "load": self.load(key), "active_agents": self.active_agents(key),
@@ -330,7 +361,7 @@ impl Engine {
         }
         self.vacate(key);
         let agent = &mut self.state.agents[key.0];
-        (agent.place, agent.provider) = (Place::Direct, DEFAULT_PROVIDER.into());
+        (agent.place, agent.provider, agent.bound) = (Place::Direct, DEFAULT_PROVIDER.into(), true);
         Ok((204, Value::Null))
     }
 
