@@ -102,7 +102,10 @@ fn swarm_run(seeds: std::ops::Range<u64>, profiles: &[ProfileName], keep_going: 
         }
     }
     let seconds = begun.elapsed().as_secs_f64();
-    println!("{cases} cases, {events} events, {taken} messages taken, {:.1} cases/s", cases as f64 / seconds);
+    println!(
+        "{cases} cases, {events} events, {taken} messages taken, {:.1} cases/s",
+        cases as f64 / seconds
+    );
     let never: Vec<_> = marks
         .iter()
         .filter(|(_, hits)| **hits == 0)

@@ -82,10 +82,7 @@ mod tests {
     #[test]
     fn draws_are_keyed_and_stay_in_their_range() {
         let rng = Rng::new(7);
-        assert_eq!(
-            rng.word(Stream::Step, 3),
-            Rng::new(7).word(Stream::Step, 3)
-        );
+        assert_eq!(rng.word(Stream::Step, 3), Rng::new(7).word(Stream::Step, 3));
         assert_ne!(rng.word(Stream::Step, 3), rng.word(Stream::Turn, 3));
         for key in 0..500 {
             assert!((5..=9).contains(&rng.between(Stream::Step, key, 5, 9)));

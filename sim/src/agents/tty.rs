@@ -60,7 +60,11 @@ impl Tty {
                 break;
             }
             self.transfer.pop_front();
-            let byte = if self.canonical && byte == b'\r' { b'\n' } else { byte };
+            let byte = if self.canonical && byte == b'\r' {
+                b'\n'
+            } else {
+                byte
+            };
             if full && byte != b'\n' {
                 continue;
             }

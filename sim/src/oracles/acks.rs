@@ -68,13 +68,7 @@ impl Acks {
         Ok(())
     }
 
-    fn judge_rows(
-        &mut self,
-        ledger: &Ledger,
-        id: &str,
-        identity: &Identity,
-        seq: u64,
-    ) -> Result<(), String> {
+    fn judge_rows(&mut self, ledger: &Ledger, id: &str, identity: &Identity, seq: u64) -> Result<(), String> {
         let judged = self.judged.entry(id.to_owned()).or_default();
         let from = (*judged).max(identity.cursor) + 1;
         *judged = (*judged).max(seq);

@@ -61,7 +61,9 @@ impl Ledger {
     }
 
     pub(super) fn is_buried(&self, row: &Row) -> bool {
-        row.delivery_id.as_ref().is_some_and(|id| self.buried.contains(id))
+        row.delivery_id
+            .as_ref()
+            .is_some_and(|id| self.buried.contains(id))
     }
 
     pub(super) fn engine(&mut self, event: &Event) {
@@ -70,7 +72,11 @@ impl Ledger {
                 self.ids.insert(name.to_string(), agent_id.to_string());
                 self.identity(agent_id);
             }
-            Event::Stored { agent_id, seq, msg_id } => {
+            Event::Stored {
+                agent_id,
+                seq,
+                msg_id,
+            } => {
                 let token = self.tokens.get(&**msg_id).copied();
                 self.rows += 1;
                 let identity = self.identity(agent_id);
@@ -108,7 +114,9 @@ impl Ledger {
 
     /// Dead letters whose record is on disk.
     pub(super) fn stored(&mut self, action: &StoreAction) {
-        let StoreAction::Append { lines } = action else { return };
+        let StoreAction::Append { lines } = action else {
+            return;
+        };
         for line in lines.lines() {
             let Ok(record) = serde_json::from_str::<Value>(line) else {
                 continue;

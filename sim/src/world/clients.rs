@@ -5,8 +5,8 @@
 //!
 //! 1. The operator wants every planned agent to run: one that does not is spawned again.
 
-use super::event::{Completion, Event, Of};
 use super::World;
+use super::event::{Completion, Event, Of};
 use crate::agents::reader::{Token, body};
 use crate::rng::{Stream, key};
 use crate::swarm::{SECOND, Step};
@@ -18,8 +18,6 @@ use std::collections::BTreeMap;
 const ANSWER: u64 = 30 * SECOND;
 /// How often the operator looks.
 const LOOK: u64 = 2 * SECOND;
-/// So long an invocation has time to start an agent before the operator does.
-const INVOKED: u64 = 15 * SECOND;
 /// Names of the senders at the engine.
 const SENDERS: [&str; 2] = ["alice", "bob"];
 
@@ -123,12 +121,17 @@ impl World<'_> {
         self.request(method, target, body, false)
     }
 
-    fn request(&mut self, method: &'static str, target: &str, body: &str, upgrade: bool) -> Option<RequestId> {
+    fn request(
+        &mut self,
+        method: &'static str,
+        target: &str,
+        body: &str,
+        upgrade: bool,
+    ) -> Option<RequestId> {
         let life = self.life.as_ref()?.number;
         self.clients.requests += 1;
         let request = RequestId(self.clients.requests);
-        self.oracles
-            .asked((life, request), &format!("{method} {target}"));
+        self.oracles.asked((life, request), &format!("{method} {target}"));
         self.heap
             .put(self.now + ANSWER, Event::ApiDeadline((life, request)));
         let asked = Completion::Api(request, method, target.to_owned(), body.to_owned(), upgrade);
@@ -136,8 +139,7 @@ impl World<'_> {
         Some(request)
     }
 
-    pub(super) fn on_reply(&mut self, request: Of<RequestId>, status: u16, body: &str) {
-        let _ = (status, body);
+    pub(super) fn on_reply(&mut self, request: Of<RequestId>) {
         self.oracles.answered(request);
         self.clients.spawning.retain(|_, other| *other != request.1);
     }
@@ -151,9 +153,8 @@ impl World<'_> {
         self.heap.put(self.now + LOOK, Event::Supervise);
         for number in 0..self.plan.agents.len() {
             let agent = &self.plan.agents[number];
-            let later = agent.invoked && self.now < INVOKED;
             let busy = self.clients.spawning.contains_key(&number);
-            if later || busy || self.terminals.has(&agent.name) {
+            if self.now < agent.from || busy || self.terminals.has(&agent.name) {
                 continue;
             }
             let wish = json!({ "name": agent.name, "cli": agent.kind.command(), "args": [] });

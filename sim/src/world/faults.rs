@@ -5,8 +5,8 @@
 //!
 //! 1. Nothing fails after [`World::calm_down`].
 
-use super::event::{Completion, Event};
 use super::World;
+use super::event::{Completion, Event};
 use crate::swarm::Fault;
 
 /// Until when each lasting fault lasts, in µs.
@@ -90,7 +90,8 @@ impl World<'_> {
 
     /// Everything heals: windows close, links that are silent break.
     pub(super) fn calm_down(&mut self) {
-        self.trace.line(self.now, "calm", format_args!("nothing fails from here on"));
+        self.trace
+            .line(self.now, "calm", format_args!("nothing fails from here on"));
         self.faults = Faults {
             calm: true,
             ..Faults::default()

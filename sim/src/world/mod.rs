@@ -20,16 +20,17 @@ mod trace;
 pub use event::Of;
 pub use trace::Sink;
 
+use crate::agents::Kind;
 use crate::engine::{Engine, Options};
 use crate::oracles::{Class, Failure, Oracles};
 use crate::rng::{Rng, Stream};
-use crate::swarm::{Plan, SECOND};
+use crate::swarm::{AgentPlan, Plan, SECOND};
 use clients::Clients;
 use event::{Completion, Event, Heap};
 use faults::Faults;
 use network::Network;
 use relay_core::time::{Mono, Now, Wall};
-use relay_core::{Access, Boot, Broker, Config, Marks, Secret, Step, StoreAction, StoreFile};
+use relay_core::{Access, Boot, Broker, Config, Mark, Secret, Step, StoreAction, StoreFile};
 use std::collections::BTreeMap;
 use terminals::Terminals;
 use trace::Trace;
@@ -38,9 +39,9 @@ use trace::Trace;
 const EPOCH_MS: i64 = 1_790_000_000_000;
 /// The engine's address. Nobody resolves it.
 const BASE_URL: &str = "http://engine.test";
-/// From the calm to rest, in µs. Two replays that prove a hole may be minutes apart, and a slow
-/// reader with a full mailbox needs its time.
-const BUDGET: u64 = 1_800 * SECOND;
+/// From the calm to rest, in µs. Two replays that prove a hole may be minutes apart, a slow reader
+/// with a full mailbox needs its time, and a message that nobody reads is given up after 30 minutes.
+const BUDGET: u64 = 2_000 * SECOND;
 /// Between two looks at whether the world has come to rest.
 const REVIEW: u64 = 5 * SECOND;
 /// Ticks at one instant that are no coincidence any more.
@@ -170,8 +171,11 @@ impl<'a> World<'a> {
             }
         }
         if let Some(Err(failure)) = self.done.take() {
-            self.trace
-                .line(self.now, "FAILED", format_args!("{} {}", failure.rule, failure.message));
+            self.trace.line(
+                self.now,
+                "FAILED",
+                format_args!("{} {}", failure.rule, failure.message),
+            );
             return Err(failure);
         }
         self.end_life();
@@ -188,11 +192,7 @@ impl<'a> World<'a> {
     }
 
     fn fail(&mut self, class: Class, rule: &'static str, message: String) {
-        self.done.get_or_insert(Err(Failure {
-            class,
-            rule,
-            message,
-        }));
+        self.done.get_or_insert(Err(Failure { class, rule, message }));
     }
 
     /// The next thing that happens (invariant 3).
@@ -203,9 +203,10 @@ impl<'a> World<'a> {
             return self.fail(Class::Resource, "events", message);
         }
         let event = self.heap.next_at().unwrap_or(u64::MAX);
-        let sweep = self.engine.next_deadline().map_or(u64::MAX, |at| {
-            u64::try_from(at - EPOCH_MS).unwrap_or(0) * 1_000
-        });
+        let sweep = self
+            .engine
+            .next_deadline()
+            .map_or(u64::MAX, |at| u64::try_from(at - EPOCH_MS).unwrap_or(0) * 1_000);
         let tick = self.tick_at().unwrap_or(u64::MAX);
         let at = event.min(sweep).min(tick).max(self.now);
         if at > self.now {
@@ -308,7 +309,8 @@ impl<'a> World<'a> {
     fn begin_life(&mut self) {
         self.lives += 1;
         let number = self.lives;
-        self.trace.line(self.now, "broker", format_args!("life {number} begins"));
+        self.trace
+            .line(self.now, "broker", format_args!("life {number} begins"));
         let seed = std::array::from_fn(|at| self.rng.word(Stream::Boot, number * 100 + at as u64) as u8);
         let boot = Boot {
             now: self.reading(),
@@ -332,7 +334,7 @@ impl<'a> World<'a> {
     }
 
     fn config(&self) -> Config {
-        let placeable = crate::agents::Kind::ALL.into_iter().filter(|kind| kind.is_placeable());
+        let placeable = Kind::ALL.into_iter().filter(|kind| kind.is_placeable());
         Config {
             instance: "sim".into(),
             node_name: None,
@@ -352,12 +354,14 @@ impl<'a> World<'a> {
     /// The broker is gone: died, or left. Its children lose their terminal.
     fn end_life(&mut self) {
         let Some(life) = self.life.take() else { return };
-        self.trace
-            .line(self.now, "broker", format_args!("life {} ends {}", life.number, life.broker.digest()));
-        for mark in relay_core::Mark::ALL {
+        self.trace.line(
+            self.now,
+            "broker",
+            format_args!("life {} ends {}", life.number, life.broker.digest()),
+        );
+        for mark in Mark::ALL {
             *self.marks.entry(mark.name()).or_default() += u64::from(life.broker.marks().hits(*mark));
         }
-        let _: &Marks = life.broker.marks();
         self.oracles.died(life.number);
         self.clients.died();
         self.drop_links(life.number);
@@ -400,7 +404,8 @@ impl<'a> World<'a> {
                 return self.fail(Class::Resource, "commands", message);
             }
             if self.burn_fuse() {
-                self.trace.line(self.now, "FAULT", format_args!("the broker dies"));
+                self.trace
+                    .line(self.now, "FAULT", format_args!("the broker dies"));
                 self.end_and_restart();
             }
         }
@@ -425,7 +430,8 @@ impl<'a> World<'a> {
         let done = self.now + self.system_delay();
         if self.faults.store_fails(self.now) {
             let result = Err(relay_core::FaultKind::NoSpace);
-            self.heap.put(done, Event::Input(life, Completion::Stored(store, result)));
+            self.heap
+                .put(done, Event::Input(life, Completion::Stored(store, result)));
             return;
         }
         self.oracles.stored(&action);
@@ -450,7 +456,8 @@ impl<'a> World<'a> {
             },
         }
         // A crash may come in between: on disk, but never told.
-        self.heap.put(done, Event::Input(life, Completion::Stored(store, Ok(()))));
+        self.heap
+            .put(done, Event::Input(life, Completion::Stored(store, Ok(()))));
     }
 
     // The end.
@@ -475,11 +482,18 @@ impl<'a> World<'a> {
         if let Some(name) = self.missing_agent() {
             return Some(format!("{name} is not running"));
         }
-        let reading = self.plan.agents.iter().filter(|agent| agent.kind != crate::agents::Kind::Deaf);
-        let open = self
-            .oracles
-            .unsettled(&self.engine, reading.map(|agent| &agent.name));
-        open.first()
-            .map(|row| format!("row {} of {} is open, taken: {}", row.seq, row.agent, row.taken))
+        let is_deaf = |agent: &&AgentPlan| agent.kind == Kind::Deaf;
+        let (deaf, reading): (Vec<_>, Vec<_>) = self.plan.agents.iter().partition(is_deaf);
+        for agent in reading {
+            if let Some(open) = self.oracles.unsettled(&self.engine, &agent.name) {
+                return Some(format!(
+                    "row {} of {} is open, taken: {}",
+                    open.seq, agent.name, open.taken
+                ));
+            }
+        }
+        let waits = |agent: &&AgentPlan| !self.oracles.has_dead_letter(&self.engine, &agent.name);
+        let waiting = deaf.into_iter().filter(|_| self.plan.patient).find(waits);
+        waiting.map(|agent| format!("{} does not read and has no dead letter", agent.name))
     }
 }

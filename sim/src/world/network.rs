@@ -19,7 +19,7 @@ use serde_json::Value;
 use std::collections::{BTreeMap, VecDeque};
 
 /// Longest that a held frame waits.
-const HOLD: u64 = 40 * SECOND;
+const HOLD: u64 = 160 * SECOND;
 /// Longest that a live frame of the engine waits to be overtaken.
 const OVERTAKEN: u64 = SECOND;
 /// Frames remembered per agent, to be sent again.
@@ -160,7 +160,11 @@ impl World<'_> {
         let closed = wire.up_at.max(self.now + there);
         match wire.connection {
             Some(connection) => {
-                let ended = if wire.silent { latest } else { (closed + back).min(latest) };
+                let ended = if wire.silent {
+                    latest
+                } else {
+                    (closed + back).min(latest)
+                };
                 if !wire.silent {
                     self.heap.put(closed, Event::UpClosed(connection));
                 }
@@ -234,7 +238,8 @@ impl World<'_> {
             .collect();
         for (link, connection) in doomed {
             let (here, there) = (self.network_delay(), self.network_delay());
-            self.heap.put(self.now + here, Event::Ended(link, "broken".into()));
+            self.heap
+                .put(self.now + here, Event::Ended(link, "broken".into()));
             self.heap.put(self.now + there, Event::UpClosed(connection));
         }
     }
@@ -249,7 +254,8 @@ impl World<'_> {
             }
         }
         for (link, connection) in doomed {
-            self.heap.put(self.now + lasts, Event::Ended(link, "broken".into()));
+            self.heap
+                .put(self.now + lasts, Event::Ended(link, "broken".into()));
             self.heap.put(self.now + lasts, Event::UpClosed(connection));
         }
     }
@@ -341,7 +347,9 @@ impl World<'_> {
             .filter(|row| row.state.is_open())
             .map(|row| row.seq)
             .collect();
-        let Some(rows) = self.network.rows.get(&id) else { return };
+        let Some(rows) = self.network.rows.get(&id) else {
+            return;
+        };
         // A row that was never sent would be missing, which no replay of the engine does.
         let Some(texts) = seqs
             .iter()

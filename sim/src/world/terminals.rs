@@ -6,8 +6,8 @@
 //! 1. Writes to one terminal keep their order and are each completed once.
 //! 2. Output, its end, and the exit are told once; the last two in either order.
 
-use super::event::{Completion, Event, Of};
 use super::World;
+use super::event::{Completion, Event, Of};
 use crate::agents::{Agent, Cue, Effect, Kind};
 use crate::rng::{Stream, key};
 use crate::swarm::SECOND;
@@ -56,7 +56,11 @@ impl World<'_> {
             let missing = Completion::Spawned(process.1, Err(FaultKind::NotFound));
             return self.heap.put(at, Event::Input(process.0, missing));
         };
-        let name = child.env.iter().rev().find(|(name, _)| name == "RELAY_AGENT_NAME");
+        let name = child
+            .env
+            .iter()
+            .rev()
+            .find(|(name, _)| name == "RELAY_AGENT_NAME");
         let name = name.map_or("", |(_, value)| value.expose()).to_owned();
         self.terminals.starting.insert(process, (name, kind));
         self.heap.put(at, Event::Start(process));
@@ -68,8 +72,11 @@ impl World<'_> {
         };
         self.terminals.numbers += 1;
         let number = self.terminals.numbers;
-        self.trace
-            .line(self.now, "process", format_args!("{name} is {process:?}, a {kind:?}"));
+        self.trace.line(
+            self.now,
+            "process",
+            format_args!("{name} is {process:?}, a {kind:?}"),
+        );
         self.oracles.started(process, &name);
         let told_at = self.now + self.system_delay();
         let mut agent = Agent::new(self.rng, number, kind);
