@@ -48,6 +48,8 @@ pub struct AgentPlan {
     pub invoked: bool,
     /// From here on the operator wants it, in µs.
     pub from: u64,
+    /// It is started with a task.
+    pub task: bool,
 }
 
 /// Something that is made to happen. Agents are named by their place in [`Plan::agents`].
@@ -61,6 +63,10 @@ pub enum Step {
     Reply { size: usize },
     /// A message through the broker's local API.
     Send { to: usize, size: usize },
+    /// Many short direct messages at once.
+    Burst { to: usize, count: usize },
+    /// Something typed through the local API.
+    Input { to: usize },
     /// A spawn placed by the engine.
     Invoke { agent: usize },
     /// A release placed by the engine.
@@ -106,12 +112,16 @@ pub enum Fault {
     WallStep { by: i64 },
     /// The machine sleeps.
     Suspend { lasts: u64 },
+    /// The node's token is replaced, and the link breaks.
+    Rotate,
+    /// The latest invocation is sent again.
+    Resend,
 }
 
 /// So long an invocation has time to start an agent before the operator does.
 const INVOKED: u64 = 15 * SECOND;
 /// Kinds of [`Fault`].
-const CLASSES: usize = 16;
+const CLASSES: usize = 18;
 
 /// Draws the case of a seed.
 pub fn plan(seed: u64, profile: ProfileName) -> Plan {
@@ -168,6 +178,7 @@ fn agent(rng: Rng, number: u64, busy: u64) -> AgentPlan {
         kind,
         invoked,
         from,
+        task: kind != Kind::Deaf && draw(5) % 2 == 0,
     }
 }
 
@@ -187,7 +198,12 @@ fn work(rng: Rng, number: u64, agents: u64) -> Step {
         },
         50..65 => Step::Channel { size },
         65..75 => Step::Reply { size },
-        75..90 => Step::Send { to, size },
+        75..86 => Step::Send { to, size },
+        86 => Step::Burst {
+            to,
+            count: draw(7, 20, 200) as usize,
+        },
+        87..90 => Step::Input { to },
         90..93 => Step::Release { agent: to },
         93..96 => Step::InvokeRelease { agent: to },
         _ => Step::Invoke { agent: to },
@@ -233,7 +249,9 @@ fn fault(rng: Rng, number: u64, agents: u64, weights: &[u64; CLASSES]) -> Option
         14 => Fault::WallStep {
             by: draw(5, 0, 20_000_000) as i64 - 10_000_000,
         },
-        _ => Fault::Suspend { lasts: lasts * 4 },
+        15 => Fault::Suspend { lasts: lasts * 4 },
+        16 => Fault::Rotate,
+        _ => Fault::Resend,
     })
 }
 
@@ -259,6 +277,6 @@ mod tests {
                 names.insert(name.to_owned());
             }
         }
-        assert_eq!(names.len(), 7 + CLASSES, "{names:?}");
+        assert_eq!(names.len(), 9 + CLASSES, "{names:?}");
     }
 }

@@ -60,6 +60,17 @@ impl World<'_> {
                 let wish = json!({ "to": name(to), "text": self.text(size), "mode": mode });
                 self.post(number, "/v1/dm", &wish);
             }
+            Step::Burst { to, count } => {
+                let to = name(to);
+                for size in 0..count {
+                    let wish = json!({ "to": to, "text": self.text(size), "mode": "wait" });
+                    self.post(number, "/v1/dm", &wish);
+                }
+            }
+            Step::Input { to } => {
+                let wish = json!({ "data": "typed by hand\r" });
+                self.ask("POST", &format!("/api/input/{}", name(to)), &wish.to_string());
+            }
             Step::Channel { size } => {
                 let wish = json!({ "text": self.text(size) });
                 self.clients.latest = self.post(number, "/v1/channels/general/messages", &wish);
@@ -157,7 +168,8 @@ impl World<'_> {
             if self.now < agent.from || busy || self.terminals.has(&agent.name) {
                 continue;
             }
-            let wish = json!({ "name": agent.name, "cli": agent.kind.command(), "args": [] });
+            let task = if agent.task { "Begin." } else { "" };
+            let wish = json!({ "name": agent.name, "cli": agent.kind.command(), "task": task });
             if let Some(request) = self.ask("POST", "/api/spawn", &wish.to_string()) {
                 self.clients.spawning.insert(number, request);
             }
