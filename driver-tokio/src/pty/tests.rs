@@ -212,7 +212,7 @@ async fn what_was_written_is_unread_from_the_moment_of_the_write() {
         bench.ptys.check(P, OpId(0));
         bench.until("state", |bench| bench.state.is_some()).await;
         let state = bench.state.flatten().expect("the terminal is there");
-        assert_eq!(state.unread, Some(1), "write {count}");
+        assert_eq!(state.unread, 1, "write {count}");
         let master = bench.ptys.tty(P).unwrap().master.get_ref();
         let slave = ioctl_tiocgptpeer(master, OpenptFlags::RDWR | OpenptFlags::NOCTTY).unwrap();
         rustix::termios::tcflush(slave, rustix::termios::QueueSelector::IFlush).unwrap();
