@@ -110,7 +110,6 @@ fn measure(subject: &Subject) -> Column {
         if subject.ours || *count == 200 {
             column.insert(*row, burst(subject, *count, *agents));
         }
-        eprintln!("{}: {column:?}", subject.name);
     }
     column
 }
@@ -287,6 +286,11 @@ fn burst(subject: &Subject, count: usize, agents: usize) -> String {
         .collect();
     let began = now_ns();
     world.engine.dm_all(&alice, &messages);
+    eprintln!(
+        "{}: {count} to {agents}: the engine took {:.1} ms",
+        subject.name,
+        ms(now_ns() - began)
+    );
     let until = Instant::now() + if subject.ours { OUR_LIMIT } else { THEIR_LIMIT };
     let mut done = 0;
     while done < count && Instant::now() < until {

@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 use std::time::Duration;
 
 /// A process may be set aside between a read and the look at the clock that follows it.
-const SET_ASIDE: u64 = 50_000_000;
+const SET_ASIDE: u64 = 20_000_000;
 
 /// An engine, a broker and a sender.
 struct World {
@@ -340,6 +340,38 @@ fn a_message_of_64_kib_arrives_whole_as_one_paste() {
     assert!(pasted == expected, "{} bytes of {}", pasted.len(), expected.len());
     world.alice.dm("worker", "and a short one");
     world.reads(&agent, &[(2, "and a short one")]);
+}
+
+#[test]
+fn a_burst_is_read_whole_and_in_order_and_each_message_before_its_ack() {
+    let world = World::new();
+    let agent = world.agent("worker");
+    let messages: Vec<_> = (1..=900)
+        .map(|number| ("worker", format!("number {number}.")))
+        .collect();
+    world.engine.dm_all(&world.alice, &messages);
+    world.engine.acked("worker", 900);
+    let reads = agent.reads();
+    let texts: Vec<_> = reads
+        .iter()
+        .filter_map(|read| read.text.rsplit_once("]: "))
+        .map(|(_, text)| text)
+        .collect();
+    let expected: Vec<_> = messages.iter().map(|(_, text)| text.as_str()).collect();
+    assert!(
+        texts == expected,
+        "{} of {} in order",
+        texts.len(),
+        expected.len()
+    );
+    for (seq, read) in (1..).zip(&reads) {
+        let acked = world.engine.acked("worker", seq);
+        assert!(
+            read.at_ns <= acked + SET_ASIDE,
+            "{} was acked before it was read",
+            read.text
+        );
+    }
 }
 
 #[test]
