@@ -1,6 +1,6 @@
 //! From a message to a program that has read it.
 
-use crate::support::{Program, Rig, Spawned, deliver};
+use crate::support::{Event, Program, Rig, Spawned, deliver, just_started};
 use relay_core::time::Span;
 use relay_core::{FaultKind, TtyState};
 use serde_json::{Value, json};
@@ -17,20 +17,6 @@ fn with(program: Program) -> (Rig, Spawned) {
     (rig, bob)
 }
 
-/// Starts an agent and does not wait for it.
-fn just_started(cli: &str) -> (Rig, Spawned) {
-    let mut rig = Rig::online();
-    rig.ask("POST", "/api/spawn", &json!({ "name": "bob", "cli": cli }));
-    let process = rig.children[0].0;
-    let bob = Spawned {
-        process,
-        id: rig.engine.ids["bob"].clone(),
-        name: "bob".into(),
-    };
-    rig.sent.clear();
-    (rig, bob)
-}
-
 fn steer(agent: &Spawned, seq: u64, text: &str) -> Value {
     let mut frame = deliver(agent, seq, text);
     frame["mode"] = json!("steer");
@@ -44,48 +30,6 @@ fn pieces(rig: &mut Rig, agent: &Spawned) -> Vec<String> {
         .iter()
         .map(|piece| String::from_utf8_lossy(piece).into_owned())
         .collect()
-}
-
-#[test]
-fn an_unknown_program_gets_its_first_message_when_it_has_been_quiet() {
-    let (mut rig, bob) = just_started("cat");
-    rig.deliver(&bob, 1, "one");
-    rig.advance(Span::millis(200));
-    rig.prints(bob.process, "starting up\r\n");
-    rig.advance(Span::millis(200));
-    assert!(rig.typed(&bob).is_empty(), "not while it draws");
-    rig.advance(Span::millis(100));
-    assert_eq!(rig.typed(&bob), ["one"]);
-}
-
-#[test]
-fn a_program_that_never_falls_quiet_gets_its_first_message_after_two_seconds() {
-    let (mut rig, bob) = just_started("cat");
-    rig.deliver(&bob, 1, "one");
-    for tenth in 0..19 {
-        rig.advance(Span::millis(100));
-        rig.prints(bob.process, ".");
-        assert!(rig.typed(&bob).is_empty(), "after {tenth} tenths");
-    }
-    rig.advance(Span::millis(250));
-    rig.prints(bob.process, ".");
-    assert_eq!(rig.typed(&bob), ["one"]);
-}
-
-#[test]
-fn a_known_harness_gets_nothing_while_a_dialog_is_up() {
-    let (mut rig, bob) = just_started("claude");
-    rig.deliver(&bob, 1, "one");
-    rig.prints(
-        bob.process,
-        "Do you trust this folder?\r\n1. Yes, proceed\r\n2. No, exit\r\n",
-    );
-    rig.advance(Span::secs(600));
-    assert!(rig.program(bob.process).typed.is_empty());
-    assert!(rig.acks(&bob).is_empty());
-    rig.prints(bob.process, "\x1b[2J\x1b[HWelcome back\r\n> ");
-    rig.advance(SECOND);
-    assert_eq!(rig.typed(&bob), ["one"]);
 }
 
 #[test]
@@ -176,7 +120,7 @@ fn check(rig: &mut Rig, agent: &Spawned, unread: u32) {
     };
     let checks = std::mem::take(&mut program.checks);
     for op in checks {
-        rig.feed(crate::support::Event::State(agent.process, op, state));
+        rig.feed(Event::State(agent.process, op, state));
     }
 }
 
@@ -186,7 +130,7 @@ fn write(rig: &mut Rig, agent: &Spawned) -> String {
     assert_eq!(writes.len(), 1, "one write at a time");
     let (op, bytes) = writes.into_iter().next().unwrap();
     let len = bytes.len();
-    rig.feed(crate::support::Event::Written(agent.process, op, len, None));
+    rig.feed(Event::Written(agent.process, op, len, None));
     String::from_utf8(bytes).unwrap()
 }
 
@@ -351,12 +295,7 @@ fn a_terminal_that_takes_nothing_is_tried_again_and_reported() {
         rig.advance(Span::secs(5));
         let writes = std::mem::take(&mut rig.program(bob.process).writes);
         let (op, _) = writes.into_iter().next().expect("the write is tried again");
-        rig.feed(crate::support::Event::Written(
-            bob.process,
-            op,
-            0,
-            Some(FaultKind::Deadline),
-        ));
+        rig.feed(Event::Written(bob.process, op, 0, Some(FaultKind::Deadline)));
     }
     assert_eq!(rig.events("worker_error").len(), 1);
     assert!(rig.acks(&bob).is_empty());

@@ -12,7 +12,7 @@ mod verbs;
 
 pub(crate) use engine::{Agents, Engine, Mints, Registers, Upgrade};
 pub(crate) use terminal::Program;
-pub(crate) use verbs::{Spawned, deliver, fan_out, with_agent};
+pub(crate) use verbs::{Spawned, deliver, fan_out, just_started, with_agent};
 
 use engine::Call;
 use relay_core::ids::{LinkId, ProcessId, StoreId};

@@ -227,6 +227,20 @@ pub(crate) fn with_agent(cursor: Option<u64>) -> (Rig, Spawned) {
     (rig, bob)
 }
 
+/// Starts an agent and does not wait for it.
+pub(crate) fn just_started(cli: &str) -> (Rig, Spawned) {
+    let mut rig = Rig::online();
+    rig.ask("POST", "/api/spawn", &json!({ "name": "bob", "cli": cli }));
+    let process = rig.children[0].0;
+    let bob = Spawned {
+        process,
+        id: rig.engine.ids["bob"].clone(),
+        name: "bob".into(),
+    };
+    rig.sent.clear();
+    (rig, bob)
+}
+
 /// A `deliver` frame of a channel message.
 pub(crate) fn deliver(agent: &Spawned, seq: u64, text: &str) -> Value {
     let message = format!("{}", 900 + seq);
