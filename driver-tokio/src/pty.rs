@@ -381,18 +381,16 @@ fn reap(handle: &AsyncFd<OwnedFd>) -> ExitStatus {
 fn look(master: &OwnedFd) -> Option<TtyState> {
     let modes = tcgetattr(master).ok()?.local_modes;
     let flags = OpenptFlags::RDWR | OpenptFlags::NOCTTY | OpenptFlags::CLOEXEC;
-    let slave = ioctl_tiocgptpeer(master, flags).ok();
-    let unread = slave.and_then(|slave| {
-        // The kernel moves written bytes to the program's queue a little later; asking whether there
-        // is something to read waits for that. Without it a line just written looks as if it were read.
-        let _ = poll(
-            &mut [PollFd::new(&slave, PollFlags::IN)],
-            Some(&Timespec::default()),
-        );
-        rustix::io::ioctl_fionread(slave).ok()
-    });
+    let slave = ioctl_tiocgptpeer(master, flags).ok()?;
+    // The kernel moves written bytes to the program's queue a little later; asking whether there is
+    // something to read waits for that. Without it a line just written looks as if it were read.
+    let _ = poll(
+        &mut [PollFd::new(&slave, PollFlags::IN)],
+        Some(&Timespec::default()),
+    );
+    let unread = rustix::io::ioctl_fionread(slave).ok()?;
     Some(TtyState {
-        unread: unread.and_then(|bytes| u32::try_from(bytes).ok()),
+        unread: u32::try_from(unread).unwrap_or(u32::MAX),
         canonical: modes.contains(LocalModes::ICANON),
         echo: modes.contains(LocalModes::ECHO),
     })

@@ -13,7 +13,7 @@ use crate::ids::{AgentId, AgentName, DeliveryId, MessageId, OpId, ProcessId, Sto
 use crate::inject::Evidence;
 use crate::inject::machine::{Job, Outcome};
 use crate::inject::text::render;
-use crate::input::{Fault, TtyState};
+use crate::input::{Fault, FaultKind, TtyState};
 use crate::limits;
 use crate::link::Request;
 use crate::marks::Mark;
@@ -134,21 +134,25 @@ impl Broker {
         let Some(taken) = self.delivery.accept(&mut self.cx, id, deliver.seq, frame) else {
             return;
         };
-        if !shown || !matches!(taken, Taken::InOrder | Taken::Held | Taken::Late) {
-            return;
+        if shown && matches!(taken, Taken::InOrder | Taken::Held | Taken::Late) {
+            self.emit_queued(process, &delivery_id, &event_id);
         }
+        // Also what is not shown, or came twice, may have let others go.
+        self.pump(process);
+    }
+
+    fn emit_queued(&mut self, process: ProcessId, delivery_id: &DeliveryId, event_id: &MessageId) {
         let Some(agent) = self.roster.get(process) else {
             return;
         };
         let at = self.cx.now.wall;
         let facts = DeliveryFacts {
             name: agent.name(),
-            delivery_id: &delivery_id,
-            event_id: &event_id,
+            delivery_id,
+            event_id,
             at,
         };
         self.events.push(&Event::DeliveryQueued(facts));
-        self.pump(process);
     }
 
     fn frame(&self, deliver: &Deliver<'_>) -> Frame {
@@ -201,10 +205,9 @@ impl Broker {
             return;
         };
         let link = self.link.up().map(|session| session.link());
-        if self.leaving.is_sent(&id, link)
-            || self.early.told.len() >= TOLD
-            || !self.early.told.insert(id.clone())
-        {
+        // Before the registration is confirmed nothing can be said; the engine will send it again.
+        let unsayable = !self.link.has_credit() || self.leaving.is_sent(&id, link);
+        if unsayable || self.early.told.len() >= TOLD || !self.early.told.insert(id.clone()) {
             return;
         }
         let name = deliver.identity.name().map(AgentName::from);
@@ -558,6 +561,7 @@ impl Broker {
         }
     }
 
+    /// Writes again what could not be written.
     pub(super) fn rebury(&mut self) {
         self.store_letters();
     }
@@ -589,6 +593,15 @@ impl Broker {
         });
         self.dead.push(letter);
         self.delivery.settle(&mut self.cx, id, key);
+    }
+
+    /// The disk does not answer: what waits for it must not wait for ever.
+    pub(super) fn on_store_timeout(&mut self, store: StoreId) {
+        let fault = Fault {
+            kind: FaultKind::Deadline,
+            detail: "the disk does not answer",
+        };
+        self.on_stored(store, Err(fault));
     }
 
     pub(super) fn on_stored(&mut self, store: StoreId, result: Result<(), Fault<'_>>) {

@@ -106,7 +106,6 @@ impl Broker {
             return;
         };
         let open = self.delivery.close(&mut self.cx, &registered.id);
-        self.burials.forget(&registered.id);
         if open > 0 {
             let message = format!("{open} messages for {name:?} were not taken; they stay with the engine");
             self.cx.log(Level::Warn, "delivery", &message);
@@ -116,6 +115,8 @@ impl Broker {
                 reason: "agent left",
             });
         }
+        self.inventory.forget(&registered.id);
+        self.burials.forget(&registered.id);
         self.owe(registered.id, name);
     }
 

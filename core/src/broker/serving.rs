@@ -90,12 +90,16 @@ impl Broker {
             ApiCall::Events { since } => return self.open_stream(request, since),
             ApiCall::Shutdown => {
                 self.reply(request, shutdown_reply());
-                return self.terminate();
+                return self.begin_stop();
             }
             ApiCall::Spawn(_) | ApiCall::Release { .. } if self.stopping.is_stopping() => {
                 shutting_down().of_spawn(None).reply()
             }
             _ if self.stopping.is_stopping() => shutting_down().reply(),
+            _ if self.requests.waiting.len() >= limits::API_REQUESTS => {
+                let message = "too many requests wait for an answer; try again when some have got theirs";
+                ApiError::new(503, "too_many_requests", message).reply()
+            }
             ApiCall::Spawn(order) => return self.spawn(request, order),
             ApiCall::Release { name, .. } => {
                 self.wait(request, Waiting::Release, RELEASE);
@@ -160,6 +164,10 @@ impl Broker {
             Waiting::Publish { .. } => publish_unconfirmed(),
         };
         self.answer(request, error.reply());
+        if waiting == Waiting::Input {
+            // Whoever was told that it failed may send it again.
+            self.roster.iter_mut().for_each(|agent| agent.drop_input(request));
+        }
         if waiting == Waiting::Spawn {
             let origin = Origin::Api(request);
             let process = self
@@ -229,6 +237,18 @@ impl Broker {
                 "agent {:?} does not read its terminal; its messages wait",
                 agent.name()
             ));
+        }
+        for agent in self.roster.iter() {
+            let dialog = agent
+                .injector
+                .as_ref()
+                .and_then(|injector| injector.dialog(&agent.terminal.0));
+            if let Some(dialog) = dialog {
+                problems.push(format!(
+                    "agent {:?} waits for an answer to its dialog ({dialog}); its messages wait",
+                    agent.name()
+                ));
+            }
         }
         for agent in self.roster.iter().filter(|agent| agent.warning.is_some()) {
             problems.push(format!(
@@ -302,7 +322,7 @@ impl Broker {
             "broker",
             "nobody has renewed the lease of this broker; shutting down",
         );
-        self.terminate();
+        self.begin_stop();
     }
 
     fn agent_views(&self) -> Vec<AgentView<'_>> {

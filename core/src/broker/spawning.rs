@@ -261,6 +261,13 @@ impl Broker {
             Some(registered) => self.compensate(process, registered),
             None if wanted => {
                 let message = "the engine's reply to agent.register has no agent id or token";
+                if let Some(agent) = self.roster.get_mut(process) {
+                    // It has been answered: no reply is outstanding.
+                    agent.phase = Phase::Registering {
+                        sent: false,
+                        recover: None,
+                    };
+                }
                 self.fail_spawn(
                     process,
                     Failure::new(502, "invalid_agent_register_reply_data", message),
@@ -395,28 +402,30 @@ impl Broker {
             headers: Vec::new(),
             body: Some(body.to_string()),
         };
-        let purpose = CallFor::RegisterOverHttp(process);
+        let name = agent.order.name.clone();
+        let purpose = CallFor::RegisterOverHttp { process, name };
         agent.phase = Phase::OverHttp(self.cx.call(purpose, request, limits::REGISTER_OVER_HTTP));
     }
 
     pub(super) fn on_registered_over_http(
         &mut self,
         process: ProcessId,
+        name: AgentName,
         reply: Result<CallReply<'_>, Refused>,
     ) {
-        let Some(agent) = self.roster.get_mut(process) else {
-            return;
-        };
-        if !matches!(agent.phase, Phase::OverHttp(_)) {
-            return;
-        }
         let answer = reply.and_then(Answer::read).and_then(|answer| {
             let token = answer.text("token").and_then(|token| Secret::new(&token));
-            answer
-                .text("id")
-                .zip(token)
-                .ok_or_else(|| Refused::malformed("POST /v1/agents", "id and token"))
+            let missing = || Refused::malformed("POST /v1/agents", "id and token");
+            answer.text("id").map(AgentId).zip(token).ok_or_else(missing)
         });
+        let waits = |agent: &&mut Agent| matches!(agent.phase, Phase::OverHttp(_));
+        let Some(agent) = self.roster.get_mut(process).filter(waits) else {
+            // Its spawn was given up meanwhile: what was registered is undone.
+            if let Ok((id, _)) = answer {
+                self.owe(id, name);
+            }
+            return;
+        };
         let (id, token) = match answer {
             Ok(answer) => answer,
             Err(refused) => {
@@ -424,10 +433,7 @@ impl Broker {
                 return self.fail_spawn(process, Failure::new(502, "agent_register_timeout", message));
             }
         };
-        let registered = Registered {
-            id: AgentId(id),
-            token,
-        };
+        let registered = Registered { id, token };
         let body = json!({ "agent_name": agent.order.name });
         let node = self.link.node_name().unwrap_or_default();
         let request = CallRequest {
@@ -505,6 +511,8 @@ impl Broker {
         }
         self.registrations.take_inherited(process);
         if self.leaving.forgive(&agent_id) {
+            // A deregistration may have overtaken this registration at the engine.
+            self.inventory.hasten();
             self.journal(&Record::Paid {
                 agent_id: agent_id.clone(),
             });
@@ -529,6 +537,9 @@ impl Broker {
     fn remember_agent(&mut self, name: AgentName, agent_id: AgentId) {
         if self.known_agents.insert(name.clone(), agent_id.clone()).as_ref() != Some(&agent_id) {
             self.journal(&Record::Agent { name, agent_id });
+        }
+        while self.known_agents.len() > limits::KNOWN_AGENTS {
+            self.known_agents.pop_first();
         }
     }
 

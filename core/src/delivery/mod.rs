@@ -216,6 +216,13 @@ impl Delivery {
         self.round += 1;
     }
 
+    /// Whether any identity misses a row.
+    pub(crate) fn wants_replay(&self) -> bool {
+        self.identities
+            .values()
+            .any(|identity| identity.window.wants_replay())
+    }
+
     /// Whether a gap was left without any repeated row in this round: the engine did not replay.
     pub(crate) fn round_was_silent(&self) -> bool {
         let mut gaps = self

@@ -65,7 +65,7 @@ enum Phase {
 #[derive(Debug)]
 pub(crate) struct Link {
     config: Config,
-    cache: Vec<String>,
+    cache: Vec<Secret>,
     machine_seed: String,
     cwd: String,
     identity: Identity,
@@ -112,7 +112,7 @@ impl Link {
         let mut link = Self {
             identity: Identity::new(config, boot.identity.as_deref(), &cx.rng),
             config: config.clone(),
-            cache: boot.tokens.clone(),
+            cache: boot.tokens.iter().filter_map(|text| Secret::new(text)).collect(),
             machine_seed: boot.machine_seed.clone(),
             cwd: boot.cwd.clone(),
             tokens: None,
@@ -437,6 +437,10 @@ impl Link {
     }
 
     fn later(&mut self, cx: &mut Cx, what: &str, refused: &Refused) {
+        if self.disabled {
+            cx.wake_in(Timer::DisabledProbe, limits::DISABLED_PROBE);
+            return;
+        }
         let wait = self.backoff.next(&cx.rng);
         self.reason = format!("{what} failed: {refused}");
         cx.log(
@@ -531,19 +535,11 @@ impl Link {
                     code: format!("http_{status}"),
                     message,
                 };
-                self.later_or_probe(cx, &refused);
+                self.later(cx, "connecting to the engine", &refused);
             }
-            Refusal::Fault(fault) => self.later_or_probe(cx, &Refused::by_fault(&fault)),
+            Refusal::Fault(fault) => self.later(cx, "connecting to the engine", &Refused::by_fault(&fault)),
         }
         LinkEvent::Nothing
-    }
-
-    fn later_or_probe(&mut self, cx: &mut Cx, refused: &Refused) {
-        if self.disabled {
-            cx.wake_in(Timer::DisabledProbe, limits::DISABLED_PROBE);
-        } else {
-            self.later(cx, "connecting to the engine", refused);
-        }
     }
 
     /// The token is no good, as a 401 or the reply to the registration says.
@@ -623,9 +619,12 @@ impl Link {
         self.reconnect(cx, "no reply to node.register")
     }
 
-    /// [`Timer::Liveness`].
-    pub(crate) fn on_liveness(&mut self, cx: &mut Cx) -> LinkEvent {
+    /// [`Timer::Liveness`]. A link that we do not read from cannot prove that it lives.
+    pub(crate) fn on_liveness(&mut self, cx: &mut Cx, paused: bool) -> LinkEvent {
         let now = cx.now.mono;
+        if let Some(session) = self.up().filter(|_| paused) {
+            (session.last_frame, session.last_answer) = (now, now);
+        }
         let Some(session) = self.up() else {
             return LinkEvent::Nothing;
         };

@@ -97,9 +97,9 @@ pub(super) enum Minted {
 }
 
 impl Tokens {
-    pub(super) fn new(scope: Scope, key: Option<Secret>, pinned: Option<Secret>, cache: &[String]) -> Self {
+    pub(super) fn new(scope: Scope, key: Option<Secret>, pinned: Option<Secret>, cache: &[Secret]) -> Self {
         let is_pinned = pinned.is_some();
-        let cached = || cache.iter().find_map(|text| usable(text, &scope));
+        let cached = || cache.iter().find_map(|text| usable(text.expose(), &scope));
         let current = pinned.or_else(cached);
         Self {
             key,

@@ -115,7 +115,7 @@ fn a_raw_program_gets_the_submit_only_after_it_has_drawn_the_text() {
 fn check(rig: &mut Rig, agent: &Spawned, unread: u32) {
     let program = rig.program(agent.process);
     let state = TtyState {
-        unread: Some(unread),
+        unread,
         ..program.state()
     };
     let checks = std::mem::take(&mut program.checks);

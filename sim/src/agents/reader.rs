@@ -92,13 +92,11 @@ mod tests {
             let mut reader = Reader::default();
             let text = body(17, size, 3);
             assert_eq!(token_of(&text), Some(17));
-            assert_eq!(
-                reader.read(format!("Relay message from a [9]: {text}").as_bytes()),
-                []
-            );
-            assert_eq!(reader.read(b"\x1b[201~"), []);
+            let read = reader.read(format!("Relay message from a [9]: {text}").as_bytes());
+            assert!(read.is_empty());
+            assert!(reader.read(b"\x1b[201~").is_empty());
             assert_eq!(reader.read(b"\r"), [17]);
-            assert_eq!(reader.read(b"\r"), []);
+            assert!(reader.read(b"\r").is_empty());
         }
     }
 
@@ -107,7 +105,7 @@ mod tests {
         let text = body(17, 400, 3);
         for part in [0, 3] {
             let torn = text.replacen(&format!("<m17.{part}>"), "", 1);
-            assert_eq!(Reader::default().read(format!("{torn}\n").as_bytes()), []);
+            assert!(Reader::default().read(format!("{torn}\n").as_bytes()).is_empty());
         }
     }
 

@@ -115,6 +115,7 @@ impl Engine {
             provider: "default".into(),
             bound: true,
             home: None,
+            direct: None,
             mailbox: Mailbox::default(),
             rooms: BTreeSet::new(),
             muted: BTreeSet::new(),
@@ -292,7 +293,7 @@ impl Engine {
         let agent = &mut self.state.agents[key.0];
         agent.active = false;
         if rehomes {
-            (agent.place, agent.bound, agent.provider) = (Place::Direct, false, "default".into());
+            (agent.place, agent.bound, agent.provider) = (Place::Direct, true, "default".into());
         }
         Ok((200, Value::Null))
     }

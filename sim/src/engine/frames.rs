@@ -14,7 +14,7 @@
 use super::ids::{AgentKey, NodeKey};
 use super::journal::Event;
 use super::nodes::DEFAULT_PROVIDER;
-use super::profile::{Attach, Conflict, Registration, Replay};
+use super::profile::{Attach, Registration, Replay};
 use super::schema;
 use super::state::Place;
 use super::{ConnectionId, Engine, Output};
@@ -24,15 +24,15 @@ use serde_json::{Map, Value, json};
 const CURSOR: &str = "relay:delivery-cursor-v1";
 
 /// A refused frame: code and message.
-type Fault = (&'static str, String);
+pub(super) type Fault = (&'static str, String);
 
 /// One frame with what is known about its sender.
-struct Inbound {
-    connection: ConnectionId,
-    node: NodeKey,
-    provider: String,
+pub(super) struct Inbound {
+    pub(super) connection: ConnectionId,
+    pub(super) node: NodeKey,
+    pub(super) provider: String,
     id: Option<String>,
-    frame: Map<String, Value>,
+    pub(super) frame: Map<String, Value>,
 }
 
 impl Inbound {
@@ -135,7 +135,7 @@ impl Engine {
         });
     }
 
-    fn reply(&mut self, now: i64, inbound: &Inbound, data: &Value) {
+    pub(super) fn reply(&mut self, now: i64, inbound: &Inbound, data: &Value) {
         let id = inbound
             .id
             .clone()
@@ -239,11 +239,8 @@ impl Engine {
     fn node_descriptor(&self, inbound: &Inbound, provider: &str) -> Value {
         let mut data = self.node_view(inbound.node);
         if self.options.profile.frames.providers {
-            data["provider"] = inbound
-                .frame
-                .get("provider")
-                .cloned()
-                .unwrap_or_else(|| json!({ "name": provider }));
+            let instance = &self.state.nodes[inbound.node.0].providers[provider].instance_id;
+            data["provider"] = json!({ "name": provider, "instance_id": instance });
             let declared = inbound.frame.get("capabilities").and_then(Value::as_array);
             let accepted = |capability: &Value| {
                 let name = capability["name"].as_str().unwrap_or_default();
@@ -288,7 +285,7 @@ impl Engine {
     // Agents.
 
     /// The agents of a node, or of one provider of it.
-    fn agents_of(&self, node: NodeKey, provider: Option<&str>) -> Vec<AgentKey> {
+    pub(super) fn agents_of(&self, node: NodeKey, provider: Option<&str>) -> Vec<AgentKey> {
         let mut agents = self.state.agents_on(node);
         agents.retain(|key| provider.is_none_or(|provider| self.state.agents[key.0].provider == provider));
         agents
@@ -406,9 +403,10 @@ impl Engine {
         let key = self.state.agent_by_id(inbound.text("agent_id"));
         let here = key.filter(|key| self.state.agents[key.0].place == Place::Node(inbound.node));
         if let Some(key) = here {
+            self.tell_exited(now, key, "deregistered");
             self.vacate(key);
             let agent = &mut self.state.agents[key.0];
-            (agent.active, agent.bound, agent.place) = (false, false, Place::Direct);
+            (agent.active, agent.place) = (false, Place::Direct);
             agent.provider = DEFAULT_PROVIDER.to_owned();
             if let Some(state) = self.connections.get_mut(&inbound.connection) {
                 state.ready.remove(&key);
@@ -428,8 +426,8 @@ impl Engine {
             .unwrap_or(0);
         let scoped = self.options.profile.cursor;
         let matches = |key: &AgentKey| {
-            let agent = &self.state.agents[key.0];
-            agent.place == Place::Node(inbound.node) && (!scoped || agent.provider == inbound.provider)
+            let provider = &self.state.agents[key.0].provider;
+            self.state.node_of(*key) == Some(inbound.node) && (!scoped || *provider == inbound.provider)
         };
         let key = self
             .state
@@ -451,139 +449,6 @@ impl Engine {
                 matched,
             },
         );
-    }
-
-    // The inventory.
-
-    fn inventory(&mut self, now: i64, inbound: &Inbound) -> Result<(), Fault> {
-        let entries = inbound
-            .frame
-            .get("agents")
-            .and_then(Value::as_array)
-            .cloned()
-            .unwrap_or_default();
-        let mut listed = Vec::new();
-        let mut rejected = 0;
-        for entry in &entries {
-            match self.judge_entry(inbound, entry) {
-                Ok(Some(key)) => listed.push((key, entry)),
-                Ok(None) => {}
-                Err(fault) if self.options.profile.inventory_conflict == Conflict::FailAll => {
-                    return Err(fault);
-                }
-                Err(_) => rejected += 1,
-            }
-        }
-        let ids: Vec<&str> = entries
-            .iter()
-            .filter_map(|entry| entry["invocation_id"].as_str())
-            .collect();
-        let mut newly = Vec::new();
-        for (key, _) in &listed {
-            if self.certify(now, *key, inbound) {
-                newly.push(*key);
-            }
-        }
-        let completed = listed
-            .iter()
-            .filter(|(key, entry)| {
-                self.complete_by_inventory(now, *key, inbound.node, &inbound.provider, entry)
-            })
-            .count();
-        self.mark_missing(inbound, &listed.iter().map(|(key, _)| *key).collect::<Vec<_>>());
-        let rescheduled = self.reschedule_unlisted(now, inbound.node, &inbound.provider, &ids);
-        let names = listed
-            .iter()
-            .map(|(key, _)| self.state.agents[key.0].name.clone())
-            .collect();
-        self.journal.push(
-            now,
-            Event::InventorySynced {
-                connection: inbound.connection,
-                names,
-            },
-        );
-        let open = self
-            .state
-            .invocations
-            .iter()
-            .filter(|other| other.is_open() && other.node == Some(inbound.node))
-            .count();
-        let mut data = json!({
-            "rebound_agents": if self.options.profile.cursor { listed.len() } else { entries.len() }, "open_invocations": open, "completed_invocations": completed,
-            "rescheduled_invocations": rescheduled,
-        });
-        if self.options.profile.inventory_conflict == Conflict::Skip {
-            data["rejected_agents"] = json!(rejected);
-        }
-        self.reply(now, inbound, &data);
-        let cursor = self
-            .connections
-            .get(&inbound.connection)
-            .is_some_and(|state| state.cursor);
-        let agents = match self.options.profile.replay_on_inventory {
-            Replay::Node => self.agents_of(inbound.node, None),
-            Replay::Certified if cursor => listed.into_iter().map(|(key, _)| key).collect(),
-            Replay::Newly | Replay::Certified => newly,
-        };
-        self.replay(now, &agents);
-        Ok(())
-    }
-
-    /// Whether an entry may be listed; `None` for a name that nobody has.
-    fn judge_entry(&self, inbound: &Inbound, entry: &Value) -> Result<Option<AgentKey>, Fault> {
-        let workspace = self.state.nodes[inbound.node.0].workspace;
-        let name = entry["name"].as_str().unwrap_or_default();
-        let Some(key) = self.state.agent_by_name(workspace, name) else {
-            return Ok(None);
-        };
-        let agent = &self.state.agents[key.0];
-        if let Place::Node(other) = agent.place
-            && other != inbound.node
-            && agent.active
-            && self.state.nodes[other.0].online
-        {
-            return Err((
-                "agent_location_conflict",
-                format!("agent {name:?} is active elsewhere"),
-            ));
-        }
-        let adoptable = self.options.profile.inventory_adopts
-            && agent.place == Place::Node(inbound.node)
-            && agent.provider == DEFAULT_PROVIDER;
-        if self.options.profile.cursor && agent.provider != inbound.provider && !adoptable {
-            return Err((
-                "agent_provider_conflict",
-                format!("agent {name:?} belongs to another provider"),
-            ));
-        }
-        if self.options.profile.cursor && entry["agent_id"].as_str() != Some(&*agent.id) {
-            return Err((
-                "agent_identity_mismatch",
-                format!("agent {name:?} has another id"),
-            ));
-        }
-        Ok(Some(key))
-    }
-
-    /// A listed agent lives here; whether that makes it newly reachable on this connection.
-    fn certify(&mut self, now: i64, key: AgentKey, inbound: &Inbound) -> bool {
-        let was_here = self.lives_on(key, inbound.node);
-        self.occupy(now, key, inbound.node, &inbound.provider);
-        match self.connections.get_mut(&inbound.connection) {
-            Some(state) if state.cursor => state.ready.insert(key),
-            _ => !was_here,
-        }
-    }
-
-    /// Active agents of the provider that are not listed are offline; their mail is still routed here.
-    fn mark_missing(&mut self, inbound: &Inbound, listed: &[AgentKey]) {
-        let provider = self.options.profile.cursor.then_some(inbound.provider.as_str());
-        for key in self.agents_of(inbound.node, provider) {
-            if !listed.contains(&key) {
-                self.state.agents[key.0].active = false;
-            }
-        }
     }
 }
 

@@ -247,6 +247,13 @@ impl Engine {
         known && method == "POST"
     }
 
+    /// Stored answers whose key may be used for something else now.
+    pub(super) fn forget_answers(&mut self, now: i64) {
+        self.state
+            .idempotency
+            .retain(|_, stored| now - stored.at < IDEMPOTENCY_MS);
+    }
+
     fn authenticate(&mut self, now: i64, bearer: Option<&str>) -> Result<Caller, Refusal> {
         let unauthorized = |code, why: &str| refuse(401, code, why);
         let token = bearer.ok_or_else(|| unauthorized("unauthorized", "missing bearer token"))?;
@@ -295,6 +302,7 @@ impl Engine {
             ("POST", ["agents"]) => self.post_agent(call),
             ("GET", ["agents"]) => Ok((200, self.agent_list(call))),
             ("GET", ["agent"]) => self.own_agent(call),
+            ("POST", ["agent", "node-token"]) => self.direct_token(call),
             ("POST", ["agents", "spawn"]) => self.post_spawn(call),
             ("POST", ["agents", "release"]) => self.post_release(call),
             ("POST", ["agents", "heartbeat"]) => Ok((200, Value::Null)),

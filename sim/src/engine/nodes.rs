@@ -1,4 +1,4 @@
-//! Nodes: enrolment, sockets, liveness, bindings.
+//! Nodes: enrolment, sockets, liveness.
 //!
 //! Owns: node rows and tokens, which socket serves which provider, what the end of a socket means.
 //! Must not know: what frames say.
@@ -55,7 +55,9 @@ impl Engine {
         for provider in node.providers.values_mut() {
             provider.handlers_live = false;
         }
-        node.machine_id = machine.map(str::to_owned).or(node.machine_id.take());
+        if let Some(machine) = machine {
+            node.machine_id = Some(machine.to_owned());
+        }
         let known = node.version.take();
         node.version = call.body["version"].as_str().map(str::to_owned).or(known);
         node.max_agents = call.body["max_agents"].as_u64().unwrap_or(node.max_agents);
@@ -120,11 +122,41 @@ impl Engine {
         }
     }
 
+    /// The token of the caller's own implicit node, which exists from now on.
+    pub(super) fn direct_token(&mut self, call: &Call<'_>) -> Answer {
+        let (workspace, key) = call.caller.agent()?;
+        let agent = &self.state.agents[key.0];
+        if agent.place != Place::Direct {
+            return Err(refuse(
+                409,
+                "agent_bound_to_node",
+                "the agent lives on a broker's node",
+            ));
+        }
+        let (name, id) = (
+            format!("direct-{}", agent.id),
+            format!("node_direct_{}", agent.id),
+        );
+        let node = match agent.direct {
+            Some(node) => node,
+            None => {
+                let node = self.make_node(call.now, workspace, &name, Some(&id));
+                self.state.nodes[node.0].owner = Some(key);
+                self.state.agents[key.0].direct = Some(node);
+                node
+            }
+        };
+        let token = self.ids.token(TokenKind::Node);
+        self.state.nodes[node.0].token.clone_from(&token);
+        Ok((200, json!({ "node_id": id, "node_name": name, "token": token })))
+    }
+
     fn make_node(&mut self, now: i64, workspace: WorkspaceKey, name: &str, wanted: Option<&str>) -> NodeKey {
         let key = NodeKey(self.state.nodes.len());
         let id = wanted.map_or_else(|| format!("node_{}", self.ids.next(now)), str::to_owned);
         self.state.nodes.push(Node {
             workspace,
+            owner: None,
             id,
             name: name.to_owned(),
             token: String::new(),
@@ -212,7 +244,8 @@ impl Engine {
             .values()
             .any(|provider| provider.connection.is_some());
         let mut view = json!({
-            "id": node.id, "name": node.name, "kind": "ws", "role": "broker", "delivery_adapter": "ws.node.v1",
+            "id": node.id, "name": node.name, "kind": "ws",
+            "role": if node.owner.is_some() { "direct" } else { "broker" }, "delivery_adapter": "ws.node.v1",
             "delivery": null, "capabilities": capabilities, "tags": [], "version": node.version,
             "status": if node.online { "online" } else { "offline" }, "live": live && node.online,
             "handlers_live": self.handlers_live(key), "load": self.load(key), "active_agents": self.active_agents(key),
@@ -256,7 +289,7 @@ impl Engine {
         nodes.map(|key| self.node_view(*key)).collect()
     }
 
-    fn node_named(&self, call: &Call<'_>, name: &str) -> Result<NodeKey, Refusal> {
+    pub(super) fn node_named(&self, call: &Call<'_>, name: &str) -> Result<NodeKey, Refusal> {
         let found = self.state.node_by_name(call.caller.workspace(), name);
         found.ok_or_else(|| refuse(404, "node_not_found", format!("no node {name:?}")))
     }
@@ -275,63 +308,6 @@ impl Engine {
                 .map(|agent| self.binding_view(call.now, agent, node))
                 .collect(),
         ))
-    }
-
-    // Bindings.
-
-    fn binding_view(&self, now: i64, agent: AgentKey, node: NodeKey) -> Value {
-        let (agent, node) = (&self.state.agents[agent.0], &self.state.nodes[node.0]);
-        json!({
-            "id": format!("anb_{}", agent.id), "agent_id": &*agent.id, "agent_name": &*agent.name, "node_id": node.id,
-            "node_name": node.name, "node_kind": "ws", "node_role": "broker", "status": "active", "session_ref": null,
-            "priority": 0, "created_at": iso(now), "updated_at": iso(now),
-        })
-    }
-
-    pub(super) fn bind(&mut self, call: &Call<'_>, name: &str) -> Answer {
-        call.caller.owner()?;
-        let node = self.node_named(call, name)?;
-        let key = self.named(call, call.text("agent_name")?)?;
-        let live = self.state.nodes[node.0]
-            .providers
-            .iter()
-            .find(|(_, provider)| provider.connection.is_some());
-        let adopted = live.map(|(name, provider)| (name.clone(), provider.connection));
-        let adopted = adopted.filter(|_| self.options.profile.bind_adopts_provider);
-        if !self.lives_on(key, node) && !self.has_room(node) {
-            return Err(refuse(
-                409,
-                "node_capacity_exceeded",
-                format!("node {name:?} is full"),
-            ));
-        }
-        let own = self.state.agents[key.0].provider.clone();
-        let provider = adopted.as_ref().map_or(own, |(provider, _)| provider.clone());
-        self.occupy(call.now, key, node, &provider);
-        let mut view = self.binding_view(call.now, key, node);
-        if let Some((_, connection)) = adopted {
-            if let Some(state) = connection.and_then(|id| self.connections.get_mut(&id)) {
-                state.ready.insert(key);
-            }
-            view["delivery_ack_seq"] = json!(self.state.agents[key.0].mailbox.cursor());
-        }
-        Ok((201, view))
-    }
-
-    pub(super) fn unbind(&mut self, call: &Call<'_>, name: &str, agent: &str) -> Answer {
-        let node = self.node_named(call, name)?;
-        let key = self.named(call, agent)?;
-        if self.state.agents[key.0].place != Place::Node(node) {
-            return Err(refuse(
-                404,
-                "node_agent_binding_not_found",
-                "it is bound elsewhere",
-            ));
-        }
-        self.vacate(key);
-        let agent = &mut self.state.agents[key.0];
-        (agent.place, agent.provider) = (Place::Direct, DEFAULT_PROVIDER.into());
-        Ok((204, Value::Null))
     }
 
     // Sockets.

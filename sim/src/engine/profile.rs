@@ -187,7 +187,7 @@ pub struct Profile {
     pub expire_on_read: bool,
     /// `POST /v1/agents/disconnect` moves the agent to its direct node.
     pub disconnect_rehomes: bool,
-    /// `agent.exited` exists, and open invocations of long unreachable agents fail.
+    /// `agent.exited` tells the agent that had another one spawned of its end.
     pub exit_events: bool,
     /// `agent.deregister` with an id is answered.
     pub deregister_reply: bool,
@@ -201,7 +201,7 @@ pub struct Profile {
     pub registration_contract: bool,
     /// `POST /v1/nodes/:name/agents` adopts a live provider.
     pub bind_adopts_provider: bool,
-    /// A release of an agent whose node is away completes at once, and released names become free.
+    /// A release of an agent whose node is away completes at once.
     pub local_release: bool,
 }
 

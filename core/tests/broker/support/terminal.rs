@@ -59,7 +59,7 @@ impl Program {
 
     pub(crate) fn state(&self) -> TtyState {
         TtyState {
-            unread: Some(self.unread),
+            unread: self.unread,
             canonical: self.canonical,
             echo: self.echo,
         }
