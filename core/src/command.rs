@@ -113,7 +113,8 @@ pub enum Command {
         /// When to report what was accepted so far.
         deadline: Mono,
     },
-    /// Look at a child's terminal. Answered by `PtyState` without delay.
+    /// Look at a child's terminal. Answered by `PtyState` without delay, but not before the bytes of
+    /// every reported write have reached the program's queue (on Linux a poll of the slave sees to that).
     PtyCheck {
         /// Which process.
         process: ProcessId,

@@ -382,18 +382,24 @@ fn look(master: &OwnedFd) -> Option<TtyState> {
     let modes = tcgetattr(master).ok()?.local_modes;
     let flags = OpenptFlags::RDWR | OpenptFlags::NOCTTY | OpenptFlags::CLOEXEC;
     let slave = ioctl_tiocgptpeer(master, flags).ok()?;
-    // The kernel moves written bytes to the program's queue a little later; asking whether there is
-    // something to read waits for that. Without it a line just written looks as if it were read.
-    let _ = poll(
-        &mut [PollFd::new(&slave, PollFlags::IN)],
-        Some(&Timespec::default()),
-    );
-    let unread = rustix::io::ioctl_fionread(slave).ok()?;
     Some(TtyState {
-        unread: u32::try_from(unread).unwrap_or(u32::MAX),
+        unread: unread(&slave).ok()?,
         canonical: modes.contains(LocalModes::ICANON),
         echo: modes.contains(LocalModes::ECHO),
     })
+}
+
+/// Bytes that were written and that the program has not read; at least one as long as there are any.
+///
+/// A write returns before the kernel has moved its bytes to the program's queue, which until then
+/// looks as if the program had read it empty. A poll that finds nothing has waited for that move.
+/// When it finds something, more may be on its way, so a queue that is empty a moment later is not.
+fn unread(slave: &OwnedFd) -> io::Result<u32> {
+    let mut found = [PollFd::new(slave, PollFlags::IN)];
+    poll(&mut found, Some(&Timespec::default()))?;
+    let least = u64::from(found[0].revents().contains(PollFlags::IN));
+    let bytes = rustix::io::ioctl_fionread(slave)?;
+    Ok(u32::try_from(bytes.max(least)).unwrap_or(u32::MAX))
 }
 
 /// Reads until the end of the terminal, which Linux calls EIO.

@@ -33,8 +33,8 @@ pub struct Plan {
     pub system: u64,
     /// In 1 000 processes so many end by themselves.
     pub dying: u64,
-    /// Whether the case has faults at all.
-    pub faulty: bool,
+    /// Whether the case goes on until agents that never read have got their first dead letter.
+    pub patient: bool,
 }
 
 /// An agent that the operator wants.
@@ -46,6 +46,10 @@ pub struct AgentPlan {
     pub kind: Kind,
     /// Started by an invocation at first; later starts are the operator's.
     pub invoked: bool,
+    /// From here on the operator wants it, in µs.
+    pub from: u64,
+    /// It is started with a task.
+    pub task: bool,
 }
 
 /// Something that is made to happen. Agents are named by their place in [`Plan::agents`].
@@ -59,6 +63,10 @@ pub enum Step {
     Reply { size: usize },
     /// A message through the broker's local API.
     Send { to: usize, size: usize },
+    /// Many short direct messages at once.
+    Burst { to: usize, count: usize },
+    /// Something typed through the local API.
+    Input { to: usize },
     /// A spawn placed by the engine.
     Invoke { agent: usize },
     /// A release placed by the engine.
@@ -104,9 +112,16 @@ pub enum Fault {
     WallStep { by: i64 },
     /// The machine sleeps.
     Suspend { lasts: u64 },
+    /// The node's token is replaced, and the link breaks.
+    Rotate,
+    /// The latest invocation is sent again.
+    Resend,
 }
 
-const CLASSES: usize = 16;
+/// So long an invocation has time to start an agent before the operator does.
+const INVOKED: u64 = 15 * SECOND;
+/// Kinds of [`Fault`].
+const CLASSES: usize = 18;
 
 /// Draws the case of a seed.
 pub fn plan(seed: u64, profile: ProfileName) -> Plan {
@@ -114,14 +129,13 @@ pub fn plan(seed: u64, profile: ProfileName) -> Plan {
     let draw = |position: u64, low, high| rng.between(Stream::Shape, position, low, high);
     let busy = draw(1, 20, 120) * SECOND;
     let faulty = draw(2, 0, 9) > 0;
-    let agents: Vec<AgentPlan> = (0..draw(3, 1, 5)).map(|number| agent(rng, number)).collect();
+    let agents: Vec<AgentPlan> = (0..draw(3, 1, 5))
+        .map(|number| agent(rng, number, busy))
+        .collect();
     let mut steps = Vec::new();
-    for (number, planned) in agents.iter().enumerate().filter(|(_, agent)| agent.invoked) {
-        let _ = planned;
-        steps.push((
-            draw(20 + number as u64, 1, 10 * SECOND),
-            Step::Invoke { agent: number },
-        ));
+    for number in (0..agents.len()).filter(|number| agents[*number].invoked) {
+        let at = draw(20 + number as u64, 1, INVOKED);
+        steps.push((at, Step::Invoke { agent: number }));
     }
     for number in 0..draw(4, 5, 120) {
         let at = rng.between(Stream::Step, key(number, 1), 2 * SECOND, busy);
@@ -146,17 +160,25 @@ pub fn plan(seed: u64, profile: ProfileName) -> Plan {
         network: rng.skewed(Stream::Shape, 6, 200, 300_000),
         system: rng.skewed(Stream::Shape, 7, 50, 30_000),
         dying: if faulty { draw(8, 0, 3) * 40 } else { 0 },
-        faulty,
+        patient: draw(9, 0, 9) == 0,
     }
 }
 
-fn agent(rng: Rng, number: u64) -> AgentPlan {
+fn agent(rng: Rng, number: u64, busy: u64) -> AgentPlan {
     let draw = |stream| rng.word(Stream::Shape, key(100 + number, stream));
     let kind = Kind::ALL[(draw(1) % Kind::ALL.len() as u64) as usize];
+    let invoked = kind.is_placeable() && draw(2) % 2 == 0;
+    let from = match draw(3) % 3 {
+        _ if invoked => INVOKED,
+        0 => rng.between(Stream::Shape, key(100 + number, 4), 0, busy),
+        _ => 0,
+    };
     AgentPlan {
         name: format!("agent-{number}"),
         kind,
-        invoked: kind.is_placeable() && draw(2) % 2 == 0,
+        invoked,
+        from,
+        task: kind != Kind::Deaf && draw(5) % 2 == 0,
     }
 }
 
@@ -176,7 +198,12 @@ fn work(rng: Rng, number: u64, agents: u64) -> Step {
         },
         50..65 => Step::Channel { size },
         65..75 => Step::Reply { size },
-        75..90 => Step::Send { to, size },
+        75..86 => Step::Send { to, size },
+        86 => Step::Burst {
+            to,
+            count: draw(7, 20, 200) as usize,
+        },
+        87..90 => Step::Input { to },
         90..93 => Step::Release { agent: to },
         93..96 => Step::InvokeRelease { agent: to },
         _ => Step::Invoke { agent: to },
@@ -206,9 +233,9 @@ fn fault(rng: Rng, number: u64, agents: u64, weights: &[u64; CLASSES]) -> Option
         0 => Fault::Cut,
         1 => Fault::HalfOpen { lasts: lasts * 2 },
         2 => Fault::Refuse { lasts },
-        3 => Fault::Unauthorized { lasts: lasts / 4 },
+        3 => Fault::Unauthorized { lasts },
         4 => Fault::SlowHandshake { lasts },
-        5 => Fault::HoldReplies { lasts: lasts / 2 },
+        5 => Fault::HoldReplies { lasts },
         6 => Fault::Reorder { lasts },
         7 => Fault::Replay { agent },
         8 => Fault::Expire { agent },
@@ -222,7 +249,9 @@ fn fault(rng: Rng, number: u64, agents: u64, weights: &[u64; CLASSES]) -> Option
         14 => Fault::WallStep {
             by: draw(5, 0, 20_000_000) as i64 - 10_000_000,
         },
-        _ => Fault::Suspend { lasts: lasts * 4 },
+        15 => Fault::Suspend { lasts: lasts * 4 },
+        16 => Fault::Rotate,
+        _ => Fault::Resend,
     })
 }
 
@@ -248,6 +277,6 @@ mod tests {
                 names.insert(name.to_owned());
             }
         }
-        assert_eq!(names.len(), 7 + CLASSES, "{names:?}");
+        assert_eq!(names.len(), 9 + CLASSES, "{names:?}");
     }
 }

@@ -5,6 +5,7 @@
 //! 2. Every wait is for a condition and has a deadline; a test says what it waited for.
 //! 3. A process that was started here ends with its owner, by its id.
 
+pub mod agent;
 pub mod binary;
 pub mod engine;
 pub mod hosted;

@@ -67,11 +67,16 @@ impl Place {
         command
     }
 
-    /// Starts our broker in this place, for a workspace of the engine at `base_url`.
-    pub fn broker(&self, base_url: &str, workspace_key: &str) -> Broker {
+    /// Our broker in this place, not yet started.
+    pub fn broker_command(&self, base_url: &str, workspace_key: &str) -> Command {
         let mut command = self.command(relay_broker(), base_url, workspace_key);
         command.args(["init", "--persist", "--instance-name", "broker"]);
-        Broker::start(&mut command, self)
+        command
+    }
+
+    /// Starts our broker in this place, for a workspace of the engine at `base_url`.
+    pub fn broker(&self, base_url: &str, workspace_key: &str) -> Broker {
+        Broker::start(&mut self.broker_command(base_url, workspace_key), self)
     }
 }
 

@@ -398,8 +398,12 @@ impl Link {
             identity::Step::Known | identity::Step::Next => self.advance(cx),
             identity::Step::Later(refused) => self.later(cx, "registering this broker", &refused),
             identity::Step::Fatal(refused) => {
+                let advice = match refused.status {
+                    Some(401 | 403) => "; check RELAY_API_KEY and RELAY_BASE_URL",
+                    _ => "",
+                };
                 self.reason = format!(
-                    "the engine at {} refused this broker: {refused}",
+                    "the engine at {} refused this broker: {refused}{advice}",
                     self.config.base_url
                 );
                 return LinkEvent::Fatal(self.reason.clone());

@@ -3,8 +3,8 @@
 //! Owns: a shell with a `read` loop, a prompt in raw mode with bracketed paste, the form of a record.
 //! Must not know: the broker. These programs see a terminal and nothing else.
 //!
-//! 1. A line is recorded, with the time of the system's clock, when the program has it: after it was
-//!    read whole, and before the program shows it.
+//! 1. A line is recorded when the program has read it whole, Enter included, with the time of the
+//!    system's clock at that moment, and before anything else is done with it.
 
 use crate::engine_host::now_ns;
 use clap::{Args, Subcommand};
@@ -19,8 +19,8 @@ pub(super) const RECORD: &str = "DEMO_RECORD";
 /// Names this program, for the shell.
 pub(super) const PROGRAM: &str = "DEMO_PROGRAM";
 
-/// The shell agent, for `sh -c`. The kernel must not echo, so that what stands on the screen was
-/// shown by the program that read it.
+/// The shell agent, for `sh -c`. A shell needs a moment to ask for the time: the kernel must not echo,
+/// so that nothing stands on the screen before the line is recorded.
 pub(super) const SHELL: &str = r#"stty -echo
 printf 'reading lines\n'
 while IFS= read -r line; do
@@ -120,7 +120,7 @@ fn prompt() -> io::Result<()> {
                         line.chars().count()
                     )?;
                 }
-                Key::Text => write!(stdout, "\r> ({} characters)", keys.line.len())?,
+                Key::Text => write!(stdout, "\r> {}", String::from_utf8_lossy(&keys.line))?,
                 Key::Quit => return Ok(()),
             }
         }

@@ -31,7 +31,7 @@ const CLOSE: Duration = Duration::from_secs(2);
 pub(super) enum Order {
     /// A request.
     Http {
-        request: server::Call,
+        request: Box<server::Call>,
         answer: oneshot::Sender<HttpResponse>,
     },
     /// A socket that wants to open.

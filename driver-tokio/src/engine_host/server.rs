@@ -117,7 +117,7 @@ impl Server {
             return status(StatusCode::PAYLOAD_TOO_LARGE);
         };
         let body = body.to_bytes();
-        let request = Call { head, body };
+        let request = Box::new(Call { head, body });
         let (answer, answered) = oneshot::channel();
         let _ = self.orders.send(Order::Http { request, answer }).await;
         match answered.await {

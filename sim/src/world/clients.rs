@@ -18,8 +18,6 @@ use std::collections::BTreeMap;
 const ANSWER: u64 = 30 * SECOND;
 /// How often the operator looks.
 const LOOK: u64 = 2 * SECOND;
-/// So long an invocation has time to start an agent before the operator does.
-const INVOKED: u64 = 15 * SECOND;
 /// Names of the senders at the engine.
 const SENDERS: [&str; 2] = ["alice", "bob"];
 
@@ -61,6 +59,17 @@ impl World<'_> {
                 let mode = if steer { "steer" } else { "wait" };
                 let wish = json!({ "to": name(to), "text": self.text(size), "mode": mode });
                 self.post(number, "/v1/dm", &wish);
+            }
+            Step::Burst { to, count } => {
+                let to = name(to);
+                for size in 0..count {
+                    let wish = json!({ "to": to, "text": self.text(size), "mode": "wait" });
+                    self.post(number, "/v1/dm", &wish);
+                }
+            }
+            Step::Input { to } => {
+                let wish = json!({ "data": "typed by hand\r" });
+                self.ask("POST", &format!("/api/input/{}", name(to)), &wish.to_string());
             }
             Step::Channel { size } => {
                 let wish = json!({ "text": self.text(size) });
@@ -141,8 +150,7 @@ impl World<'_> {
         Some(request)
     }
 
-    pub(super) fn on_reply(&mut self, request: Of<RequestId>, status: u16, body: &str) {
-        let _ = (status, body);
+    pub(super) fn on_reply(&mut self, request: Of<RequestId>) {
         self.oracles.answered(request);
         self.clients.spawning.retain(|_, other| *other != request.1);
     }
@@ -156,12 +164,12 @@ impl World<'_> {
         self.heap.put(self.now + LOOK, Event::Supervise);
         for number in 0..self.plan.agents.len() {
             let agent = &self.plan.agents[number];
-            let later = agent.invoked && self.now < INVOKED;
             let busy = self.clients.spawning.contains_key(&number);
-            if later || busy || self.terminals.has(&agent.name) {
+            if self.now < agent.from || busy || self.terminals.has(&agent.name) {
                 continue;
             }
-            let wish = json!({ "name": agent.name, "cli": agent.kind.command(), "args": [] });
+            let task = if agent.task { "Begin." } else { "" };
+            let wish = json!({ "name": agent.name, "cli": agent.kind.command(), "task": task });
             if let Some(request) = self.ask("POST", "/api/spawn", &wish.to_string()) {
                 self.clients.spawning.insert(number, request);
             }

@@ -1,6 +1,6 @@
 //! Commands: who carries out what.
 //!
-//! Owns: the routing of commands, and the file queue.
+//! Owns: the routing of commands to the parts of the world.
 //! Must not know: why the broker wants what it wants.
 
 use super::World;
@@ -51,12 +51,7 @@ impl World<'_> {
                 let at = self.disk.busy_until;
                 self.heap.put(at, Event::Store(life, store, action));
             }
-            Command::ApiReply {
-                request,
-                status,
-                body,
-                ..
-            } => self.on_reply((life, request), status, &body),
+            Command::ApiReply { request, .. } => self.on_reply((life, request)),
             Command::ApiStream { request, .. } => self.oracles.answered((life, request)),
             Command::StreamSend { subscriber, text } => {
                 let at = self.now + self.system_delay();

@@ -17,7 +17,7 @@ pub type Of<Id> = (u64, Id);
 
 /// What happens.
 #[derive(Debug)]
-pub enum Event {
+pub(super) enum Event {
     /// An input reaches the broker, if this life of it is still there.
     Input(u64, Completion),
     /// An input of a link reaches the broker, if the link is still there.
@@ -58,24 +58,24 @@ pub enum Event {
 
 /// A call of the broker to the engine.
 #[derive(Debug)]
-pub struct CallOut {
+pub(super) struct CallOut {
     /// `GET`, `POST` …
-    pub method: &'static str,
+    pub(super) method: &'static str,
     /// Path with query.
-    pub path: String,
+    pub(super) path: String,
     /// Credential.
-    pub bearer: Option<String>,
+    pub(super) bearer: Option<String>,
     /// More headers.
-    pub headers: Vec<(String, String)>,
+    pub(super) headers: Vec<(String, String)>,
     /// JSON.
-    pub body: Option<String>,
+    pub(super) body: Option<String>,
     /// How it ends.
-    pub fate: Fate,
+    pub(super) fate: Fate,
 }
 
 /// How a call ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Fate {
+pub(super) enum Fate {
     /// As the engine says.
     Good,
     /// With this status, without effect.
@@ -90,7 +90,7 @@ pub enum Fate {
 
 /// An [`Input`] that owns what it carries.
 #[derive(Debug)]
-pub enum Completion {
+pub(super) enum Completion {
     LinkUp(LinkId),
     LinkRefused(LinkId, Result<u16, FaultKind>),
     LinkText(LinkId, String),
@@ -120,7 +120,7 @@ fn fault(kind: FaultKind) -> Fault<'static> {
 
 impl Completion {
     /// The input that the broker gets.
-    pub fn input(&self) -> Input<'_> {
+    pub(super) fn input(&self) -> Input<'_> {
         match *self {
             Self::LinkUp(link) => Input::LinkUp { link },
             Self::LinkRefused(link, ref why) => Input::LinkRefused {
@@ -179,25 +179,25 @@ impl Completion {
 
 /// What will happen.
 #[derive(Debug, Default)]
-pub struct Heap {
+pub(super) struct Heap {
     events: BTreeMap<(u64, u64), Event>,
     numbers: u64,
 }
 
 impl Heap {
     /// Schedules an event for `at`.
-    pub fn put(&mut self, at: u64, event: Event) {
+    pub(super) fn put(&mut self, at: u64, event: Event) {
         self.numbers += 1;
         self.events.insert((at, self.numbers), event);
     }
 
     /// When the next event happens.
-    pub fn next_at(&self) -> Option<u64> {
+    pub(super) fn next_at(&self) -> Option<u64> {
         self.events.first_key_value().map(|((at, _), _)| *at)
     }
 
     /// Takes the next event.
-    pub fn pop(&mut self) -> Option<Event> {
+    pub(super) fn pop(&mut self) -> Option<Event> {
         self.events.pop_first().map(|(_, event)| event)
     }
 }

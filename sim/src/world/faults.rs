@@ -77,6 +77,18 @@ impl World<'_> {
             Fault::WallStep { by } => self.clocks.1 += by,
             // The machine sleeps and the world does not: for the broker its clock jumps.
             Fault::Suspend { lasts } => self.clocks.0 += lasts,
+            Fault::Rotate => {
+                if let Some(node) = self.network.node_id.clone() {
+                    self.engine.rotate_node_token(&node);
+                }
+                self.cut_all();
+            }
+            Fault::Resend => {
+                if let Some(invocation) = self.network.invocation.clone() {
+                    self.engine.resend_invocation(self.now_ms(), &invocation);
+                    self.pump_engine();
+                }
+            }
         }
     }
 

@@ -20,16 +20,17 @@ mod trace;
 pub use event::Of;
 pub use trace::Sink;
 
+use crate::agents::Kind;
 use crate::engine::{Engine, Options};
 use crate::oracles::{Class, Failure, Oracles};
 use crate::rng::{Rng, Stream};
-use crate::swarm::{Plan, SECOND};
+use crate::swarm::{AgentPlan, Plan, SECOND};
 use clients::Clients;
 use event::{Completion, Event, Heap};
 use faults::Faults;
 use network::Network;
 use relay_core::time::{Mono, Now, Wall};
-use relay_core::{Access, Boot, Broker, Config, Marks, Secret, Step, StoreAction, StoreFile};
+use relay_core::{Access, Boot, Broker, Config, Mark, Secret, Step, StoreAction, StoreFile};
 use std::collections::BTreeMap;
 use terminals::Terminals;
 use trace::Trace;
@@ -38,9 +39,9 @@ use trace::Trace;
 const EPOCH_MS: i64 = 1_790_000_000_000;
 /// The engine's address. Nobody resolves it.
 const BASE_URL: &str = "http://engine.test";
-/// From the calm to rest, in µs. Two replays that prove a hole may be minutes apart, and a slow
-/// reader with a full mailbox needs its time.
-const BUDGET: u64 = 1_800 * SECOND;
+/// From the calm to rest, in µs. Two replays that prove a hole may be minutes apart, a slow reader
+/// with a full mailbox needs its time, and a message that nobody reads is given up after 30 minutes.
+const BUDGET: u64 = 2_000 * SECOND;
 /// Between two looks at whether the world has come to rest.
 const REVIEW: u64 = 5 * SECOND;
 /// Ticks at one instant that are no coincidence any more.
@@ -333,9 +334,7 @@ impl<'a> World<'a> {
     }
 
     fn config(&self) -> Config {
-        let placeable = crate::agents::Kind::ALL
-            .into_iter()
-            .filter(|kind| kind.is_placeable());
+        let placeable = Kind::ALL.into_iter().filter(|kind| kind.is_placeable());
         Config {
             instance: "sim".into(),
             node_name: None,
@@ -360,10 +359,9 @@ impl<'a> World<'a> {
             "broker",
             format_args!("life {} ends {}", life.number, life.broker.digest()),
         );
-        for mark in relay_core::Mark::ALL {
+        for mark in Mark::ALL {
             *self.marks.entry(mark.name()).or_default() += u64::from(life.broker.marks().hits(*mark));
         }
-        let _: &Marks = life.broker.marks();
         self.oracles.died(life.number);
         self.clients.died();
         self.drop_links(life.number);
@@ -484,15 +482,18 @@ impl<'a> World<'a> {
         if let Some(name) = self.missing_agent() {
             return Some(format!("{name} is not running"));
         }
-        let reading = self
-            .plan
-            .agents
-            .iter()
-            .filter(|agent| agent.kind != crate::agents::Kind::Deaf);
-        let open = self
-            .oracles
-            .unsettled(&self.engine, reading.map(|agent| &agent.name));
-        open.first()
-            .map(|row| format!("row {} of {} is open, taken: {}", row.seq, row.agent, row.taken))
+        let is_deaf = |agent: &&AgentPlan| agent.kind == Kind::Deaf;
+        let (deaf, reading): (Vec<_>, Vec<_>) = self.plan.agents.iter().partition(is_deaf);
+        for agent in reading {
+            if let Some(open) = self.oracles.unsettled(&self.engine, &agent.name) {
+                return Some(format!(
+                    "row {} of {} is open, taken: {}",
+                    open.seq, agent.name, open.taken
+                ));
+            }
+        }
+        let waits = |agent: &&AgentPlan| !self.oracles.has_dead_letter(&self.engine, &agent.name);
+        let waiting = deaf.into_iter().filter(|_| self.plan.patient).find(waits);
+        waiting.map(|agent| format!("{} does not read and has no dead letter", agent.name))
     }
 }

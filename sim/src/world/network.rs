@@ -19,7 +19,7 @@ use serde_json::Value;
 use std::collections::{BTreeMap, VecDeque};
 
 /// Longest that a held frame waits.
-const HOLD: u64 = 40 * SECOND;
+const HOLD: u64 = 160 * SECOND;
 /// Longest that a live frame of the engine waits to be overtaken.
 const OVERTAKEN: u64 = SECOND;
 /// Frames remembered per agent, to be sent again.
@@ -47,6 +47,9 @@ pub(super) struct Network {
     connections: BTreeMap<ConnectionId, Of<LinkId>>,
     /// Frames of rows as they were first sent: per agent, by sequence.
     rows: BTreeMap<String, BTreeMap<u64, String>>,
+    /// The broker's node, and the latest invocation that was sent to it.
+    pub(super) node_id: Option<String>,
+    pub(super) invocation: Option<String>,
 }
 
 impl World<'_> {
@@ -287,8 +290,15 @@ impl World<'_> {
         for record in self.engine.drain_journal() {
             self.trace
                 .line(self.now, "engine", format_args!("{:?}", record.event));
-            if let EngineEvent::Delivered { replay: false, .. } = record.event {
-                self.schedule_release();
+            match &record.event {
+                EngineEvent::Delivered { replay: false, .. } => self.schedule_release(),
+                EngineEvent::NodeRegistered { node_id, .. } => {
+                    self.network.node_id = Some(node_id.clone());
+                }
+                EngineEvent::InvocationSent { invocation_id, .. } => {
+                    self.network.invocation = Some(invocation_id.clone());
+                }
+                _ => {}
             }
             self.oracles.engine(&record);
         }

@@ -14,25 +14,22 @@ pub type Sink<'a> = dyn FnMut(&str) + 'a;
 const LINE: usize = 180;
 
 /// Lines and their hash.
-pub struct Trace<'a> {
+pub(super) struct Trace<'a> {
     sink: Option<&'a mut Sink<'a>>,
     hash: DefaultHasher,
-    lines: u64,
 }
 
 impl<'a> Trace<'a> {
     /// A trace that prints to `sink`, if there is one.
-    pub fn new(sink: Option<&'a mut Sink<'a>>) -> Self {
+    pub(super) fn new(sink: Option<&'a mut Sink<'a>>) -> Self {
         Self {
             sink,
             hash: DefaultHasher::new(),
-            lines: 0,
         }
     }
 
     /// Adds a line: virtual time in µs, who, and what.
-    pub fn line(&mut self, now: u64, who: &str, what: fmt::Arguments<'_>) {
-        self.lines += 1;
+    pub(super) fn line(&mut self, now: u64, who: &str, what: fmt::Arguments<'_>) {
         self.hash.write_u64(now);
         self.hash.write(who.as_bytes());
         let _ = fmt::write(&mut Hashed(&mut self.hash), what);
@@ -48,13 +45,8 @@ impl<'a> Trace<'a> {
     }
 
     /// The hash of all lines so far.
-    pub fn digest(&self) -> u64 {
+    pub(super) fn digest(&self) -> u64 {
         self.hash.finish()
-    }
-
-    /// How many lines there were.
-    pub fn lines(&self) -> u64 {
-        self.lines
     }
 }
 

@@ -1,0 +1,95 @@
+//! The simulator as a test: many cases, the same case twice, and cases that once failed.
+
+use relay_sim::engine::ProfileName;
+use relay_sim::world::Report;
+use relay_sim::{PROFILES, run, swarm};
+use std::collections::BTreeMap;
+
+/// Seeds per release: some ten seconds.
+const SEEDS: u64 = 150;
+
+fn pass(seed: u64, profile: ProfileName) -> Report {
+    run(swarm::plan(seed, profile), None).unwrap_or_else(|failure| {
+        panic!(
+            "{:?} {}: {}\nreproduce: cargo run --release -p relay-sim -- seed {seed} --profile {profile}",
+            failure.class, failure.rule, failure.message
+        )
+    })
+}
+
+#[test]
+fn the_same_seed_goes_the_same_way_twice() {
+    for profile in PROFILES {
+        for seed in 0..10 {
+            assert_eq!(
+                pass(seed, profile).digest,
+                pass(seed, profile).digest,
+                "seed {seed}"
+            );
+        }
+    }
+}
+
+#[test]
+fn messages_are_read_before_they_are_acked_whatever_fails() {
+    let mut marks = BTreeMap::<&str, u64>::new();
+    let mut taken = 0;
+    for seed in 0..SEEDS {
+        for profile in PROFILES {
+            let report = pass(seed, profile);
+            taken += report.taken;
+            for (mark, hits) in report.marks {
+                *marks.entry(mark).or_default() += hits;
+            }
+        }
+    }
+    assert!(
+        taken > SEEDS * 20,
+        "{taken} messages were read: the cases are empty"
+    );
+    for mark in WANTED {
+        assert!(
+            marks.get(mark).is_some_and(|hits| *hits > 0),
+            "no case takes the branch {mark}"
+        );
+    }
+}
+
+/// Branches that the cases must reach, or their faults test nothing.
+const WANTED: [&str; 16] = [
+    "ClockJump",
+    "DeadLetter",
+    "DeregistrationResent",
+    "DialectFallback",
+    "DuplicateRow",
+    "EarlyFrame",
+    "GapHeld",
+    "GapReleased",
+    "HoleProven",
+    "InputThrownAway",
+    "LateRegistration",
+    "LinkSilent",
+    "Reminted",
+    "ReplayAsked",
+    "StaleCompletion",
+    "Unverified",
+];
+
+/// Cases that once failed, with what was wrong.
+#[test]
+fn cases_that_once_failed_pass() {
+    for (seed, profile, _wrong) in [
+        (
+            31,
+            ProfileName::V6_0_3,
+            "a late registration was undone under a later one",
+        ),
+        (
+            341,
+            ProfileName::V5_0_5,
+            "a live frame before the registration's reply became the base",
+        ),
+    ] {
+        pass(seed, profile);
+    }
+}
