@@ -231,7 +231,9 @@ fn fault(rng: Rng, number: u64, agents: u64, weights: &[u64; CLASSES]) -> Option
     let agent = draw(4, 0, agents - 1) as usize;
     Some(match class {
         0 => Fault::Cut,
-        1 => Fault::HalfOpen { lasts: lasts * 2 },
+        1 => Fault::HalfOpen {
+            lasts: draw(5, SECOND, 120 * SECOND),
+        },
         2 => Fault::Refuse { lasts },
         3 => Fault::Unauthorized { lasts },
         4 => Fault::SlowHandshake { lasts },
