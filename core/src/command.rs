@@ -15,6 +15,7 @@ use crate::secret::Secret;
 use crate::time::Mono;
 use alloc::string::String;
 use alloc::vec::Vec;
+use core::fmt;
 
 /// What [`Broker::poll`](crate::Broker::poll) returns.
 #[must_use = "a command that is not executed breaks the core's promises"]
@@ -112,7 +113,8 @@ pub enum Command {
         /// When to report what was accepted so far.
         deadline: Mono,
     },
-    /// Look at a child's terminal. Answered by `PtyState` without delay.
+    /// Look at a child's terminal. Answered by `PtyState` without delay, but not before the bytes of
+    /// every reported write have reached the program's queue (on Linux a poll of the slave sees to that).
     PtyCheck {
         /// Which process.
         process: ProcessId,
@@ -231,7 +233,6 @@ impl Text {
 }
 
 /// A child to start.
-#[derive(Debug)]
 pub struct Child {
     /// Program and arguments; the program is looked up in the child's `PATH`.
     pub argv: Vec<String>,
@@ -245,6 +246,18 @@ pub struct Child {
     pub rows: u16,
     /// Terminal columns.
     pub cols: u16,
+}
+
+impl fmt::Debug for Child {
+    /// What callers put into an environment may be secret: only its names are shown.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let names: Vec<&str> = self.env.iter().map(|(name, _)| name.as_str()).collect();
+        write!(
+            f,
+            "Child({:?}, {names:?}, {:?}, {}x{})",
+            self.argv, self.cwd, self.rows, self.cols
+        )
+    }
 }
 
 /// How hard to stop a child.

@@ -9,6 +9,7 @@ use crate::secret::Secret;
 use crate::time::Now;
 use alloc::string::String;
 use alloc::vec::Vec;
+use core::fmt;
 
 /// What the operator decided.
 #[derive(Clone, Debug)]
@@ -55,7 +56,7 @@ pub enum Access {
 }
 
 /// What the driver found at start: contents of files, never paths.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct Boot {
     /// The first reading of the clocks.
     pub now: Now,
@@ -73,4 +74,24 @@ pub struct Boot {
     pub tokens: Vec<String>,
     /// Content of the journal.
     pub journal: String,
+}
+
+impl fmt::Debug for Boot {
+    /// Files hold credentials: only their lengths are shown.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self {
+            now,
+            cwd,
+            pid,
+            identity,
+            tokens,
+            journal,
+            ..
+        } = self;
+        let (identity, tokens, journal) = (identity.as_ref().map(String::len), tokens.len(), journal.len());
+        write!(
+            f,
+            "Boot({now:?}, {cwd:?}, {pid}, {identity:?}, {tokens} tokens, {journal} bytes)"
+        )
+    }
 }

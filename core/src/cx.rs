@@ -30,6 +30,8 @@ pub(crate) struct Cx {
     pub(crate) rng: Rng,
     calls: BTreeMap<CallId, CallFor>,
     stores: BTreeMap<StoreId, StoreFor>,
+    /// Appends to the journal since it was last compacted.
+    pub(crate) appended: usize,
 }
 
 impl Cx {
@@ -44,6 +46,7 @@ impl Cx {
             rng: Rng::new(seed),
             calls: BTreeMap::new(),
             stores: BTreeMap::new(),
+            appended: 0,
         }
     }
 
@@ -92,6 +95,8 @@ impl Cx {
         let store = StoreId(self.counters.next());
         self.stores.insert(store, purpose);
         let deadline = self.now.mono.after(limits::STORE);
+        self.timers.set(Timer::Store(store), deadline);
+        self.appended += usize::from(matches!(action, StoreAction::Append { .. }));
         self.push(Command::Store {
             store,
             action,
@@ -102,13 +107,14 @@ impl Cx {
     /// Ends a store operation.
     pub(crate) fn store_done(&mut self, store: StoreId) -> Option<StoreFor> {
         let purpose = self.stores.remove(&store);
+        self.timers.clear(&Timer::Store(store));
         self.count_stale(purpose.is_none());
         purpose
     }
 
-    /// Whether nothing but timers is under way.
-    pub(crate) fn is_quiet(&self) -> bool {
-        self.calls.is_empty() && self.stores.is_empty()
+    /// Whether everything that was to be stored is stored.
+    pub(crate) fn is_stored(&self) -> bool {
+        self.stores.is_empty()
     }
 
     /// Counts a completion that nobody waits for.

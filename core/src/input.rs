@@ -101,7 +101,7 @@ pub enum Input<'a> {
         process: ProcessId,
         /// Which check.
         op: OpId,
-        /// The terminal's state, or `None` when it is gone.
+        /// The terminal's state, or `None` when it is gone or cannot be looked at now.
         state: Option<TtyState>,
     },
     /// The terminal has ended: no more output. Comes before or after the exit.
@@ -213,8 +213,8 @@ pub enum FaultKind {
 pub struct TtyState {
     /// Bytes of input that the program has not read, as `FIONREAD` on the slave tells: on a canonical
     /// terminal only complete lines count. Every byte whose write was reported is either counted or
-    /// read. `None` where the system cannot tell.
-    pub unread: Option<u32>,
+    /// read.
+    pub unread: u32,
     /// Whether the kernel hands out input by lines (`ICANON`).
     pub canonical: bool,
     /// Whether the kernel echoes input (`ECHO`).

@@ -1,4 +1,80 @@
 //! The pure, sans-IO state machine of a Relaycast broker node.
+//!
+//! A broker runs beside agents on one machine. It enrols as a node with the Relaycast engine, starts
+//! agents in terminals, types each message that arrives into the right one, and acks it only when the
+//! agent has taken it. Every decision of that is here; sockets, terminals, files and clocks are not.
+//!
+//! ```text
+//!   engine ──frames──▶ link ──▶ delivery ──▶ inject ──▶ terminal      core:    decides
+//!          ◀──acks──── link ◀── delivery ◀── inject ◀── terminal      driver:  does
+//!                        ▲          ▲
+//!   clients ──requests──▶ api ──▶ agents, actions ──▶ processes
+//! ```
+//!
+//! # The contract
+//!
+//! A driver owns one [`Broker`] and repeats:
+//!
+//! 1. [`Broker::poll`] until it returns [`Step::Wait`], executing every [`Command`]. Execution never
+//!    blocks and never waits for another command.
+//! 2. Wait for one [`Input`], at the latest until [`Wake::at`]. Take inputs that are ready first (a
+//!    bounded number), then [`Input::Tick`] when the deadline has passed: what waited during a suspended
+//!    night is read before it is timed out.
+//! 3. Read the clocks once and call [`Broker::handle`].
+//!
+//! `handle` is infallible: a peer's mistake becomes an output or a state. Calling it before the output is
+//! drained is a driver's mistake, and panics. Every command that starts IO carries a deadline and is
+//! answered by exactly one input with its id; late answers change nothing. All state is in memory; what
+//! must outlive the process leaves through [`Command::Store`] and comes back through [`Boot`].
+//!
+//! The same inputs at the same times give the same commands, in every process and on every machine:
+//! there is no clock, no entropy, no thread and no hashed iteration in this crate.
+//!
+//! # Example
+//!
+//! ```
+//! use relay_core::time::{Mono, Now, Wall};
+//! use relay_core::{Access, Boot, Broker, Command, Config, Input, Secret, Step};
+//!
+//! let now = |ms: u64| Now { mono: Mono(ms * 1_000), wall: Wall(1_760_000_000_000 + ms as i64) };
+//! let config = Config {
+//!     instance: "project".into(),
+//!     node_name: None,
+//!     base_url: "https://engine.example".into(),
+//!     access: Access::Key(Secret::new("rk_live_0123456789abcdef").unwrap()),
+//!     node_id: None,
+//!     node_token: None,
+//!     agent_type: "human".into(),
+//!     harnesses: vec!["claude".into()],
+//!     max_agents: 0,
+//!     channels: vec![],
+//!     version: "0.1.0".into(),
+//!     persist: true,
+//! };
+//! let boot = Boot {
+//!     now: now(0),
+//!     seed: [7; 32],
+//!     machine_seed: "node_seed".into(),
+//!     cwd: "/project".into(),
+//!     pid: 1,
+//!     identity: None,
+//!     tokens: vec![],
+//!     journal: String::new(),
+//! };
+//! let mut broker = Broker::new(config, boot);
+//!
+//! // The first thing it wants is an identity of its own.
+//! let Step::Do(Command::Call { request, .. }) = broker.poll() else { panic!() };
+//! assert_eq!((request.method, request.url.as_str()), ("POST", "https://engine.example/v1/agents"));
+//! let Step::Wait(wake) = broker.poll() else { panic!() };
+//!
+//! // Nothing came in: time passes.
+//! broker.handle(now(5), Input::Tick);
+//! assert!(matches!(broker.poll(), Step::Wait(_)));
+//! # let _ = wake;
+//! ```
+//!
+//! The rules of the wire that this crate relies on stand in `core/PROTOCOL.md`.
 #![no_std]
 #![forbid(unsafe_code)]
 #![warn(missing_docs)]

@@ -104,6 +104,10 @@ pub const NAME: usize = 128;
 
 /// Invocations remembered.
 pub const INVOCATIONS: usize = 4_096;
+/// Lines appended to the journal before it is written anew with only what still counts.
+pub const JOURNAL_APPENDS: usize = 16_384;
+/// Agent names whose identity is remembered.
+pub const KNOWN_AGENTS: usize = 4_096;
 /// How long an invocation is remembered.
 pub const INVOCATION_AGE_MS: i64 = 24 * 60 * 60 * 1_000;
 

@@ -4,7 +4,7 @@
 //! Must not know: what happens then.
 
 use crate::delivery::RowKey;
-use crate::ids::{AgentId, InvocationId, ProcessId, RequestId};
+use crate::ids::{AgentId, AgentName, InvocationId, ProcessId, RequestId};
 
 /// What an HTTP call to the engine is for.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -23,7 +23,12 @@ pub(crate) enum CallFor {
     /// Publishing a message for the local API.
     Publish(RequestId),
     /// Registering an agent over HTTP.
-    RegisterOverHttp(ProcessId),
+    RegisterOverHttp {
+        /// Its process to be.
+        process: ProcessId,
+        /// Its name.
+        name: AgentName,
+    },
     /// Binding that agent to this node.
     Bind(ProcessId),
 }

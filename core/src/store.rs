@@ -72,9 +72,6 @@ pub(crate) struct Recovered {
     pub(crate) unreadable: usize,
 }
 
-/// Agent names remembered; those of an earlier time are of no use to any engine.
-const AGENTS: usize = 4_096;
-
 impl Recovered {
     /// Reads a journal.
     pub(crate) fn read(journal: &str, now: Wall) -> Self {
@@ -89,7 +86,7 @@ impl Recovered {
         recovered.invocations.retain(|_, invocation| fresh(invocation));
         let surplus = recovered.dead.len().saturating_sub(limits::DEAD_LETTERS);
         recovered.dead.drain(..surplus);
-        while recovered.agents.len() > AGENTS {
+        while recovered.agents.len() > limits::KNOWN_AGENTS {
             recovered.agents.pop_first();
         }
         recovered

@@ -7,7 +7,7 @@
 //! 2. Timers fire in order of deadline, then of `Timer`, so two runs fire alike.
 //! 3. Timers fire only through [`Timers::pop_due`], which only `Input::Tick` calls.
 
-use crate::ids::{AgentId, ProcessId, RequestId};
+use crate::ids::{AgentId, ProcessId, RequestId, StoreId};
 use crate::time::Mono;
 use alloc::collections::{BTreeMap, BTreeSet};
 
@@ -44,6 +44,8 @@ pub(crate) enum Timer {
     Terminal(ProcessId),
     /// A local API request must be answered by now.
     Request(RequestId),
+    /// A store operation takes too long.
+    Store(StoreId),
     /// A step of the shutdown takes too long.
     Shutdown,
     /// The engine did not replay although it was asked: a new link will make it.
@@ -72,6 +74,7 @@ impl Timer {
             Self::AgentKill(_) => "agent kill",
             Self::Terminal(_) => "terminal",
             Self::Request(_) => "request deadline",
+            Self::Store(_) => "store deadline",
             Self::Shutdown => "shutdown",
             Self::ReplayCheck => "replay check",
             Self::Rebury => "rebury",

@@ -12,6 +12,8 @@
 mod calls;
 mod client;
 mod clock;
+#[cfg(feature = "local-engine")]
+mod demo;
 mod descriptors;
 #[cfg(feature = "local-engine")]
 mod engine_host;
@@ -19,6 +21,8 @@ mod event;
 mod files;
 mod http;
 mod logs;
+#[cfg(feature = "local-engine")]
+mod loopback;
 mod net;
 mod pty;
 mod ready;
@@ -68,6 +72,15 @@ enum Action {
     Up(UpArgs),
     /// Run a broker for another program, with flags and output as existing clients expect
     Init(InitArgs),
+    /// Run a Relaycast engine for this machine, in the foreground and in memory only
+    #[cfg(feature = "local-engine")]
+    Engine(engine_host::EngineArgs),
+    /// Show in seconds that a message is acked only after an agent has taken it; needs nothing else
+    #[cfg(feature = "local-engine")]
+    Demo(demo::DemoArgs),
+    #[cfg(feature = "local-engine")]
+    #[command(hide = true)]
+    DemoAgent(demo::AgentArgs),
     #[command(flatten)]
     Client(client::ClientCommand),
 }
@@ -84,6 +97,12 @@ fn main() -> ExitCode {
     match Cli::parse().action {
         Action::Up(args) => host(settings::surroundings().and_then(|around| Settings::up(args, &around))),
         Action::Init(args) => host(settings::surroundings().and_then(|around| Settings::init(args, &around))),
+        #[cfg(feature = "local-engine")]
+        Action::Engine(args) => engine_host::run(&args),
+        #[cfg(feature = "local-engine")]
+        Action::Demo(args) => demo::run(&args),
+        #[cfg(feature = "local-engine")]
+        Action::DemoAgent(args) => demo::agent(&args),
         Action::Client(command) => client::run(command),
     }
 }

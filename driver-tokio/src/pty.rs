@@ -329,8 +329,12 @@ fn start(child: Child) -> Result<(Pid, OwnedFd, OwnedFd), Failure> {
 }
 
 fn not_started(error: impl std::fmt::Display + AsRef<dyn std::error::Error + Send + Sync>) -> Failure {
-    let detail = error.to_string().replace('\n', " ");
+    let mut detail = error.to_string().replace('\n', " ");
     let system = error.as_ref().downcast_ref::<io::Error>();
+    if system.is_none() && detail.contains("PATH") {
+        // The library quotes the whole search path.
+        detail = "there is no such program in PATH".into();
+    }
     // What is not the system's word is the result of the search for the program.
     let kind = system.map_or(FaultKind::NotFound, |e| {
         Failure::from(
@@ -377,18 +381,25 @@ fn reap(handle: &AsyncFd<OwnedFd>) -> ExitStatus {
 fn look(master: &OwnedFd) -> Option<TtyState> {
     let modes = tcgetattr(master).ok()?.local_modes;
     let flags = OpenptFlags::RDWR | OpenptFlags::NOCTTY | OpenptFlags::CLOEXEC;
-    let slave = ioctl_tiocgptpeer(master, flags).ok();
-    let unread = slave.and_then(|slave| {
-        // The kernel moves written bytes to the program's queue a little later; asking whether there
-        // is something to read waits for that. Without it a line just written looks as if it were read.
-        let _ = poll(&mut [PollFd::new(&slave, PollFlags::IN)], Some(&Timespec::default()));
-        rustix::io::ioctl_fionread(slave).ok()
-    });
+    let slave = ioctl_tiocgptpeer(master, flags).ok()?;
     Some(TtyState {
-        unread: unread.and_then(|bytes| u32::try_from(bytes).ok()),
+        unread: unread(&slave).ok()?,
         canonical: modes.contains(LocalModes::ICANON),
         echo: modes.contains(LocalModes::ECHO),
     })
+}
+
+/// Bytes that were written and that the program has not read; at least one as long as there are any.
+///
+/// A write returns before the kernel has moved its bytes to the program's queue, which until then
+/// looks as if the program had read it empty. A poll that finds nothing has waited for that move.
+/// When it finds something, more may be on its way, so a queue that is empty a moment later is not.
+fn unread(slave: &OwnedFd) -> io::Result<u32> {
+    let mut found = [PollFd::new(slave, PollFlags::IN)];
+    poll(&mut found, Some(&Timespec::default()))?;
+    let least = u64::from(found[0].revents().contains(PollFlags::IN));
+    let bytes = rustix::io::ioctl_fionread(slave)?;
+    Ok(u32::try_from(bytes.max(least)).unwrap_or(u32::MAX))
 }
 
 /// Reads until the end of the terminal, which Linux calls EIO.

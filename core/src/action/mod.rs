@@ -208,6 +208,18 @@ impl Actions {
         }
     }
 
+    /// What is remembered, for the journal.
+    pub(crate) fn records(&self) -> BTreeMap<InvocationId, (i64, Option<Outcome>)> {
+        let record = |(id, invocation): (&InvocationId, &Invocation)| {
+            let outcome = match &invocation.state {
+                State::Open => None,
+                State::Done { outcome, .. } => Some(outcome.clone()),
+            };
+            (id.clone(), (invocation.at.0, outcome))
+        };
+        self.invocations.iter().map(record).collect()
+    }
+
     /// Forgets what is too old, and the oldest when there are too many (invariant 3).
     fn forget_old(&mut self, now: Wall) {
         let fresh =

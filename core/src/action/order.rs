@@ -15,10 +15,11 @@ use alloc::collections::BTreeMap;
 use alloc::format;
 use alloc::string::{String, ToString};
 use alloc::vec::Vec;
+use core::fmt;
 use serde_json::value::RawValue;
 
 /// An agent to start.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq)]
 pub(crate) struct SpawnOrder {
     pub(crate) name: AgentName,
     pub(crate) cli: String,
@@ -31,6 +32,18 @@ pub(crate) struct SpawnOrder {
     pub(crate) session_ref: Option<String>,
     pub(crate) rows: u16,
     pub(crate) cols: u16,
+}
+
+impl fmt::Debug for SpawnOrder {
+    /// What callers put into an environment may be secret, and a task is free text.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (task, env) = (self.task.as_ref().map(String::len), self.env.keys());
+        write!(
+            f,
+            "SpawnOrder({:?}, {:?}, {:?}, {task:?}, {env:?})",
+            self.name, self.cli, self.args
+        )
+    }
 }
 
 impl From<SpawnRequest> for SpawnOrder {

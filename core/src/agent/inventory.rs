@@ -62,6 +62,11 @@ impl Inventory {
         }
     }
 
+    /// A snapshot is due as soon as no invocation is open.
+    pub(crate) fn hasten(&mut self) {
+        self.due = self.due.max(Due::WhenQuiet);
+    }
+
     /// Whether a snapshot is to be sent now.
     pub(crate) fn is_due(&self, invocation_open: bool) -> bool {
         match self.due {
@@ -103,11 +108,16 @@ impl Inventory {
         message: &str,
         name_of: impl Fn(&AgentId) -> Option<AgentName>,
     ) -> Option<AgentId> {
-        let is_named = |id: &&AgentId| {
-            let quoted = |text: &str| message.split(is_separator).any(|word| word == text);
-            quoted(id.as_str()) || name_of(id).is_some_and(|name| quoted(name.as_str()))
+        let called = |id: &AgentId, word: &str| {
+            id.as_str() == word || name_of(id).is_some_and(|name| name.as_str() == word)
         };
-        let named = self.listed.iter().find(is_named).cloned();
+        // Only what stands in quotes is surely a name and no word of the sentence.
+        let quoted = || message.split(['"', '\'', '`']).skip(1).step_by(2);
+        let named = self
+            .listed
+            .iter()
+            .find(|id| quoted().any(|word| called(id, word)))
+            .cloned();
         if let Some(id) = named {
             self.refused.insert(id.clone());
             cx.marks.hit(Mark::InventoryExcluded);
@@ -124,13 +134,15 @@ impl Inventory {
         None
     }
 
+    /// The identity has left: if it comes back, it is listed anew.
+    pub(crate) fn forget(&mut self, id: &AgentId) {
+        self.refused.remove(id);
+        self.suspects.retain(|suspect| suspect != id);
+        self.listed.retain(|listed| listed != id);
+    }
+
     /// How many identities the engine refuses.
     pub(crate) fn refused(&self) -> usize {
         self.refused.len()
     }
-}
-
-/// What stands around a name or id in an engine's message.
-fn is_separator(c: char) -> bool {
-    c.is_whitespace() || matches!(c, '"' | '\'' | '`' | ',' | ';' | ':' | '(' | ')')
 }

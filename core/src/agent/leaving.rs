@@ -50,6 +50,14 @@ impl Leaving {
         }
     }
 
+    /// What is owed, for the journal.
+    pub(crate) fn owed(&self) -> BTreeMap<AgentId, AgentName> {
+        self.owed
+            .iter()
+            .map(|(id, owed)| (id.clone(), owed.name.clone()))
+            .collect()
+    }
+
     /// An agent has left.
     pub(crate) fn owe(&mut self, id: AgentId, name: AgentName) {
         self.owed.insert(

@@ -139,6 +139,11 @@ impl Agent {
         true
     }
 
+    /// Drops what waits for a client that was told that it failed.
+    pub(crate) fn drop_input(&mut self, request: RequestId) {
+        self.inputs.retain(|input| input.request != Some(request));
+    }
+
     /// Writes what waits, unless it would stand in the middle of an injection.
     pub(crate) fn flush_inputs(&mut self, cx: &mut Cx) {
         if self.injector.as_ref().is_some_and(Injector::is_typing) {

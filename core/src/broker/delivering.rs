@@ -13,7 +13,7 @@ use crate::ids::{AgentId, AgentName, DeliveryId, MessageId, OpId, ProcessId, Sto
 use crate::inject::Evidence;
 use crate::inject::machine::{Job, Outcome};
 use crate::inject::text::render;
-use crate::input::{Fault, TtyState};
+use crate::input::{Fault, FaultKind, TtyState};
 use crate::limits;
 use crate::link::Request;
 use crate::marks::Mark;
@@ -62,7 +62,21 @@ impl core::fmt::Debug for Early {
 /// Dead letters whose record is not on disk yet.
 #[derive(Debug, Default)]
 pub(super) struct Burials {
-    open: BTreeMap<(AgentId, RowKey), DeadLetter>,
+    open: BTreeMap<(AgentId, RowKey), Burial>,
+}
+
+#[derive(Debug)]
+struct Burial {
+    letter: DeadLetter,
+    /// Its record is on its way to the disk.
+    writing: bool,
+}
+
+impl Burials {
+    /// An identity has left: its rows are the engine's again, and their keys will mean others.
+    pub(super) fn forget(&mut self, agent: &AgentId) {
+        self.open.retain(|(id, _), _| id != agent);
+    }
 }
 
 /// Whom a frame is for.
@@ -86,6 +100,7 @@ impl Broker {
         match self.recipient(deliver) {
             Recipient::Here(agent, process) => self.take_in(&agent, process, deliver),
             Recipient::Coming(name) => self.hold_early(name, text),
+            Recipient::Nobody if self.stopping.is_stopping() => {}
             Recipient::Nobody => self.on_unknown_agent(deliver),
         }
     }
@@ -99,6 +114,9 @@ impl Broker {
             None => by_name().filter(|agent| agent.registered.is_some()),
         };
         if let Some((agent, id)) = agent.and_then(|agent| Some((agent, agent.id()?))) {
+            if !self.delivery.has(id) {
+                return Recipient::Coming(agent.name().clone());
+            }
             return Recipient::Here(id.clone(), agent.process);
         }
         match by_name() {
@@ -116,21 +134,25 @@ impl Broker {
         let Some(taken) = self.delivery.accept(&mut self.cx, id, deliver.seq, frame) else {
             return;
         };
-        if !shown || !matches!(taken, Taken::InOrder | Taken::Held | Taken::Late) {
-            return;
+        if shown && matches!(taken, Taken::InOrder | Taken::Held | Taken::Late) {
+            self.emit_queued(process, &delivery_id, &event_id);
         }
+        // Also what is not shown, or came twice, may have let others go.
+        self.pump(process);
+    }
+
+    fn emit_queued(&mut self, process: ProcessId, delivery_id: &DeliveryId, event_id: &MessageId) {
         let Some(agent) = self.roster.get(process) else {
             return;
         };
         let at = self.cx.now.wall;
         let facts = DeliveryFacts {
             name: agent.name(),
-            delivery_id: &delivery_id,
-            event_id: &event_id,
+            delivery_id,
+            event_id,
             at,
         };
         self.events.push(&Event::DeliveryQueued(facts));
-        self.pump(process);
     }
 
     fn frame(&self, deliver: &Deliver<'_>) -> Frame {
@@ -183,10 +205,9 @@ impl Broker {
             return;
         };
         let link = self.link.up().map(|session| session.link());
-        if self.leaving.is_sent(&id, link)
-            || self.early.told.len() >= TOLD
-            || !self.early.told.insert(id.clone())
-        {
+        // Before the registration is confirmed nothing can be said; the engine will send it again.
+        let unsayable = !self.link.has_credit() || self.leaving.is_sent(&id, link);
+        if unsayable || self.early.told.len() >= TOLD || !self.early.told.insert(id.clone()) {
             return;
         }
         let name = deliver.identity.name().map(AgentName::from);
@@ -520,26 +541,33 @@ impl Broker {
             reason,
         });
         self.delivery.bury(&id, key);
-        self.burials.open.insert((id, key), letter);
+        let burial = Burial {
+            letter,
+            writing: false,
+        };
+        self.burials.open.insert((id, key), burial);
         self.store_letters();
     }
 
     /// Writes what is not on disk yet.
     fn store_letters(&mut self) {
-        for ((id, key), letter) in &self.burials.open {
+        let unwritten = |(_, burial): &(_, &mut Burial)| !burial.writing;
+        for ((id, key), burial) in self.burials.open.iter_mut().filter(unwritten) {
+            burial.writing = true;
             let action = StoreAction::Append {
-                lines: Record::Dead(letter.clone()).line(),
+                lines: Record::Dead(burial.letter.clone()).line(),
             };
             self.cx.store(StoreFor::DeadLetter(id.clone(), *key), action);
         }
     }
 
+    /// Writes again what could not be written.
     pub(super) fn rebury(&mut self) {
         self.store_letters();
     }
 
     fn on_buried(&mut self, id: &AgentId, key: RowKey) {
-        let Some(letter) = self.burials.open.remove(&(id.clone(), key)) else {
+        let Some(Burial { letter, .. }) = self.burials.open.remove(&(id.clone(), key)) else {
             return;
         };
         self.cx.marks.hit(Mark::DeadLetter);
@@ -567,6 +595,15 @@ impl Broker {
         self.delivery.settle(&mut self.cx, id, key);
     }
 
+    /// The disk does not answer: what waits for it must not wait for ever.
+    pub(super) fn on_store_timeout(&mut self, store: StoreId) {
+        let fault = Fault {
+            kind: FaultKind::Deadline,
+            detail: "the disk does not answer",
+        };
+        self.on_stored(store, Err(fault));
+    }
+
     pub(super) fn on_stored(&mut self, store: StoreId, result: Result<(), Fault<'_>>) {
         let Some(purpose) = self.cx.store_done(store) else {
             return;
@@ -590,7 +627,12 @@ impl Broker {
             StoreFor::Token => self.link.on_token_stored(),
             StoreFor::Started(invocation) => self.on_start_recorded(&invocation, result.is_ok()),
             StoreFor::DeadLetter(id, key) if result.is_ok() => self.on_buried(&id, key),
-            StoreFor::DeadLetter(..) => self.cx.wake_in(Timer::Rebury, limits::REBURY),
+            StoreFor::DeadLetter(id, key) => {
+                if let Some(burial) = self.burials.open.get_mut(&(id, key)) {
+                    burial.writing = false;
+                    self.cx.wake_in(Timer::Rebury, limits::REBURY);
+                }
+            }
         }
     }
 }

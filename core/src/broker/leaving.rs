@@ -25,7 +25,10 @@ impl Broker {
     pub(super) fn release_for_client(&mut self, request: RequestId, name: &AgentName) {
         match self.roster.by_name(name).map(|agent| agent.process) {
             Some(process) => self.release(process, Origin::Api(request)),
-            None => self.answer(request, ApiError::agent_not_found(name.as_str()).reply()),
+            None => {
+                let error = ApiError::agent_not_found(name.as_str()).of_spawn(Some(name.clone()));
+                self.answer(request, error.reply());
+            }
         }
     }
 
@@ -112,6 +115,8 @@ impl Broker {
                 reason: "agent left",
             });
         }
+        self.inventory.forget(&registered.id);
+        self.burials.forget(&registered.id);
         self.owe(registered.id, name);
     }
 

@@ -13,6 +13,7 @@ use crate::link::{Answered, LinkEvent, ReplyTo, Request};
 use crate::purpose::{CallFor, StoreFor};
 use crate::secret::mask;
 use crate::store::Record;
+use crate::time::{Mono, Span};
 use crate::timers::Timer;
 use crate::wire::{self, Dialect, ErrorFrame, Inbound, InventoryAgent, Reply};
 use crate::{StoreAction, api};
@@ -27,6 +28,11 @@ pub(super) struct Replays {
     asked: bool,
     /// The engine has shown that a snapshot does not make it replay.
     silent_on_inventory: bool,
+    /// A reconnect for the sake of a replay has to wait.
+    reconnect_due: bool,
+    /// No reconnect for the sake of a replay before this, whoever needs one.
+    reconnect_after: Mono,
+    reconnect_interval: Span,
 }
 
 impl Broker {
@@ -182,7 +188,7 @@ impl Broker {
         let listed: Vec<&Agent> = self
             .roster
             .iter()
-            .filter(|agent| agent.phase == Phase::Running)
+            .filter(|agent| matches!(agent.phase, Phase::Starting | Phase::Proving | Phase::Running))
             .filter(|agent| agent.id().is_some_and(|id| self.inventory.lists(id)))
             .collect();
         let entries: Vec<InventoryAgent<'_>> = listed.iter().filter_map(|agent| entry(agent)).collect();
@@ -251,18 +257,29 @@ impl Broker {
 
     /// The reply to the snapshot was given time to be followed by a replay.
     pub(super) fn check_replay(&mut self) {
-        if self.delivery.round_was_silent() && self.link.dialect() == Dialect::Provider {
+        if self.link.dialect() != Dialect::Provider {
+            return;
+        }
+        if self.delivery.round_was_silent() {
             self.replays.silent_on_inventory = true;
+            self.replays.reconnect_due = true;
+        }
+        if core::mem::take(&mut self.replays.reconnect_due) && self.delivery.wants_replay() {
             self.reconnect_for_replay();
         }
     }
 
     /// A new link makes every engine replay; but it also reschedules what is open here.
     fn reconnect_for_replay(&mut self) {
-        if self.actions.any_open() {
+        let now = self.cx.now.mono;
+        if self.actions.any_open() || now < self.replays.reconnect_after {
+            self.replays.reconnect_due = true;
             self.cx.wake_in(Timer::ReplayCheck, limits::GAP_WAIT);
             return;
         }
+        let interval = self.replays.reconnect_interval.max(limits::REPLAY_FIRST);
+        self.replays.reconnect_after = now.after(interval);
+        self.replays.reconnect_interval = interval.doubled(limits::REPLAY_MAX);
         let event = self.link.reconnect(
             &mut self.cx,
             "messages are missing and only a new connection brings them",
@@ -284,7 +301,9 @@ impl Broker {
             }
             CallFor::Channel { channel } => self.on_channel_call(&channel, reply),
             CallFor::Publish(request) => self.on_published(request, reply),
-            CallFor::RegisterOverHttp(process) => self.on_registered_over_http(process, reply),
+            CallFor::RegisterOverHttp { process, name } => {
+                self.on_registered_over_http(process, name, reply);
+            }
             CallFor::Bind(process) => self.on_bound(process, reply),
         }
     }
@@ -304,8 +323,8 @@ impl Broker {
 /// An agent as the engine is told of it. Its invocation is named only now that it runs.
 fn entry(agent: &Agent) -> Option<InventoryAgent<'_>> {
     let invocation_id = match &agent.origin {
-        Origin::Invocation(id) => Some(id),
-        Origin::Api(_) => None,
+        Origin::Invocation(id) if agent.phase == Phase::Running => Some(id),
+        _ => None,
     };
     let session_ref = agent.order.session_ref.as_deref();
     Some(InventoryAgent {

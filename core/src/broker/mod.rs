@@ -257,7 +257,7 @@ impl Broker {
             }
             Timer::Heartbeat => self.link.heartbeat(cx),
             Timer::Liveness => {
-                let event = self.link.on_liveness(cx);
+                let event = self.link.on_liveness(cx, self.paused);
                 self.on_link_event(event);
             }
             Timer::LinkSettled => self.link.on_settled(),
@@ -272,6 +272,7 @@ impl Broker {
             Timer::Terminal(process) => self.on_terminal_timer(process),
             Timer::Request(request) => self.on_request_timeout(request),
             Timer::Rebury => self.rebury(),
+            Timer::Store(store) => self.on_store_timeout(store),
             Timer::Shutdown => self.on_shutdown_timer(),
             Timer::Lease => self.on_lease(),
         }
@@ -281,7 +282,28 @@ impl Broker {
     fn flush(&mut self) {
         self.flush_link();
         self.flush_events();
+        self.compact_journal();
         self.flush_stopping();
+    }
+
+    /// Writes the journal anew when most of its lines no longer count.
+    fn compact_journal(&mut self) {
+        if self.cx.appended < limits::JOURNAL_APPENDS {
+            return;
+        }
+        self.cx.appended = 0;
+        let state = Recovered {
+            agents: self.known_agents.clone(),
+            dead: self.dead.iter().cloned().collect(),
+            owed: self.leaving.owed(),
+            invocations: self.actions.records(),
+            unreadable: 0,
+        };
+        if let Some(content) = Secret::new(&state.compact()) {
+            let file = StoreFile::Journal;
+            self.cx
+                .store(StoreFor::Journal, StoreAction::Replace { file, content });
+        }
     }
 
     fn flush_link(&mut self) {

@@ -90,10 +90,15 @@ impl Broker {
             ApiCall::Events { since } => return self.open_stream(request, since),
             ApiCall::Shutdown => {
                 self.reply(request, shutdown_reply());
-                return self.terminate();
+                return self.begin_stop();
             }
-            _ if self.stopping.is_stopping() => {
-                ApiError::new(503, "shutting_down", "this broker is shutting down").reply()
+            ApiCall::Spawn(_) | ApiCall::Release { .. } if self.stopping.is_stopping() => {
+                shutting_down().of_spawn(None).reply()
+            }
+            _ if self.stopping.is_stopping() => shutting_down().reply(),
+            _ if self.requests.waiting.len() >= limits::API_REQUESTS => {
+                let message = "too many requests wait for an answer; try again when some have got theirs";
+                ApiError::new(503, "too_many_requests", message).reply()
             }
             ApiCall::Spawn(order) => return self.spawn(request, order),
             ApiCall::Release { name, .. } => {
@@ -149,14 +154,20 @@ impl Broker {
                 504,
                 "spawn_timeout",
                 "the agent could not be registered and started in time",
-            ),
+            )
+            .of_spawn(None),
             Waiting::Release => {
                 ApiError::new(504, "release_timeout", "the agent's process did not end in time")
+                    .of_spawn(None)
             }
             Waiting::Input => ApiError::new(504, "worker_timeout", "the agent does not read its terminal"),
             Waiting::Publish { .. } => publish_unconfirmed(),
         };
         self.answer(request, error.reply());
+        if waiting == Waiting::Input {
+            // Whoever was told that it failed may send it again.
+            self.roster.iter_mut().for_each(|agent| agent.drop_input(request));
+        }
         if waiting == Waiting::Spawn {
             let origin = Origin::Api(request);
             let process = self
@@ -194,7 +205,8 @@ impl Broker {
             let error = match waiting {
                 Waiting::Publish { .. } => publish_unconfirmed(),
                 Waiting::Release => continue,
-                _ => ApiError::new(503, "shutting_down", "this broker is shutting down"),
+                Waiting::Spawn => shutting_down().of_spawn(None),
+                Waiting::Input => shutting_down(),
             };
             self.answer(request, error.reply());
         }
@@ -225,6 +237,18 @@ impl Broker {
                 "agent {:?} does not read its terminal; its messages wait",
                 agent.name()
             ));
+        }
+        for agent in self.roster.iter() {
+            let dialog = agent
+                .injector
+                .as_ref()
+                .and_then(|injector| injector.dialog(&agent.terminal.0));
+            if let Some(dialog) = dialog {
+                problems.push(format!(
+                    "agent {:?} waits for an answer to its dialog ({dialog}); its messages wait",
+                    agent.name()
+                ));
+            }
         }
         for agent in self.roster.iter().filter(|agent| agent.warning.is_some()) {
             problems.push(format!(
@@ -298,7 +322,7 @@ impl Broker {
             "broker",
             "nobody has renewed the lease of this broker; shutting down",
         );
-        self.terminate();
+        self.begin_stop();
     }
 
     fn agent_views(&self) -> Vec<AgentView<'_>> {
@@ -649,6 +673,10 @@ fn publish_body(message: &SendRequest) -> String {
         }
     }
     body.to_string()
+}
+
+fn shutting_down() -> ApiError {
+    ApiError::new(503, "shutting_down", "this broker is shutting down")
 }
 
 fn publish_unconfirmed() -> ApiError {

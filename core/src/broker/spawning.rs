@@ -151,8 +151,7 @@ impl Broker {
         if written {
             self.begin_registration(process);
         } else {
-            let message = format!("the state directory cannot be written: {}", self.store_fault);
-            self.fail_spawn(process, Failure::failed(message));
+            self.fail_spawn(process, Failure::failed(self.store_fault.clone()));
         }
     }
 
@@ -262,6 +261,13 @@ impl Broker {
             Some(registered) => self.compensate(process, registered),
             None if wanted => {
                 let message = "the engine's reply to agent.register has no agent id or token";
+                if let Some(agent) = self.roster.get_mut(process) {
+                    // It has been answered: no reply is outstanding.
+                    agent.phase = Phase::Registering {
+                        sent: false,
+                        recover: None,
+                    };
+                }
                 self.fail_spawn(
                     process,
                     Failure::new(502, "invalid_agent_register_reply_data", message),
@@ -310,8 +316,10 @@ impl Broker {
         // A deregistration would arrive behind the registration that is under way, and undo that one.
         let later = name.as_ref().and_then(|name| self.roster.by_name(name));
         if let Some(later) = later.filter(|agent| agent.is_spawning() && agent.registered.is_none()) {
-            self.registrations.inherited.insert(later.process, id);
-            return;
+            let (process, name) = (later.process, later.name().clone());
+            self.registrations.inherited.insert(process, id.clone());
+            // An engine that only creates has refused it by now, and lets it recover the identity.
+            return self.remember_agent(name, id);
         }
         self.cx.log(
             Level::Warn,
@@ -341,6 +349,11 @@ impl Broker {
             self.registrations.due = true;
             return;
         }
+        // Answered: no late reply can follow.
+        agent.phase = Phase::Registering {
+            sent: false,
+            recover: None,
+        };
         let message = format!(
             "the engine refused to register the agent: {}: {}",
             error.code, error.message
@@ -389,28 +402,30 @@ impl Broker {
             headers: Vec::new(),
             body: Some(body.to_string()),
         };
-        let purpose = CallFor::RegisterOverHttp(process);
+        let name = agent.order.name.clone();
+        let purpose = CallFor::RegisterOverHttp { process, name };
         agent.phase = Phase::OverHttp(self.cx.call(purpose, request, limits::REGISTER_OVER_HTTP));
     }
 
     pub(super) fn on_registered_over_http(
         &mut self,
         process: ProcessId,
+        name: AgentName,
         reply: Result<CallReply<'_>, Refused>,
     ) {
-        let Some(agent) = self.roster.get_mut(process) else {
-            return;
-        };
-        if !matches!(agent.phase, Phase::OverHttp(_)) {
-            return;
-        }
         let answer = reply.and_then(Answer::read).and_then(|answer| {
             let token = answer.text("token").and_then(|token| Secret::new(&token));
-            answer
-                .text("id")
-                .zip(token)
-                .ok_or_else(|| Refused::malformed("POST /v1/agents", "id and token"))
+            let missing = || Refused::malformed("POST /v1/agents", "id and token");
+            answer.text("id").map(AgentId).zip(token).ok_or_else(missing)
         });
+        let waits = |agent: &&mut Agent| matches!(agent.phase, Phase::OverHttp(_));
+        let Some(agent) = self.roster.get_mut(process).filter(waits) else {
+            // Its spawn was given up meanwhile: what was registered is undone.
+            if let Ok((id, _)) = answer {
+                self.owe(id, name);
+            }
+            return;
+        };
         let (id, token) = match answer {
             Ok(answer) => answer,
             Err(refused) => {
@@ -418,10 +433,7 @@ impl Broker {
                 return self.fail_spawn(process, Failure::new(502, "agent_register_timeout", message));
             }
         };
-        let registered = Registered {
-            id: AgentId(id),
-            token,
-        };
+        let registered = Registered { id, token };
         let body = json!({ "agent_name": agent.order.name });
         let node = self.link.node_name().unwrap_or_default();
         let request = CallRequest {
@@ -499,6 +511,8 @@ impl Broker {
         }
         self.registrations.take_inherited(process);
         if self.leaving.forgive(&agent_id) {
+            // A deregistration may have overtaken this registration at the engine.
+            self.inventory.hasten();
             self.journal(&Record::Paid {
                 agent_id: agent_id.clone(),
             });
@@ -514,14 +528,19 @@ impl Broker {
         let Some(name) = self.roster.get(process).map(|agent| agent.name().clone()) else {
             return;
         };
-        if self.known_agents.insert(name.clone(), agent_id.clone()).as_ref() != Some(&agent_id) {
-            self.journal(&Record::Agent {
-                name: name.clone(),
-                agent_id,
-            });
-        }
+        self.remember_agent(name.clone(), agent_id);
         self.release_early(&name);
         self.start(process);
+    }
+
+    /// Keeps whose name this is, for engines that want to be told when it is taken up again.
+    fn remember_agent(&mut self, name: AgentName, agent_id: AgentId) {
+        if self.known_agents.insert(name.clone(), agent_id.clone()).as_ref() != Some(&agent_id) {
+            self.journal(&Record::Agent { name, agent_id });
+        }
+        while self.known_agents.len() > limits::KNOWN_AGENTS {
+            self.known_agents.pop_first();
+        }
     }
 
     // The process.

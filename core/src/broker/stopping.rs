@@ -47,13 +47,22 @@ impl Stopping {
 impl Broker {
     /// The wish to stop (invariant 3).
     pub(super) fn terminate(&mut self) {
+        if !self.stopping.is_stopping() {
+            return self.begin_stop();
+        }
+        self.cx.log(
+            Level::Warn,
+            "broker",
+            "asked to stop a second time; exiting at once",
+        );
+        self.kill_all();
+        self.exit(1);
+    }
+
+    /// Begins to stop, unless that has begun.
+    pub(super) fn begin_stop(&mut self) {
         if self.stopping.is_stopping() {
-            self.cx.log(
-                Level::Warn,
-                "broker",
-                "asked to stop a second time; exiting at once",
-            );
-            return self.exit(1);
+            return;
         }
         self.cx.log(Level::Info, "broker", "shutting down");
         self.stopping.step = Step::Settling;
@@ -67,16 +76,20 @@ impl Broker {
             Step::Settling => self.say_goodbye(),
             Step::Leaving => {
                 self.stopping.step = Step::Killed;
-                for agent in self.roster.iter() {
-                    self.cx.push(Command::PtySignal {
-                        process: agent.process,
-                        signal: PtySignal::Kill,
-                    });
-                }
+                self.kill_all();
                 self.cx.timers.set(Timer::Shutdown, self.stopping.deadline);
             }
             Step::Killed => self.exit(0),
             Step::Running | Step::Exited => {}
+        }
+    }
+
+    fn kill_all(&mut self) {
+        for agent in self.roster.iter() {
+            self.cx.push(Command::PtySignal {
+                process: agent.process,
+                signal: PtySignal::Kill,
+            });
         }
     }
 
@@ -95,7 +108,7 @@ impl Broker {
                 }
             }
             Step::Leaving | Step::Killed
-                if self.roster.len() == 0 && self.stopping.link_closed && self.cx.is_quiet() =>
+                if self.roster.len() == 0 && self.stopping.link_closed && self.cx.is_stored() =>
             {
                 self.exit(0);
             }

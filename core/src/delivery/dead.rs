@@ -9,10 +9,11 @@ use crate::ids::{AgentId, AgentName, DeliveryId, MessageId};
 use crate::limits;
 use alloc::collections::VecDeque;
 use alloc::string::String;
+use core::fmt;
 use serde::{Deserialize, Serialize};
 
 /// One message that was given up.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct DeadLetter {
     /// The delivery.
     pub delivery_id: DeliveryId,
@@ -32,6 +33,25 @@ pub(crate) struct DeadLetter {
     pub attempts: u8,
     /// When, in milliseconds since the Unix epoch.
     pub at_ms: i64,
+}
+
+impl fmt::Debug for DeadLetter {
+    /// Free text shows as its length.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self {
+            delivery_id,
+            agent_id,
+            seq,
+            reason,
+            payload,
+            ..
+        } = self;
+        write!(
+            f,
+            "DeadLetter({delivery_id}, {agent_id}, {seq}, {reason}, {} bytes)",
+            payload.len()
+        )
+    }
 }
 
 #[derive(Debug, Default)]

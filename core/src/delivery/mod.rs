@@ -1,6 +1,6 @@
 //! Delivery: what the engine sent for the agents here, until it may be acked.
 //!
-//! Owns: one [`Window`] per identity, the acks that are due, replay requests, and the dead letters.
+//! Owns: one `Window` per identity, the acks that are due, replay requests, and the dead letters.
 //! Must not know: keystrokes, sockets, how an agent came to be here.
 //!
 //! 1. There is a window exactly for the identities that live here (S3, S4).
@@ -160,7 +160,10 @@ impl Delivery {
 
     /// A link was confirmed: what the engine sends again comes now, and held rows wait for it.
     pub(crate) fn wait_for_replay(&self, cx: &mut Cx) {
-        let holding = self.identities.iter().filter(|(_, identity)| identity.window.holds());
+        let holding = self
+            .identities
+            .iter()
+            .filter(|(_, identity)| identity.window.holds());
         for (agent, _) in holding {
             cx.wake_in(Timer::DeliveryGap(agent.clone()), limits::GAP_WAIT);
         }
@@ -193,7 +196,7 @@ impl Delivery {
         }
         let timer = Timer::DeliveryReplay(agent.clone());
         if !identity.window.has_room() {
-            // The row that makes room arms the timer again.
+            cx.wake_in(timer, limits::REPLAY_FIRST);
             return Wanted::Nothing;
         }
         // What was dropped is surely there; only what is missing may be gone for good.
@@ -211,6 +214,13 @@ impl Delivery {
     /// The engine is about to send again what is not acked: a new link, or a reply to an inventory.
     pub(crate) const fn new_round(&mut self) {
         self.round += 1;
+    }
+
+    /// Whether any identity misses a row.
+    pub(crate) fn wants_replay(&self) -> bool {
+        self.identities
+            .values()
+            .any(|identity| identity.window.wants_replay())
     }
 
     /// Whether a gap was left without any repeated row in this round: the engine did not replay.
@@ -291,6 +301,11 @@ impl Delivery {
         !self.acks_due.is_empty()
     }
 
+    /// Whether an identity has its window.
+    pub(crate) fn has(&self, agent: &AgentId) -> bool {
+        self.identities.contains_key(agent)
+    }
+
     /// Payload bytes held for all identities.
     pub(crate) const fn bytes(&self) -> usize {
         self.bytes
@@ -315,3 +330,6 @@ impl Delivery {
         self.identities.get(agent)?.window.cursor()
     }
 }
+
+#[cfg(test)]
+mod tests;

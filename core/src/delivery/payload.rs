@@ -13,6 +13,7 @@ use crate::ids::MessageId;
 use alloc::borrow::{Cow, ToOwned};
 use alloc::format;
 use alloc::string::{String, ToString};
+use core::fmt;
 use serde::Deserialize;
 use serde_json::Value;
 use serde_json::value::RawValue;
@@ -114,7 +115,7 @@ impl Target {
 }
 
 /// A message as it is shown to an agent, before it is made safe for a terminal.
-#[derive(Clone, PartialEq, Eq, Debug)]
+#[derive(Clone, PartialEq, Eq)]
 pub struct Message {
     /// The text, with its white space (invariant 2).
     pub body: String,
@@ -126,6 +127,24 @@ pub struct Message {
     pub thread: Option<String>,
     /// The id to answer to.
     pub message_id: MessageId,
+}
+
+impl fmt::Debug for Message {
+    /// Free text shows as its length.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self {
+            body,
+            from,
+            target,
+            thread,
+            message_id,
+        } = self;
+        write!(
+            f,
+            "Message({message_id}, {from:?}, {target:?}, {thread:?}, {} bytes)",
+            body.len()
+        )
+    }
 }
 
 /// The sender of messages that name none: the service itself.

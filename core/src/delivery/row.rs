@@ -81,7 +81,8 @@ impl Row {
             attempts: 0,
             first_round: round,
             proofs: 0,
-            proof_round: round,
+            // A proof needs a row of an earlier round, so none can be of the first.
+            proof_round: 0,
         }
     }
 

@@ -150,8 +150,13 @@ impl Window {
             // An engine that re-uses numbers has given this one to another message.
             return self.accept_loose(frame, round);
         }
-        if self.is_full(frame.payload.len()) {
+        let awaited = self.base != Base::Provisional && seq == self.next_seq();
+        if !awaited && self.is_full(frame.payload.len()) {
             self.dropped = self.dropped.max(seq);
+            // It is there, so no replay has proven it gone.
+            if let Some((_, above)) = self.rows.range_mut(seq..).next() {
+                (above.proofs, above.proof_round) = (0, round);
+            }
             return Taken::Overflow;
         }
         self.insert(seq, frame, round);
@@ -351,8 +356,7 @@ impl Window {
 
     /// Moves the cursor over everything that is settled or gone (invariant 1).
     fn advance(&mut self) {
-        while let Some((&seq, row)) = self.rows.first_key_value() {
-            let settled = row.state == RowState::Settled;
+        while let Some(seq) = self.rows.keys().next().copied() {
             if seq > self.next_seq() {
                 if !self.proven_below(seq) {
                     return;
@@ -363,8 +367,14 @@ impl Window {
                 }
                 self.acked = seq - 1;
                 self.after_gap.remove(&seq);
+                // It waited for what is now known not to come.
+                self.queue_in_order(seq);
             }
-            if !settled {
+            if self
+                .rows
+                .get(&seq)
+                .is_none_or(|row| row.state != RowState::Settled)
+            {
                 return;
             }
             self.acked = seq;

@@ -47,8 +47,8 @@ const LOOK_LAST: Span = Span::secs(2);
 const STUCK: Span = Span::secs(10);
 /// One write to a terminal reports what was accepted after this at the latest.
 const WRITE: Span = Span::secs(5);
-/// A dialog that stands in the way is looked at again after this.
-const DIALOG: Span = Span::secs(1);
+/// What stands in the way, a dialog or a lack of descriptors, is looked at again after this.
+const BLOCKED: Span = Span::secs(1);
 
 /// What is to be typed.
 pub(crate) struct Job {
@@ -148,8 +148,8 @@ struct Work {
 enum Stage {
     /// The terminal's mode is being asked for.
     Looking(OpId),
-    /// A dialog is up.
-    Dialog,
+    /// A dialog is up, or the terminal cannot be looked at: try again soon.
+    Blocked,
     /// The interrupt key is being written, or was.
     Interrupting(Option<OpId>),
     /// The text is being written.
@@ -231,12 +231,22 @@ impl Injector {
         let State::Busy(work) = &self.state else {
             return false;
         };
-        !matches!(work.stage, Stage::Looking(_) | Stage::Dialog)
+        !matches!(work.stage, Stage::Looking(_) | Stage::Blocked)
     }
 
     /// Whether an injection was reported as stuck and still is.
     pub(crate) fn is_stuck(&self) -> bool {
         matches!(&self.state, State::Busy(work) if work.reported)
+    }
+
+    /// What keeps the program from taking text, where only a person can help.
+    pub(crate) fn dialog(&self, screen: &Terminal) -> Option<&'static str> {
+        let waits = match &self.state {
+            State::Booting => true,
+            State::Idle => false,
+            State::Busy(work) => matches!(work.stage, Stage::Blocked),
+        };
+        self.harness.dialog(screen).filter(|_| waits)
     }
 
     /// Since when the program has been silent.
@@ -252,9 +262,9 @@ impl Injector {
         let mut work = Work {
             job,
             tail,
-            stage: Stage::Dialog,
+            stage: Stage::Blocked,
             tty: TtyState {
-                unread: None,
+                unread: 0,
                 canonical: false,
                 echo: false,
             },
@@ -270,7 +280,7 @@ impl Injector {
             reported: false,
         };
         if self.harness.dialog(screen).is_some() {
-            cx.wake_in(Timer::Terminal(self.process), DIALOG);
+            cx.wake_in(Timer::Terminal(self.process), BLOCKED);
         } else {
             work.stage = Stage::Looking(check(cx, self.process));
         }
@@ -287,7 +297,7 @@ impl Injector {
                 work.output = true;
                 let typed = !matches!(
                     work.stage,
-                    Stage::Looking(_) | Stage::Dialog | Stage::Interrupting(_)
+                    Stage::Looking(_) | Stage::Blocked | Stage::Interrupting(_)
                 );
                 if typed && !work.seen {
                     work.seen = work.tail.seen_on(screen);
@@ -313,10 +323,10 @@ impl Injector {
             };
         };
         match &mut work.stage {
-            Stage::Dialog if self.harness.dialog(screen).is_some() => {
-                cx.wake_in(Timer::Terminal(process), DIALOG);
+            Stage::Blocked if self.harness.dialog(screen).is_some() => {
+                cx.wake_in(Timer::Terminal(process), BLOCKED);
             }
-            Stage::Dialog => work.stage = Stage::Looking(check(cx, process)),
+            Stage::Blocked => work.stage = Stage::Looking(check(cx, process)),
             Stage::Interrupting(None) => work.type_text(cx, process, screen),
             Stage::Settling(op @ None) | Stage::Confirming(op @ None) => *op = Some(check(cx, process)),
             _ => {}
@@ -446,9 +456,9 @@ impl Injector {
         if current != Some(op) {
             return None;
         }
-        // A terminal that is gone is followed by its end.
         let Some(state) = state else {
-            return Some(Outcome::Nothing);
+            work.look_later(cx, process);
+            return Some(self.judge_patience(cx));
         };
         if let Stage::Looking(_) = work.stage {
             work.tty = state;
@@ -512,6 +522,15 @@ impl Work {
         self.stage = Stage::Submitting(write(cx, process, b"\r".to_vec()));
     }
 
+    /// A look failed: nothing is known until one succeeds.
+    fn look_later(&mut self, cx: &mut Cx, process: ProcessId) {
+        match &mut self.stage {
+            Stage::Settling(op) | Stage::Confirming(op) => *op = None,
+            stage => *stage = Stage::Blocked,
+        }
+        cx.wake_in(Timer::Terminal(process), BLOCKED);
+    }
+
     /// Enters a stage that waits for the program.
     fn wait(&mut self, cx: &Cx, stage: Stage) {
         self.stage = stage;
@@ -521,11 +540,11 @@ impl Work {
 
     fn was_thrown_away(&self, state: TtyState, screen: &Terminal) -> bool {
         let changed = state.canonical != self.tty.canonical || Modes::of(screen) != self.modes;
-        changed && self.unread && !self.text_read && state.unread.unwrap_or(0) == 0
+        changed && self.unread && !self.text_read && state.unread == 0
     }
 
     fn note_unread(&mut self, cx: &Cx, state: TtyState) {
-        let unread = state.unread.unwrap_or(0) > 0;
+        let unread = state.unread > 0;
         if self.unread && !unread {
             self.progress = cx.now.mono;
         }

@@ -65,7 +65,7 @@ enum Phase {
 #[derive(Debug)]
 pub(crate) struct Link {
     config: Config,
-    cache: Vec<String>,
+    cache: Vec<Secret>,
     machine_seed: String,
     cwd: String,
     identity: Identity,
@@ -112,7 +112,7 @@ impl Link {
         let mut link = Self {
             identity: Identity::new(config, boot.identity.as_deref(), &cx.rng),
             config: config.clone(),
-            cache: boot.tokens.clone(),
+            cache: boot.tokens.iter().filter_map(|text| Secret::new(text)).collect(),
             machine_seed: boot.machine_seed.clone(),
             cwd: boot.cwd.clone(),
             tokens: None,
@@ -398,8 +398,12 @@ impl Link {
             identity::Step::Known | identity::Step::Next => self.advance(cx),
             identity::Step::Later(refused) => self.later(cx, "registering this broker", &refused),
             identity::Step::Fatal(refused) => {
+                let advice = match refused.status {
+                    Some(401 | 403) => "; check RELAY_API_KEY and RELAY_BASE_URL",
+                    _ => "",
+                };
                 self.reason = format!(
-                    "the engine at {} refused this broker: {refused}",
+                    "the engine at {} refused this broker: {refused}{advice}",
                     self.config.base_url
                 );
                 return LinkEvent::Fatal(self.reason.clone());
@@ -415,7 +419,7 @@ impl Link {
                 cx.wake_in(Timer::DisabledProbe, limits::DISABLED_PROBE);
             }
             Minted::Token => {
-                let wait = self.unauthorized_pause(cx);
+                let wait = self.pause_after_mint(cx);
                 cx.wake_in(Timer::LinkRetry, wait);
             }
             Minted::Renamed => self.advance(cx),
@@ -427,16 +431,20 @@ impl Link {
         LinkEvent::Nothing
     }
 
-    /// The first token of a start is used at once; later ones wait, so that 401s cannot spin.
-    fn unauthorized_pause(&mut self, cx: &Cx) -> crate::time::Span {
-        if self.reason == "starting" {
-            crate::time::Span(0)
-        } else {
+    /// A token that follows a refused one waits, so that 401s cannot spin; any other is used at once.
+    fn pause_after_mint(&mut self, cx: &Cx) -> crate::time::Span {
+        if self.tokens().follows_refusal() {
             self.backoff.next(&cx.rng)
+        } else {
+            crate::time::Span(0)
         }
     }
 
     fn later(&mut self, cx: &mut Cx, what: &str, refused: &Refused) {
+        if self.disabled {
+            cx.wake_in(Timer::DisabledProbe, limits::DISABLED_PROBE);
+            return;
+        }
         let wait = self.backoff.next(&cx.rng);
         self.reason = format!("{what} failed: {refused}");
         cx.log(
@@ -531,19 +539,11 @@ impl Link {
                     code: format!("http_{status}"),
                     message,
                 };
-                self.later_or_probe(cx, &refused);
+                self.later(cx, "connecting to the engine", &refused);
             }
-            Refusal::Fault(fault) => self.later_or_probe(cx, &Refused::by_fault(&fault)),
+            Refusal::Fault(fault) => self.later(cx, "connecting to the engine", &Refused::by_fault(&fault)),
         }
         LinkEvent::Nothing
-    }
-
-    fn later_or_probe(&mut self, cx: &mut Cx, refused: &Refused) {
-        if self.disabled {
-            cx.wake_in(Timer::DisabledProbe, limits::DISABLED_PROBE);
-        } else {
-            self.later(cx, "connecting to the engine", refused);
-        }
     }
 
     /// The token is no good, as a 401 or the reply to the registration says.
@@ -623,9 +623,12 @@ impl Link {
         self.reconnect(cx, "no reply to node.register")
     }
 
-    /// [`Timer::Liveness`].
-    pub(crate) fn on_liveness(&mut self, cx: &mut Cx) -> LinkEvent {
+    /// [`Timer::Liveness`]. A link that we do not read from cannot prove that it lives.
+    pub(crate) fn on_liveness(&mut self, cx: &mut Cx, paused: bool) -> LinkEvent {
         let now = cx.now.mono;
+        if let Some(session) = self.up().filter(|_| paused) {
+            (session.last_frame, session.last_answer) = (now, now);
+        }
         let Some(session) = self.up() else {
             return LinkEvent::Nothing;
         };
@@ -680,8 +683,13 @@ impl Link {
     }
 
     fn confirm(&mut self, cx: &mut Cx) -> LinkEvent {
-        let Phase::Registering(mut session) = core::mem::replace(&mut self.phase, Phase::Idle) else {
-            return LinkEvent::Nothing;
+        let mut session = match core::mem::replace(&mut self.phase, Phase::Idle) {
+            Phase::Registering(session) => session,
+            // A second reply, or one that came too late, changes nothing.
+            other => {
+                self.phase = other;
+                return LinkEvent::Nothing;
+            }
         };
         session.last_answer = cx.now.mono;
         cx.timers.clear(&Timer::LinkDeadline);
@@ -744,8 +752,8 @@ impl Link {
             "node_id_mismatch" | "node_not_found" => {
                 let event = self.reconnect(cx, "the token belongs to another node");
                 cx.timers.clear(&Timer::LinkRetry);
-                self.on_unauthorized(cx, &format!("the engine refused the registration: {told}"));
                 self.tokens().distrust();
+                self.on_unauthorized(cx, &format!("the engine refused the registration: {told}"));
                 event
             }
             _ => {

@@ -97,9 +97,9 @@ pub(super) enum Minted {
 }
 
 impl Tokens {
-    pub(super) fn new(scope: Scope, key: Option<Secret>, pinned: Option<Secret>, cache: &[String]) -> Self {
+    pub(super) fn new(scope: Scope, key: Option<Secret>, pinned: Option<Secret>, cache: &[Secret]) -> Self {
         let is_pinned = pinned.is_some();
-        let cached = || cache.iter().find_map(|text| usable(text, &scope));
+        let cached = || cache.iter().find_map(|text| usable(text.expose(), &scope));
         let current = pinned.or_else(cached);
         Self {
             key,
@@ -167,6 +167,11 @@ impl Tokens {
         Verdict::Mint
     }
 
+    /// Whether the engine has refused a token since the last registration.
+    pub(super) const fn follows_refusal(&self) -> bool {
+        self.remints > 0
+    }
+
     /// A registration was confirmed: the outage is over.
     pub(super) const fn on_confirmed(&mut self) {
         self.remints = 0;
@@ -175,8 +180,8 @@ impl Tokens {
 
     /// The token belongs to another node, whatever the cache said.
     pub(super) fn distrust(&mut self) {
-        if !self.pinned {
-            self.current = None;
+        if let Some(token) = &mut self.current {
+            token.retried = true;
         }
     }
 

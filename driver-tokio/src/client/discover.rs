@@ -26,10 +26,10 @@ const STATE_DIR: &str = ".agentworkforce/relay";
 
 /// A broker that can be asked.
 #[derive(Clone, Debug)]
-pub(super) struct Target {
+pub(crate) struct Target {
     /// Host and port of its API, which is plain HTTP.
-    pub(super) authority: Authority,
-    pub(super) key: Secret,
+    pub(crate) authority: Authority,
+    pub(crate) key: Secret,
 }
 
 /// What the process was given, apart from its arguments.

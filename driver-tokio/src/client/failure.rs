@@ -11,7 +11,7 @@ use std::process::ExitCode;
 
 /// Whose turn it is after a failure.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Class {
+pub(crate) enum Class {
     /// The broker answered, and the answer is no.
     Refused = 1,
     /// The command line or stdin cannot be meant.
@@ -30,12 +30,12 @@ impl Class {
 
 /// Why a command did not do what it was asked for.
 #[derive(Debug)]
-pub(super) struct Failure {
-    pub(super) class: Class,
+pub(crate) struct Failure {
+    pub(crate) class: Class,
     /// Stable word for scripts.
-    pub(super) code: String,
-    pub(super) message: String,
-    pub(super) advice: Option<String>,
+    pub(crate) code: String,
+    pub(crate) message: String,
+    pub(crate) advice: Option<String>,
 }
 
 impl Failure {

@@ -25,30 +25,30 @@ use tokio_tungstenite::tungstenite::{Error as WsError, Message};
 use tokio_tungstenite::{WebSocketStream, client_async};
 
 /// A question that the broker answers from memory.
-pub(super) const SHORT: Duration = Duration::from_secs(10);
+pub(crate) const SHORT: Duration = Duration::from_secs(10);
 /// A spawn, which the broker answers within 25 s.
-pub(super) const SPAWN: Duration = Duration::from_secs(30);
+pub(crate) const SPAWN: Duration = Duration::from_secs(30);
 /// A publish, which the broker answers within 20 s.
-pub(super) const PUBLISH: Duration = Duration::from_secs(25);
+pub(crate) const PUBLISH: Duration = Duration::from_secs(25);
 /// Bytes of an answer that are read: thousands of agents fit.
 const ANSWER_MAX: usize = 16 * 1024 * 1024;
 /// Pause before a closed event stream is opened again.
 const REOPEN: Duration = Duration::from_millis(100);
 
 /// One request.
-pub(super) struct Call<'a> {
-    pub(super) method: Method,
+pub(crate) struct Call<'a> {
+    pub(crate) method: Method,
     /// Path with encoded segments.
-    pub(super) path: &'a str,
-    pub(super) body: Option<Value>,
-    pub(super) limit: Duration,
+    pub(crate) path: &'a str,
+    pub(crate) body: Option<Value>,
+    pub(crate) limit: Duration,
     /// What is asked for, as the subject of an error message.
-    pub(super) what: &'a str,
+    pub(crate) what: &'a str,
 }
 
 impl<'a> Call<'a> {
     /// A question that changes nothing.
-    pub(super) fn get(path: &'a str, what: &'a str) -> Self {
+    pub(crate) fn get(path: &'a str, what: &'a str) -> Self {
         Self {
             method: Method::GET,
             path,
@@ -60,22 +60,22 @@ impl<'a> Call<'a> {
 }
 
 /// The local API of one broker.
-pub(super) struct Api {
+pub(crate) struct Api {
     target: Target,
 }
 
 impl Api {
-    pub(super) fn new(target: Target) -> Self {
+    pub(crate) fn new(target: Target) -> Self {
         Self { target }
     }
 
     /// Where the broker listens.
-    pub(super) fn url(&self) -> String {
+    pub(crate) fn url(&self) -> String {
         format!("http://{}", self.target.authority)
     }
 
     /// The broker's answer; an empty one is null, `success: false` a refusal whatever the status.
-    pub(super) async fn call(&self, call: Call<'_>) -> Result<Value, Failure> {
+    pub(crate) async fn call(&self, call: Call<'_>) -> Result<Value, Failure> {
         let (what, limit) = (call.what, call.limit);
         let (status, body) = match timeout(limit, self.exchange(call)).await {
             Ok(done) => done?,
@@ -165,7 +165,7 @@ fn lost(what: &str, url: &str, error: &dyn std::fmt::Display) -> Failure {
 }
 
 /// The broker's events from the oldest that it still has, each once.
-pub(super) struct Events<'a> {
+pub(crate) struct Events<'a> {
     api: &'a Api,
     socket: Option<WebSocketStream<TcpStream>>,
     /// The last numbered event that was returned; a new socket goes on behind it.
@@ -174,7 +174,7 @@ pub(super) struct Events<'a> {
 
 impl<'a> Events<'a> {
     /// Opens the stream; from then on no event is missed while the broker lives.
-    pub(super) async fn open(api: &'a Api) -> Result<Self, Failure> {
+    pub(crate) async fn open(api: &'a Api) -> Result<Self, Failure> {
         let mut events = Self {
             api,
             socket: None,
@@ -209,7 +209,7 @@ impl<'a> Events<'a> {
     /// The next event. A stream that breaks is opened again; it fails only when the broker is gone.
     ///
     /// Cancel safe.
-    pub(super) async fn next(&mut self) -> Result<Value, Failure> {
+    pub(crate) async fn next(&mut self) -> Result<Value, Failure> {
         loop {
             let Some(socket) = &mut self.socket else {
                 sleep(REOPEN).await;
@@ -234,7 +234,7 @@ impl<'a> Events<'a> {
 }
 
 /// `text` as one segment of a path.
-pub(super) fn segment(text: &str) -> String {
+pub(crate) fn segment(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
     for byte in text.bytes() {
         if byte.is_ascii_alphanumeric() || b"-_.~".contains(&byte) {

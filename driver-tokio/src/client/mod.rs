@@ -11,10 +11,10 @@
 
 mod args;
 mod commands;
-mod discover;
-mod failure;
+pub(crate) mod discover;
+pub(crate) mod failure;
 mod follow;
-mod http;
+pub(crate) mod http;
 mod output;
 mod send;
 mod table;

@@ -100,8 +100,7 @@ impl Bench {
         self.ptys.write(P, OpId(op), bytes.to_vec(), deadline);
     }
 
-    /// Looks until what is seen satisfies `done`: the kernel moves input to the reader's queue a
-    /// moment after the write.
+    /// Looks until what is seen satisfies `done`.
     async fn looks(&mut self, what: &str, done: impl Fn(&TtyState) -> bool) {
         let started = Instant::now();
         loop {
@@ -188,22 +187,36 @@ async fn unread_input_and_modes_are_seen() {
     let mut bench = Bench::start(&sh("echo ready; exec sleep 1000")).await;
     bench.shows("ready").await;
     bench
-        .looks("canonical and empty", |s| {
-            s.canonical && s.echo && s.unread == Some(0)
-        })
+        .looks("canonical and empty", |s| s.canonical && s.echo && s.unread == 0)
         .await;
     bench.write(1, b"one line\n", in_secs(10));
-    bench.looks("nine unread bytes", |s| s.unread == Some(9)).await;
+    bench.looks("nine unread bytes", |s| s.unread == 9).await;
 
     let mut raw = Bench::start(&sh("stty -icanon -echo; echo ready; head -c 2; exec sleep 1000")).await;
     raw.shows("ready").await;
     raw.write(1, b"abcd", in_secs(10));
     raw.looks("raw", |s| !s.canonical && !s.echo).await;
     raw.until("write", |bench| bench.written.len() == 1).await;
-    raw.looks("nothing more than what head left", |s| {
-        s.unread.is_some_and(|unread| unread <= 2)
-    })
-    .await;
+    raw.looks("nothing more than what head left", |s| s.unread <= 2)
+        .await;
+}
+
+#[tokio::test]
+async fn what_was_written_is_unread_from_the_moment_of_the_write() {
+    let mut bench = Bench::start(&sh("stty -icanon -echo; echo ready; exec sleep 1000")).await;
+    bench.shows("ready").await;
+    for count in 1..=500 {
+        bench.write(count as u64, b"x", in_secs(10));
+        bench.until("write", |bench| bench.written.len() == count).await;
+        bench.state = None;
+        bench.ptys.check(P, OpId(0));
+        bench.until("state", |bench| bench.state.is_some()).await;
+        let state = bench.state.flatten().expect("the terminal is there");
+        assert_eq!(state.unread, 1, "write {count}");
+        let master = bench.ptys.tty(P).unwrap().master.get_ref();
+        let slave = ioctl_tiocgptpeer(master, OpenptFlags::RDWR | OpenptFlags::NOCTTY).unwrap();
+        rustix::termios::tcflush(slave, rustix::termios::QueueSelector::IFlush).unwrap();
+    }
 }
 
 #[tokio::test]
@@ -343,7 +356,7 @@ async fn what_cannot_be_started_is_refused_with_the_reason() {
     let mut nowhere = child(&["cat"]);
     nowhere.cwd = Some("/no/such/place".into());
     let cases = [
-        (child(&["no-such-program-anywhere"]), "no-such-program-anywhere"),
+        (child(&["no-such-program-anywhere"]), "no such program in PATH"),
         (child(&["/no/such/program"]), "/no/such/program"),
         (nowhere, "/no/such/place"),
     ];

@@ -9,7 +9,7 @@
 use super::http::{Answer, Call, Caller, Refusal, refuse};
 use super::ids::{AgentKey, TokenKind, WorkspaceKey, iso};
 use super::journal::Event;
-use super::mailbox::Mailbox;
+use super::mailbox::{Mailbox, Row};
 use super::state::{Agent, Place, Workspace};
 use super::{ConnectionId, Engine};
 use serde_json::{Value, json};
@@ -17,6 +17,8 @@ use std::collections::{BTreeMap, BTreeSet};
 
 /// An agent that was not seen for longer reads as offline.
 const SEEN_MS: i64 = 5 * 60 * 1_000;
+/// An agent's view shows at most this many waiting deliveries.
+const PENDING_SHOWN: usize = 50;
 /// The channel that every agent is a member of.
 pub(super) const GENERAL: &str = "general";
 
@@ -60,9 +62,9 @@ impl Engine {
     }
 
     pub(super) fn post_agent(&mut self, call: &Call<'_>) -> Answer {
-        let workspace = call.caller.workspace();
+        let workspace = call.caller.owner()?;
         let name = call.text("name")?;
-        if name.contains("#released-") {
+        if self.is_reserved(name) {
             return Err(refuse(400, "invalid_agent_name", "this name is reserved"));
         }
         if self.state.agent_by_name(workspace, name).is_some() {
@@ -75,6 +77,7 @@ impl Engine {
         let kind = call.body["type"].as_str().unwrap_or("agent").to_owned();
         let metadata = call.body.get("metadata").cloned().unwrap_or_else(|| json!({}));
         let key = self.make_agent(call.now, workspace, name, &kind, metadata);
+        self.join_general(key, &call.body["auto_join_general"]);
         self.note_registered(call.now, key, None);
         let agent = &self.state.agents[key.0];
         let data = json!({
@@ -85,7 +88,7 @@ impl Engine {
         Ok((201, data))
     }
 
-    /// A new agent on its own direct node, in `general`.
+    /// A new agent on its own direct node, in no room.
     pub(super) fn make_agent(
         &mut self,
         now: i64,
@@ -112,6 +115,7 @@ impl Engine {
             provider: "default".into(),
             bound: true,
             home: None,
+            direct: None,
             mailbox: Mailbox::default(),
             rooms: BTreeSet::new(),
             muted: BTreeSet::new(),
@@ -123,10 +127,18 @@ impl Engine {
             .agents
             .insert(agent.name.clone(), key);
         self.state.tokens.insert(token, key);
-        if let Some(general) = self.state.room_by_name(workspace, GENERAL) {
+        key
+    }
+
+    /// New agents are in `general`, unless they decline it and the release lets them.
+    pub(super) fn join_general(&mut self, key: AgentKey, wish: &Value) {
+        let declined = self.options.profile.frames.auto_join && *wish == json!(false);
+        let general = self
+            .state
+            .room_by_name(self.state.agents[key.0].workspace, GENERAL);
+        if let Some(general) = general.filter(|_| !declined) {
             self.join(general, key);
         }
-        key
     }
 
     pub(super) fn note_registered(&mut self, now: i64, key: AgentKey, connection: Option<ConnectionId>) {
@@ -140,6 +152,11 @@ impl Engine {
                 connection,
             },
         );
+    }
+
+    /// Released agents keep a marked form of their name.
+    pub(super) fn is_reserved(&self, name: &str) -> bool {
+        self.options.profile.reserved_names && name.contains("#released-")
     }
 
     /// Gives an agent another token (invariant 2).
@@ -165,27 +182,29 @@ impl Engine {
     fn agent_view(&self, now: i64, key: AgentKey) -> Value {
         let agent = &self.state.agents[key.0];
         let active = agent.active && now - agent.last_seen < SEEN_MS;
-        let channels: Vec<&str> = agent
+        let channels: Vec<Value> = agent
             .rooms
             .iter()
             .map(|room| &self.state.rooms[room.0])
             .filter(|room| room.is_channel())
-            .map(|room| room.name.as_str())
+            .map(|room| json!({ "id": room.id, "name": room.name, "role": "member", "joined_at": iso(agent.created_at) }))
             .collect();
         json!({
             "id": &*agent.id, "workspace_id": self.state.workspaces[agent.workspace.0].id, "name": &*agent.name,
             "type": agent.kind, "status": if active { "active" } else { "offline" },
             "last_seen": iso(agent.last_seen), "metadata": agent.metadata, "channels": channels,
-            "persona": null, "created_at": iso(agent.created_at),
+            "persona": null, "created_at": iso(agent.created_at), "pending_deliveries": pending_of(agent),
         })
     }
 
     pub(super) fn agent_list(&self, call: &Call<'_>) -> Value {
         let workspace = &self.state.workspaces[call.caller.workspace().0];
+        let wanted = call.parameter("status");
         workspace
             .agents
             .values()
             .map(|key| self.agent_view(call.now, *key))
+            .filter(|view| wanted.is_none_or(|status| view["status"] == status))
             .collect()
     }
 
@@ -218,6 +237,7 @@ impl Engine {
 
     /// Frees an agent's name and ends its token (invariant 1).
     pub(super) fn remove_agent(&mut self, key: AgentKey) {
+        self.vacate(key);
         let agent = &mut self.state.agents[key.0];
         (agent.deleted, agent.active, agent.bound, agent.place) = (true, false, false, Place::Nowhere);
         self.state.workspaces[agent.workspace.0]
@@ -229,6 +249,7 @@ impl Engine {
     }
 
     pub(super) fn rotate_token(&mut self, call: &Call<'_>, name: &str) -> Answer {
+        call.caller.owner()?;
         let key = self.named(call, name)?;
         let token = self.renew_token(call.now, key);
         Ok((200, json!({ "name": name, "token": token })))
@@ -266,11 +287,23 @@ impl Engine {
     pub(super) fn disconnect(&mut self, call: &Call<'_>) -> Answer {
         let (_, key) = call.caller.agent()?;
         let rehomes = self.options.profile.disconnect_rehomes || call.body["deregister"] == true;
+        if rehomes {
+            self.vacate(key);
+        }
         let agent = &mut self.state.agents[key.0];
         agent.active = false;
         if rehomes {
-            (agent.place, agent.bound, agent.provider) = (Place::Direct, false, "default".into());
+            (agent.place, agent.bound, agent.provider) = (Place::Direct, true, "default".into());
         }
-        Ok((200, json!({})))
+        Ok((200, Value::Null))
     }
+}
+
+fn pending_of(agent: &Agent) -> Value {
+    agent
+        .mailbox
+        .open_rows()
+        .take(PENDING_SHOWN)
+        .map(Row::view)
+        .collect()
 }

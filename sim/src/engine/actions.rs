@@ -1,23 +1,24 @@
-//! Actions: invocations, their placement, and their ends.
+//! Actions: invocations and their placement.
 //!
 //! Owns: spawn and release, dispatch to nodes, time-outs, rescheduling.
-//! Must not know: sockets beyond the frame it writes.
+//! Must not know: sockets beyond the frame it writes, and what results mean.
 //!
-//! 1. The first end of an invocation wins; later results are ignored without a word.
-//! 2. A dispatched invocation that is not ended in 30 s goes back, with the same id, perhaps to the same
-//!    node; while it is back nobody's result counts.
-//! 3. A result counts only from the node (and provider) that it is dispatched to.
+//! 1. A dispatched invocation that is not ended in 30 s goes back, with the same id: to a node that was
+//!    not tried, else later to any; while it is back nobody's result counts.
+//! 2. A release goes only to the node of its agent.
 
-use super::http::{Answer, Call, refuse};
-use super::ids::{AgentKey, InvocationKey, NodeKey, iso};
+use super::http::{Answer, Call, Caller, Refusal, refuse};
+use super::ids::{InvocationKey, NodeKey, iso};
 use super::journal::Event;
 use super::state::{Invocation, InvocationState, Place};
-use super::{ConnectionId, Engine, Output};
-use serde_json::{Map, Value, json};
+use super::{Engine, Output};
+use serde_json::{Value, json};
 use std::collections::BTreeSet;
 
 /// How long a dispatched invocation may take.
 const DISPATCH_MS: i64 = 30_000;
+/// How long an invocation may wait without ever having been dispatched.
+const NEVER_DISPATCHED_MS: i64 = 72 * 60 * 60 * 1_000;
 /// First and longest wait before another try.
 const RETRY_FIRST_MS: i64 = 5_000;
 const RETRY_LAST_MS: i64 = 60_000;
@@ -64,13 +65,19 @@ impl Engine {
             .map(str::to_owned);
         let key = self.make_invocation(call, "spawn", &capability, input);
         if let Some(target) = target {
-            let node = self.state.node_by_name(call.caller.workspace(), &target);
-            let node = node.ok_or_else(|| refuse(404, "node_not_found", format!("no node {target:?}")))?;
+            let node = self.spawn_target(call, &target)?;
             if !self.offers(node, &capability) {
                 return Err(refuse(
                     409,
                     "capability_mismatch",
                     format!("node {target:?} does not offer {capability}"),
+                ));
+            }
+            if self.state.nodes[node.0].online && self.handlers_live(node) && !self.has_spare(node) {
+                return Err(refuse(
+                    503,
+                    "handler_unavailable",
+                    format!("node {target:?} is full"),
                 ));
             }
             self.place(call.now, key, node);
@@ -82,6 +89,29 @@ impl Engine {
             ));
         }
         Ok((201, self.invocation_view(key)))
+    }
+
+    /// The node that a spawn names; `self` is the caller's own.
+    fn spawn_target(&self, call: &Call<'_>, target: &str) -> Result<NodeKey, Refusal> {
+        if target != "self" {
+            let node = self.state.node_by_name(call.caller.workspace(), target);
+            return node.ok_or_else(|| refuse(404, "node_not_found", format!("no node {target:?}")));
+        }
+        let Caller::Agent(_, own) = call.caller else {
+            return Err(refuse(
+                400,
+                "placement_self_requires_agent",
+                "only an agent has a place of its own",
+            ));
+        };
+        match self.state.agents[own.0].place {
+            Place::Node(node) => Ok(node),
+            Place::Direct | Place::Nowhere => Err(refuse(
+                409,
+                "placement_self_unavailable",
+                "the caller is on no node",
+            )),
+        }
     }
 
     pub(super) fn post_release(&mut self, call: &Call<'_>) -> Answer {
@@ -106,6 +136,10 @@ impl Engine {
             .provider
             .clone_from(&self.state.agents[agent.0].provider);
         self.assign(call.now, key, node);
+        let waits = self.state.invocations[key.0].state == InvocationState::Pending;
+        if self.options.profile.local_release && waits && !self.state.nodes[node.0].online {
+            self.end(call.now, key, Value::Null, None);
+        }
         Ok((201, self.invocation_view(key)))
     }
 
@@ -188,10 +222,17 @@ impl Engine {
         self.provider_for(node, capability).is_some()
     }
 
+    /// Room for one more agent beside those that spawns on their way there will need.
+    fn has_spare(&self, node: NodeKey) -> bool {
+        let limit = self.state.nodes[node.0].max_agents;
+        let coming =
+            |other: &&Invocation| other.action == "spawn" && other.is_open() && other.node == Some(node);
+        let reserved = || self.state.invocations.iter().filter(coming).count() as u64;
+        limit == 0 || self.active_agents(node) + reserved() < limit
+    }
+
     fn place_anywhere(&mut self, now: i64, key: InvocationKey) -> bool {
         let invocation = &self.state.invocations[key.0];
-        let has_room =
-            |node: NodeKey| self.max_agents(node) == 0 || self.active_agents(node) < self.max_agents(node);
         let nodes = self.state.workspaces[invocation.workspace.0]
             .nodes
             .values()
@@ -199,7 +240,9 @@ impl Engine {
         let mut eligible: Vec<NodeKey> = nodes
             .filter(|node| !invocation.tried.contains(node) && self.state.nodes[node.0].online)
             .filter(|node| {
-                self.handlers_live(*node) && has_room(*node) && self.offers(*node, &invocation.capability)
+                self.handlers_live(*node)
+                    && self.has_spare(*node)
+                    && self.offers(*node, &invocation.capability)
             })
             .collect();
         eligible.sort_by(|a, b| {
@@ -280,9 +323,9 @@ impl Engine {
             .collect()
     }
 
-    // Rescheduling (invariant 2).
+    // Rescheduling (invariant 1).
 
-    fn reschedule(&mut self, now: i64, key: InvocationKey) {
+    pub(super) fn reschedule(&mut self, now: i64, key: InvocationKey) {
         let invocation = &mut self.state.invocations[key.0];
         if invocation.action == "release" {
             // It can only be done where the agent is.
@@ -329,7 +372,6 @@ impl Engine {
         };
         let keys = self.keys_of(unlisted);
         for key in &keys {
-            self.state.invocations[key.0].tried.clear();
             self.reschedule(now, *key);
         }
         keys.len()
@@ -337,7 +379,7 @@ impl Engine {
 
     pub(super) fn sweep_invocations(&mut self, now: i64) {
         let overdue = |other: &Invocation| {
-            other.state == InvocationState::Dispatched && now - other.dispatched_at >= DISPATCH_MS
+            other.state == InvocationState::Dispatched && now - other.dispatched_at > DISPATCH_MS
         };
         for key in self.keys_of(overdue) {
             self.reschedule(now, key);
@@ -348,120 +390,15 @@ impl Engine {
         for key in self.keys_of(retry) {
             self.reschedule(now, key);
         }
-    }
-
-    // Ends.
-
-    /// `action.result` (invariants 1 and 3).
-    pub(super) fn result(
-        &mut self,
-        now: i64,
-        connection: ConnectionId,
-        node: NodeKey,
-        provider: &str,
-        frame: &Map<String, Value>,
-    ) {
-        let id = frame["invocation_id"].as_str().unwrap_or_default().to_owned();
-        let scoped = self.options.profile.cursor;
-        let key = self.state.invocation_by_id(&id).filter(|key| {
-            let invocation = &self.state.invocations[key.0];
-            invocation.is_open()
-                && invocation.node == Some(node)
-                && (!scoped || invocation.provider == provider)
-        });
-        self.journal.push(
-            now,
-            Event::InvocationResult {
-                connection,
-                invocation_id: id,
-                accepted: key.is_some(),
-            },
-        );
-        let Some(key) = key else { return };
-        let error = frame
-            .get("error")
-            .and_then(Value::as_str)
-            .filter(|error| !error.is_empty());
-        if error == Some("handler_unavailable") {
-            if let Some(slot) = self.state.nodes[node.0].providers.get_mut(provider) {
-                slot.handlers_live = false;
+        let abandoned = |other: &Invocation| {
+            other.state == InvocationState::Pending
+                && other.dispatched_at == 0
+                && now - other.created_at > NEVER_DISPATCHED_MS
+        };
+        if self.options.profile.bounded_invocations {
+            for key in self.keys_of(abandoned) {
+                self.end(now, key, Value::Null, Some("never_dispatched_expired".into()));
             }
-            return self.reschedule(now, key);
         }
-        let output = frame.get("output").cloned().unwrap_or(Value::Null);
-        self.end(now, key, output, error.map(str::to_owned));
-    }
-
-    fn end(&mut self, now: i64, key: InvocationKey, output: Value, error: Option<String>) {
-        let invocation = &mut self.state.invocations[key.0];
-        let completed = error.is_none();
-        invocation.state = if completed {
-            InvocationState::Completed
-        } else {
-            InvocationState::Failed
-        };
-        (invocation.output, invocation.error) = (output, error);
-        let (invocation_id, caller) = (invocation.id.clone(), invocation.caller);
-        let data = json!({
-            "invocation_id": invocation.id, "action_name": invocation.action,
-            "status": if completed { "completed" } else { "failed" }, "output": invocation.output, "error": invocation.error,
-        });
-        let released = (completed && invocation.action == "release").then(|| invocation.input.clone());
-        self.journal.push(
-            now,
-            Event::InvocationFinished {
-                invocation_id: invocation_id.clone(),
-                completed,
-            },
-        );
-        if let Some(input) = released {
-            self.after_release(key, &input);
-        }
-        if let Some(caller) = caller {
-            let kind = if completed {
-                "action.completed"
-            } else {
-                "action.failed"
-            };
-            self.send_event(now, caller, kind, &invocation_id, &invocation_id, &data);
-        }
-    }
-
-    fn after_release(&mut self, key: InvocationKey, input: &Value) {
-        let workspace = self.state.invocations[key.0].workspace;
-        let name = input["name"].as_str().unwrap_or_default();
-        let Some(agent) = self.state.agent_by_name(workspace, name) else {
-            return;
-        };
-        if input["delete_agent"] == true {
-            return self.remove_agent(agent);
-        }
-        let agent = &mut self.state.agents[agent.0];
-        (agent.active, agent.bound, agent.place) = (false, false, Place::Nowhere);
-    }
-
-    /// An inventory entry that names an open invocation ends it.
-    pub(super) fn complete_by_inventory(
-        &mut self,
-        now: i64,
-        agent: AgentKey,
-        node: NodeKey,
-        entry: &Value,
-    ) -> bool {
-        let key = entry["invocation_id"]
-            .as_str()
-            .and_then(|id| self.state.invocation_by_id(id));
-        let key = key.filter(|key| {
-            let invocation = &self.state.invocations[key.0];
-            invocation.is_open() && invocation.node == Some(node)
-        });
-        let Some(key) = key else { return false };
-        let agent = &self.state.agents[agent.0];
-        let output = json!({
-            "agent_id": &*agent.id, "name": &*agent.name, "invocation_id": entry["invocation_id"],
-            "session_ref": entry["session_ref"],
-        });
-        self.end(now, key, output, None);
-        true
     }
 }

@@ -11,7 +11,7 @@
 use super::ids::AgentKey;
 use super::journal::Event;
 use super::mailbox::Row;
-use super::state::{Agent, Place};
+use super::state::Agent;
 use super::{ConnectionId, Engine, Output};
 use serde_json::value::RawValue;
 use serde_json::{Value, json};
@@ -36,9 +36,7 @@ impl Engine {
     /// The socket that an agent can be sent to (invariant 1).
     fn socket_of(&self, key: AgentKey) -> Option<ConnectionId> {
         let agent = &self.state.agents[key.0];
-        let Place::Node(node) = agent.place else {
-            return None;
-        };
+        let node = self.state.node_of(key)?;
         let connection = self.state.nodes[node.0]
             .providers
             .get(&agent.provider)?
@@ -158,6 +156,16 @@ impl Engine {
         };
         self.journal.push(now, event);
         self.out.push_back(Output::Send { connection, text });
+    }
+
+    /// Tells an agent that it may not invoke an action: outside of the sequence, under the action's name.
+    pub fn deny_action(&mut self, now_ms: i64, agent_id: &str, action: &str) {
+        if let Some(key) = self.state.agent_by_id(agent_id) {
+            let caller = self.state.agents[key.0].name.clone();
+            let data = json!({ "action_name": action, "caller_name": &*caller, "error": "not authorized" });
+            let event = format!("{action}_{agent_id}");
+            self.send_event(now_ms, key, "action.denied", &event, action, &data);
+        }
     }
 
     /// `context.update` to the nodes of the agents concerned.

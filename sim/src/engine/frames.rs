@@ -14,7 +14,7 @@
 use super::ids::{AgentKey, NodeKey};
 use super::journal::Event;
 use super::nodes::DEFAULT_PROVIDER;
-use super::profile::{Attach, Conflict, Registration, Replay};
+use super::profile::{Attach, Registration, Replay};
 use super::schema;
 use super::state::Place;
 use super::{ConnectionId, Engine, Output};
@@ -24,15 +24,15 @@ use serde_json::{Map, Value, json};
 const CURSOR: &str = "relay:delivery-cursor-v1";
 
 /// A refused frame: code and message.
-type Fault = (&'static str, String);
+pub(super) type Fault = (&'static str, String);
 
 /// One frame with what is known about its sender.
-struct Inbound {
-    connection: ConnectionId,
-    node: NodeKey,
-    provider: String,
+pub(super) struct Inbound {
+    pub(super) connection: ConnectionId,
+    pub(super) node: NodeKey,
+    pub(super) provider: String,
     id: Option<String>,
-    frame: Map<String, Value>,
+    pub(super) frame: Map<String, Value>,
 }
 
 impl Inbound {
@@ -61,7 +61,8 @@ impl Engine {
             .and_then(|provider| provider["name"].as_str())
             .map(str::to_owned);
         let provider = bound.or(hint).unwrap_or_else(|| DEFAULT_PROVIDER.to_owned());
-        if let Some(slot) = self.state.nodes[node.0].providers.get_mut(&provider) {
+        let slot = self.state.nodes[node.0].providers.get_mut(&provider);
+        if let Some(slot) = slot.filter(|slot| slot.connection == Some(connection)) {
             slot.last_frame = now_ms;
         }
         let id = frame.get("id").and_then(Value::as_str).map(str::to_owned);
@@ -134,7 +135,7 @@ impl Engine {
         });
     }
 
-    fn reply(&mut self, now: i64, inbound: &Inbound, data: &Value) {
+    pub(super) fn reply(&mut self, now: i64, inbound: &Inbound, data: &Value) {
         let id = inbound
             .id
             .clone()
@@ -149,6 +150,10 @@ impl Engine {
     // The node.
 
     fn node_register(&mut self, now: i64, inbound: &Inbound) -> Result<(), Fault> {
+        let (provider, instance) = declared_provider(inbound);
+        if let Attach::AtRegister { window_ms } = self.options.profile.attach {
+            self.arbitrate(now, inbound, &provider, &instance, window_ms)?;
+        }
         let node = &self.state.nodes[inbound.node.0];
         if inbound.text("node_id") != node.id {
             return Err(("node_id_mismatch", "the token belongs to another node".into()));
@@ -161,22 +166,15 @@ impl Engine {
                 format!("node name {name:?} is already enrolled"),
             ));
         }
-        let (provider, instance) = match inbound.frame.get("provider") {
-            Some(given) => (
-                given["name"].as_str().unwrap_or(DEFAULT_PROVIDER).to_owned(),
-                given["instance_id"].as_str().map(str::to_owned),
-            ),
-            None => (DEFAULT_PROVIDER.to_owned(), None),
-        };
-        if let Attach::AtRegister { window_ms } = self.options.profile.attach {
-            self.arbitrate(now, inbound, &provider, instance.as_deref(), window_ms)?;
-        }
         self.rename_node(inbound.node, name);
-        self.attach(now, inbound.connection, &provider, instance);
+        self.attach(now, inbound.connection, &provider, Some(instance));
         let names = capabilities(inbound);
         let cursor = self.options.profile.cursor && names.iter().any(|name| name == CURSOR);
         if let Some(state) = self.connections.get_mut(&inbound.connection) {
             state.cursor = cursor;
+            if !self.options.profile.reregister_keeps_ready {
+                state.ready.clear();
+            }
         }
         let slot = self.provider_of(inbound.node, &provider);
         slot.handlers_live = !names.is_empty();
@@ -186,6 +184,7 @@ impl Engine {
             .get("max_agents")
             .and_then(schema::whole)
             .unwrap_or(0);
+        self.aggregate_capacity(inbound.node);
         let node = &mut self.state.nodes[inbound.node.0];
         (node.online, node.last_heartbeat) = (true, Some(now));
         node.version = Some(inbound.text("version").to_owned());
@@ -199,7 +198,7 @@ impl Engine {
                 cursor,
             },
         );
-        let data = self.node_descriptor(inbound, &provider, &names);
+        let data = self.node_descriptor(inbound, &provider);
         self.reply(now, inbound, &data);
         self.drain_invocations(now, inbound.node, &provider);
         if !cursor {
@@ -218,7 +217,7 @@ impl Engine {
         now: i64,
         inbound: &Inbound,
         provider: &str,
-        instance: Option<&str>,
+        instance: &str,
         window_ms: i64,
     ) -> Result<(), Fault> {
         let Some(slot) = self.state.nodes[inbound.node.0].providers.get(provider) else {
@@ -227,8 +226,7 @@ impl Engine {
         let other = slot
             .connection
             .is_some_and(|connection| connection != inbound.connection);
-        let same =
-            slot.instance_id.is_none() || (instance.is_some() && slot.instance_id.as_deref() == instance);
+        let same = slot.instance_id.as_deref().is_none_or(|bound| bound == instance);
         if other && !same && now - slot.last_frame < window_ms {
             return Err((
                 "provider_instance_conflict",
@@ -238,20 +236,18 @@ impl Engine {
         Ok(())
     }
 
-    fn node_descriptor(&self, inbound: &Inbound, provider: &str, names: &[String]) -> Value {
+    fn node_descriptor(&self, inbound: &Inbound, provider: &str) -> Value {
         let mut data = self.node_view(inbound.node);
         if self.options.profile.frames.providers {
-            data["provider"] = inbound
-                .frame
-                .get("provider")
-                .cloned()
-                .unwrap_or_else(|| json!({ "name": provider }));
-            let accepted = |name: &String| {
-                let capacity =
-                    name == CURSOR || name == "release" || name == "spawn" || name.starts_with("spawn:");
-                json!({ "name": name, "kind": if capacity { "capacity" } else { "action" }, "accepted": true })
+            let instance = &self.state.nodes[inbound.node.0].providers[provider].instance_id;
+            data["provider"] = json!({ "name": provider, "instance_id": instance });
+            let declared = inbound.frame.get("capabilities").and_then(Value::as_array);
+            let accepted = |capability: &Value| {
+                let name = capability["name"].as_str().unwrap_or_default();
+                let kind = capability["kind"].as_str().unwrap_or_else(|| implied_kind(name));
+                json!({ "name": name, "kind": kind, "accepted": true })
             };
-            data["accepted_capabilities"] = names.iter().map(accepted).collect();
+            data["accepted_capabilities"] = declared.into_iter().flatten().map(accepted).collect();
         }
         if self.options.profile.registration_contract {
             data["registration_contract"] = json!("create-only");
@@ -266,9 +262,10 @@ impl Engine {
         slot.max_agents = number("max_agents").unwrap_or(slot.max_agents);
         slot.handlers_live = inbound.frame.get("handlers_live") == Some(&Value::Bool(true));
         slot.load = inbound.frame.get("load").and_then(Value::as_f64).unwrap_or(0.0);
-        let was_offline = !self.state.nodes[inbound.node.0].online;
+        self.aggregate_capacity(inbound.node);
         let node = &mut self.state.nodes[inbound.node.0];
-        (node.online, node.last_heartbeat) = (true, Some(now));
+        let was_offline = !node.online;
+        (node.online, node.last_heartbeat, node.proved_life) = (true, Some(now), true);
         if self.options.profile.drain_on_heartbeat || was_offline {
             self.drain_invocations(now, inbound.node, &inbound.provider);
         }
@@ -288,7 +285,7 @@ impl Engine {
     // Agents.
 
     /// The agents of a node, or of one provider of it.
-    fn agents_of(&self, node: NodeKey, provider: Option<&str>) -> Vec<AgentKey> {
+    pub(super) fn agents_of(&self, node: NodeKey, provider: Option<&str>) -> Vec<AgentKey> {
         let mut agents = self.state.agents_on(node);
         agents.retain(|key| provider.is_none_or(|provider| self.state.agents[key.0].provider == provider));
         agents
@@ -297,19 +294,41 @@ impl Engine {
     fn agent_register(&mut self, now: i64, inbound: &Inbound) -> Result<(), Fault> {
         let workspace = self.state.nodes[inbound.node.0].workspace;
         let name = inbound.text("name");
-        if name.is_empty() || name.contains("#released-") {
+        if name.is_empty() || self.is_reserved(name) {
             return Err(("invalid_agent_name", "this name is reserved".into()));
         }
-        let key = match self.state.agent_by_name(workspace, name) {
-            None => self.make_agent(now, workspace, name, "agent", json!({})),
+        let known = self.state.agent_by_name(workspace, name);
+        if known.is_none() {
+            self.check_room(None, inbound.node)?;
+        }
+        let key = match known {
+            None => {
+                let key = self.make_agent(now, workspace, name, "agent", json!({}));
+                let wish = inbound.frame.get("auto_join_general").unwrap_or(&Value::Null);
+                self.join_general(key, wish);
+                key
+            }
             Some(key) => {
                 self.may_take_over(key, inbound.node)?;
+                self.check_room(Some(key), inbound.node)?;
                 self.renew_token(now, key);
                 key
             }
         };
         self.seat(now, key, inbound);
         Ok(())
+    }
+
+    /// Whether an agent may come to live on a node.
+    fn check_room(&self, key: Option<AgentKey>, node: NodeKey) -> Result<(), Fault> {
+        if self.has_room(node) || key.is_some_and(|key| self.lives_on(key, node)) {
+            return Ok(());
+        }
+        let limit = self.state.nodes[node.0].max_agents;
+        Err((
+            "node_capacity_exceeded",
+            format!("the node has its {limit} agents"),
+        ))
     }
 
     /// Whether `agent.register` may take a name that exists.
@@ -349,6 +368,7 @@ impl Engine {
                 "another node registered it".into(),
             ));
         }
+        self.check_room(Some(key), inbound.node)?;
         self.renew_token(now, key);
         self.seat(now, key, inbound);
         Ok(())
@@ -356,10 +376,8 @@ impl Engine {
 
     /// An agent lives on this node's provider from now on: reply first, replay after.
     fn seat(&mut self, now: i64, key: AgentKey, inbound: &Inbound) {
+        self.occupy(now, key, inbound.node, &inbound.provider);
         let agent = &mut self.state.agents[key.0];
-        (agent.place, agent.bound, agent.active, agent.last_seen) =
-            (Place::Node(inbound.node), true, true, now);
-        agent.provider.clone_from(&inbound.provider);
         agent.home.get_or_insert(inbound.node);
         if let Some(invocation) = inbound.frame.get("invocation_id") {
             agent.metadata["invocation_id"] = invocation.clone();
@@ -385,8 +403,10 @@ impl Engine {
         let key = self.state.agent_by_id(inbound.text("agent_id"));
         let here = key.filter(|key| self.state.agents[key.0].place == Place::Node(inbound.node));
         if let Some(key) = here {
+            self.tell_exited(now, key, "deregistered");
+            self.vacate(key);
             let agent = &mut self.state.agents[key.0];
-            (agent.active, agent.bound, agent.place) = (false, false, Place::Direct);
+            (agent.active, agent.place) = (false, Place::Direct);
             agent.provider = DEFAULT_PROVIDER.to_owned();
             if let Some(state) = self.connections.get_mut(&inbound.connection) {
                 state.ready.remove(&key);
@@ -406,8 +426,8 @@ impl Engine {
             .unwrap_or(0);
         let scoped = self.options.profile.cursor;
         let matches = |key: &AgentKey| {
-            let agent = &self.state.agents[key.0];
-            agent.place == Place::Node(inbound.node) && (!scoped || agent.provider == inbound.provider)
+            let provider = &self.state.agents[key.0].provider;
+            self.state.node_of(*key) == Some(inbound.node) && (!scoped || *provider == inbound.provider)
         };
         let key = self
             .state
@@ -430,135 +450,13 @@ impl Engine {
             },
         );
     }
+}
 
-    // The inventory.
-
-    fn inventory(&mut self, now: i64, inbound: &Inbound) -> Result<(), Fault> {
-        let entries = inbound
-            .frame
-            .get("agents")
-            .and_then(Value::as_array)
-            .cloned()
-            .unwrap_or_default();
-        let mut listed = Vec::new();
-        let mut rejected = 0;
-        for entry in &entries {
-            match self.judge_entry(inbound, entry) {
-                Ok(Some(key)) => listed.push((key, entry)),
-                Ok(None) => {}
-                Err(fault) if self.options.profile.inventory_conflict == Conflict::FailAll => {
-                    return Err(fault);
-                }
-                Err(_) => rejected += 1,
-            }
-        }
-        let ids: Vec<&str> = entries
-            .iter()
-            .filter_map(|entry| entry["invocation_id"].as_str())
-            .collect();
-        let mut newly = Vec::new();
-        for (key, _) in &listed {
-            if self.certify(now, *key, inbound) {
-                newly.push(*key);
-            }
-        }
-        let completed = listed
-            .iter()
-            .filter(|(key, entry)| self.complete_by_inventory(now, *key, inbound.node, entry))
-            .count();
-        self.mark_missing(inbound, &listed.iter().map(|(key, _)| *key).collect::<Vec<_>>());
-        let rescheduled = self.reschedule_unlisted(now, inbound.node, &inbound.provider, &ids);
-        let names = listed
-            .iter()
-            .map(|(key, _)| self.state.agents[key.0].name.clone())
-            .collect();
-        self.journal.push(
-            now,
-            Event::InventorySynced {
-                connection: inbound.connection,
-                names,
-            },
-        );
-        let open = self
-            .state
-            .invocations
-            .iter()
-            .filter(|other| other.is_open() && other.node == Some(inbound.node))
-            .count();
-        let mut data = json!({
-            "rebound_agents": listed.len(), "open_invocations": open, "completed_invocations": completed,
-            "rescheduled_invocations": rescheduled,
-        });
-        if self.options.profile.inventory_conflict == Conflict::Skip {
-            data["rejected_agents"] = json!(rejected);
-        }
-        self.reply(now, inbound, &data);
-        let cursor = self
-            .connections
-            .get(&inbound.connection)
-            .is_some_and(|state| state.cursor);
-        let agents = match self.options.profile.replay_on_inventory {
-            Replay::Node => self.agents_of(inbound.node, None),
-            Replay::Certified if cursor => listed.into_iter().map(|(key, _)| key).collect(),
-            Replay::Newly | Replay::Certified => newly,
-        };
-        self.replay(now, &agents);
-        Ok(())
-    }
-
-    /// Whether an entry may be listed; `None` for a name that nobody has.
-    fn judge_entry(&self, inbound: &Inbound, entry: &Value) -> Result<Option<AgentKey>, Fault> {
-        let workspace = self.state.nodes[inbound.node.0].workspace;
-        let name = entry["name"].as_str().unwrap_or_default();
-        let Some(key) = self.state.agent_by_name(workspace, name) else {
-            return Ok(None);
-        };
-        let agent = &self.state.agents[key.0];
-        if let Place::Node(other) = agent.place
-            && other != inbound.node
-            && agent.active
-            && self.state.nodes[other.0].online
-        {
-            return Err((
-                "agent_location_conflict",
-                format!("agent {name:?} is active elsewhere"),
-            ));
-        }
-        if self.options.profile.cursor && agent.provider != inbound.provider {
-            return Err((
-                "agent_provider_conflict",
-                format!("agent {name:?} belongs to another provider"),
-            ));
-        }
-        if self.options.profile.cursor && entry["agent_id"].as_str() != Some(&*agent.id) {
-            return Err((
-                "agent_identity_mismatch",
-                format!("agent {name:?} has another id"),
-            ));
-        }
-        Ok(Some(key))
-    }
-
-    /// A listed agent lives here; whether that makes it newly reachable on this connection.
-    fn certify(&mut self, now: i64, key: AgentKey, inbound: &Inbound) -> bool {
-        let agent = &mut self.state.agents[key.0];
-        let was_here = agent.place == Place::Node(inbound.node) && agent.bound;
-        (agent.place, agent.bound, agent.active, agent.last_seen) =
-            (Place::Node(inbound.node), true, true, now);
-        match self.connections.get_mut(&inbound.connection) {
-            Some(state) if state.cursor => state.ready.insert(key),
-            _ => !was_here,
-        }
-    }
-
-    /// Active agents of the provider that are not listed are offline; their mail is still routed here.
-    fn mark_missing(&mut self, inbound: &Inbound, listed: &[AgentKey]) {
-        let provider = self.options.profile.cursor.then_some(inbound.provider.as_str());
-        for key in self.agents_of(inbound.node, provider) {
-            if !listed.contains(&key) {
-                self.state.agents[key.0].active = false;
-            }
-        }
+fn implied_kind(capability: &str) -> &'static str {
+    match capability {
+        "spawn" | "release" | CURSOR => "capacity",
+        name if name.starts_with("spawn:") => "capacity",
+        _ => "action",
     }
 }
 
@@ -569,4 +467,13 @@ fn capabilities(inbound: &Inbound) -> Vec<String> {
         .filter_map(|capability| capability["name"].as_str())
         .map(str::to_owned)
         .collect()
+}
+
+/// The provider that a `node.register` is for, and its instance.
+fn declared_provider(inbound: &Inbound) -> (String, String) {
+    let given = |key: &str| Some(inbound.frame.get("provider")?[key].as_str()?.to_owned());
+    (
+        given("name").unwrap_or_else(|| DEFAULT_PROVIDER.to_owned()),
+        given("instance_id").unwrap_or_else(|| format!("connection-{}", inbound.connection.0)),
+    )
 }

@@ -68,6 +68,14 @@ impl Caller {
         workspace
     }
 
+    /// The workspace, for calls that an agent token does not open.
+    pub(super) fn owner(self) -> Result<WorkspaceKey, Refusal> {
+        match self {
+            Self::Workspace(workspace) => Ok(workspace),
+            Self::Agent(..) => Err(refuse(401, "unauthorized", "this call needs the workspace key")),
+        }
+    }
+
     pub(super) fn agent(self) -> Result<(WorkspaceKey, AgentKey), Refusal> {
         match self {
             Self::Agent(workspace, agent) => Ok((workspace, agent)),
@@ -84,6 +92,7 @@ impl Caller {
 pub(super) struct Call<'a> {
     pub(super) now: i64,
     pub(super) caller: Caller,
+    pub(super) query: &'a str,
     pub(super) body: Value,
     pub(super) headers: &'a [(&'a str, &'a str)],
 }
@@ -99,6 +108,15 @@ impl Call<'_> {
                 format!("{key}: expected a non-empty string"),
             )
         })
+    }
+
+    /// A parameter of the query.
+    pub(super) fn parameter(&self, name: &str) -> Option<&str> {
+        let pairs = self.query.split('&').filter_map(|pair| pair.split_once('='));
+        pairs
+            .into_iter()
+            .find(|(key, _)| *key == name)
+            .map(|(_, value)| value)
     }
 
     pub(super) fn header(&self, name: &str) -> Option<&str> {
@@ -129,7 +147,7 @@ impl Engine {
     }
 
     fn respond(&mut self, now: i64, request: HttpRequest<'_>) -> Result<HttpResponse, Refusal> {
-        let path = request.path.split('?').next().unwrap_or_default();
+        let (path, query) = request.path.split_once('?').unwrap_or((request.path, ""));
         let segments: Vec<String> = path
             .split('/')
             .filter(|part| !part.is_empty())
@@ -152,11 +170,12 @@ impl Engine {
         let call = Call {
             now,
             caller,
+            query,
             body,
             headers: request.headers,
         };
         let key = call.header("idempotency-key").map(str::to_owned);
-        match key.filter(|_| is_idempotent(request.method, route)) {
+        match key.filter(|_| self.is_idempotent(request.method, route)) {
             Some(key) => self.once(&key, request.method, route, &call),
             None => self.route(request.method, route, &call).map(good),
         }
@@ -185,7 +204,13 @@ impl Engine {
             call.caller.workspace(),
             format!("{actor}/{}/{key}", route.join("/")),
         );
-        let fingerprint = call.body.to_string();
+        let mut fingerprint = call.body.clone();
+        if fingerprint["mode"] == "wait"
+            && let Some(body) = fingerprint.as_object_mut()
+        {
+            body.remove("mode");
+        }
+        let fingerprint = fingerprint.to_string();
         if let Some(stored) = self
             .state
             .idempotency
@@ -213,6 +238,22 @@ impl Engine {
         Ok(response)
     }
 
+    fn is_idempotent(&self, method: &str, route: &[&str]) -> bool {
+        let known = match route {
+            ["channels", _, "messages"] | ["messages", _, "replies"] | ["dm"] | ["dm", _, "messages"] => true,
+            ["actions", _, "invoke"] => self.options.profile.bounded_invocations,
+            _ => false,
+        };
+        known && method == "POST"
+    }
+
+    /// Stored answers whose key may be used for something else now.
+    pub(super) fn forget_answers(&mut self, now: i64) {
+        self.state
+            .idempotency
+            .retain(|_, stored| now - stored.at < IDEMPOTENCY_MS);
+    }
+
     fn authenticate(&mut self, now: i64, bearer: Option<&str>) -> Result<Caller, Refusal> {
         let unauthorized = |code, why: &str| refuse(401, code, why);
         let token = bearer.ok_or_else(|| unauthorized("unauthorized", "missing bearer token"))?;
@@ -231,6 +272,15 @@ impl Engine {
                 "node_token_forbidden",
                 "a node token opens only the node socket",
             ));
+        }
+        if token.starts_with("ot_live_") {
+            return Err(unauthorized(
+                "observer_token_forbidden",
+                "an observer token only reads",
+            ));
+        }
+        if !token.starts_with("at_live_") {
+            return Err(unauthorized("unauthorized", "not a token of this engine"));
         }
         let invalid = || unauthorized("agent_token_invalid", "unknown agent token");
         let key = self.state.tokens.get(token).copied().ok_or_else(invalid)?;
@@ -252,9 +302,10 @@ impl Engine {
             ("POST", ["agents"]) => self.post_agent(call),
             ("GET", ["agents"]) => Ok((200, self.agent_list(call))),
             ("GET", ["agent"]) => self.own_agent(call),
+            ("POST", ["agent", "node-token"]) => self.direct_token(call),
             ("POST", ["agents", "spawn"]) => self.post_spawn(call),
             ("POST", ["agents", "release"]) => self.post_release(call),
-            ("POST", ["agents", "heartbeat"]) => Ok((200, json!({}))),
+            ("POST", ["agents", "heartbeat"]) => Ok((200, Value::Null)),
             ("POST", ["agents", "disconnect"]) => self.disconnect(call),
             ("GET", ["agents", name]) => self.get_agent(call, name),
             ("PATCH", ["agents", name]) => self.patch_agent(call, name),
@@ -279,6 +330,7 @@ impl Engine {
             ("POST", ["messages", id, "replies"]) => self.post_reply(call, id),
             ("POST", ["messages", id, "read"]) => self.post_read(call, id),
             ("POST", ["messages", id, "reactions"]) => self.post_reaction(call, id),
+            ("DELETE", ["messages", id, "reactions", emoji]) => self.delete_reaction(call, id, emoji),
             ("POST", ["dm"]) => self.post_dm(call),
             ("POST", ["dm", "group"]) => self.post_group(call),
             ("POST", ["dm", id, "messages"]) => self.post_group_message(call, id),
@@ -293,21 +345,11 @@ impl Engine {
     }
 }
 
-fn is_idempotent(method: &str, route: &[&str]) -> bool {
-    method == "POST"
-        && matches!(
-            route,
-            ["channels", _, "messages"]
-                | ["messages", _, "replies"]
-                | ["dm"]
-                | ["dm", _, "messages"]
-                | ["actions", _, "invoke"]
-        )
-}
-
 fn good((status, data): (u16, Value)) -> HttpResponse {
     let body = if status == 204 {
         String::new()
+    } else if data.is_null() {
+        json!({ "ok": true }).to_string()
     } else {
         json!({ "ok": true, "data": data }).to_string()
     };

@@ -4,7 +4,7 @@
 //! Must not know: how anything is decided. Records are never read back by the model.
 //!
 //! 1. Records are appended in the order in which things happened.
-//! 2. When nobody drains it, the oldest half goes as soon as it is full; [`Journal::dropped`] counts them.
+//! 2. When nobody drains it, the oldest half goes as soon as it is full.
 
 use super::ConnectionId;
 use std::sync::Arc;
@@ -164,14 +164,12 @@ pub enum Event {
 #[derive(Default)]
 pub(super) struct Journal {
     records: Vec<Record>,
-    dropped: u64,
 }
 
 impl Journal {
     pub(super) fn push(&mut self, at_ms: i64, event: Event) {
         if self.records.len() == CAPACITY {
             self.records.drain(..CAPACITY / 2);
-            self.dropped += CAPACITY as u64 / 2;
         }
         self.records.push(Record { at_ms, event });
     }
@@ -182,9 +180,5 @@ impl Journal {
 
     pub(super) fn drain(&mut self) -> Vec<Record> {
         std::mem::take(&mut self.records)
-    }
-
-    pub(super) fn dropped(&self) -> u64 {
-        self.dropped
     }
 }

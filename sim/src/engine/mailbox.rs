@@ -8,8 +8,10 @@
 //!    holes above it.
 //! 3. `open` is the number of queued and delivered rows.
 
+use super::ids::iso;
 use super::profile::Sequence;
 use serde_json::value::RawValue;
+use serde_json::{Value, json};
 use std::collections::VecDeque;
 use std::sync::Arc;
 
@@ -92,6 +94,16 @@ pub struct Row {
     pub(super) next_attempt_at: Option<i64>,
     pub(super) sender: super::ids::AgentKey,
     pub(super) message: u64,
+}
+
+impl Row {
+    /// As HTTP shows it.
+    pub(super) fn view(&self) -> Value {
+        json!({
+            "id": &*self.delivery_id, "message_id": &*self.msg_id, "seq": self.seq, "status": self.state.as_str(),
+            "mode": self.mode.as_str(), "created_at": iso(self.created_at_ms),
+        })
+    }
 }
 
 /// The rows of one agent.

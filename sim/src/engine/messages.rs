@@ -38,8 +38,8 @@ impl Engine {
         let agent = &self.state.agents[sender.0];
         json!({
             "id": id.to_string(), "channel_id": null, "agent_id": &*agent.id, "agent_name": &*agent.name,
-            "text": text, "blocks": call.body.get("blocks").cloned().unwrap_or(Value::Null),
-            "metadata": call.body.get("data").cloned().unwrap_or_else(|| json!({})), "has_attachments": false,
+            "text": text, "blocks": call.body["blocks"],
+            "metadata": metadata(call), "has_attachments": false,
             "thread_id": null, "created_at": iso(call.now), "mentions": mentions(text), "attachments": [],
             "injection_mode": mode.as_str(),
         })
@@ -56,9 +56,9 @@ impl Engine {
         let agent = &self.state.agents[sender.0];
         let place = &self.state.rooms[room.0];
         let data = json!({
-            "id": id.to_string(), "channel_id": place.id, "channel_name": place.name, "agent_id": &*agent.id,
-            "agent_name": &*agent.name, "thread_id": root.to_string(), "text": call.text("text")?, "blocks": null,
-            "metadata": {}, "has_attachments": false, "created_at": iso(call.now),
+            "id": id.to_string(), "channel_id": place.channel_id(), "channel_name": place.name, "agent_id": &*agent.id,
+            "agent_name": &*agent.name, "thread_id": root.to_string(), "text": call.text("text")?,
+            "blocks": call.body["blocks"], "metadata": metadata(call), "has_attachments": false, "created_at": iso(call.now),
         });
         self.remember(room, id, root);
         let mut payload = data.clone();
@@ -79,18 +79,19 @@ impl Engine {
         let (own_id, own_name) = (own.id.clone(), own.name.clone());
         let room = self.direct_room(call.now, sender, recipient);
         let id = self.ids.next(call.now);
-        let mut message = json!({
+        let message = json!({
             "id": id.to_string(), "agent_id": &*own_id, "agent_name": &*own_name, "text": text,
             "injection_mode": mode.as_str(), "attachments": [],
         });
-        if self.options.profile.dm_metadata {
-            message["metadata"] = json!({});
-        }
-        let data = json!({
+        let mut data = json!({
             "conversation_id": self.state.rooms[room.0].id, "message": message, "created_at": iso(call.now),
             "id": id.to_string(), "from_agent_id": &*own_id, "to": to, "text": text,
             "injection_mode": mode.as_str(), "attachments": [],
         });
+        if self.options.profile.dm_metadata {
+            data["metadata"] = metadata(call);
+            data["message"]["metadata"] = metadata(call);
+        }
         self.remember(room, id, id);
         if recipient != sender {
             let mut payload = data.clone();
@@ -283,8 +284,8 @@ impl Engine {
     pub(super) fn sweep_mailboxes(&mut self, now: i64) {
         for index in 0..self.state.agents.len() {
             let key = AgentKey(index);
-            for seq in self.state.agents[index].mailbox.expired(now) {
-                self.bury(now, key, seq);
+            if !self.options.profile.expire_on_read {
+                self.bury_expired(now, key);
             }
             if self.options.profile.redrive {
                 for seq in self.state.agents[index].mailbox.due(now) {
@@ -323,6 +324,19 @@ impl Engine {
         Ok((201, data))
     }
 
+    pub(super) fn delete_reaction(&mut self, call: &Call<'_>, id: &str, emoji: &str) -> Answer {
+        let (_, reactor) = call.caller.agent()?;
+        let room = self.room_of(call, id)?;
+        let (agent, place) = (&self.state.agents[reactor.0], &self.state.rooms[room.0]);
+        let data = json!({
+            "message_id": id, "emoji": emoji, "agent_id": &*agent.id, "agent_name": &*agent.name,
+            "channel_name": place.name, "action": "removed",
+        });
+        let key = format!("{id}_{emoji}_{}_removed", agent.id);
+        self.fan_out(call.now, room, "message.reacted", &key, id, &data);
+        Ok((204, Value::Null))
+    }
+
     fn room_of(&self, call: &Call<'_>, id: &str) -> Result<RoomKey, super::http::Refusal> {
         let message = id.parse().ok().and_then(|id| self.state.messages.get(&id));
         let message = message.filter(|message| message.workspace == call.caller.workspace());
@@ -341,28 +355,31 @@ impl Engine {
 
     // The mailbox over HTTP.
 
-    pub(super) fn inbox(&self, call: &Call<'_>) -> Answer {
-        call.caller.agent()?;
+    pub(super) fn inbox(&mut self, call: &Call<'_>) -> Answer {
+        let (_, key) = call.caller.agent()?;
+        self.expire_on_read(call.now, key);
         let empty =
             json!({ "unread_channels": [], "mentions": [], "unread_dms": [], "recent_reactions": [] });
         Ok((200, empty))
     }
 
+    fn expire_on_read(&mut self, now: i64, key: AgentKey) {
+        if self.options.profile.expire_on_read {
+            self.bury_expired(now, key);
+        }
+    }
+
+    fn bury_expired(&mut self, now: i64, key: AgentKey) {
+        for seq in self.state.agents[key.0].mailbox.expired(now) {
+            self.bury(now, key, seq);
+        }
+    }
+
     pub(super) fn deliveries(&mut self, call: &Call<'_>) -> Answer {
         let (_, key) = call.caller.agent()?;
-        if self.options.profile.expire_on_read {
-            for seq in self.state.agents[key.0].mailbox.expired(call.now) {
-                self.bury(call.now, key, seq);
-            }
-        }
-        let view = |row: &Row| {
-            json!({ "id": &*row.delivery_id, "message_id": &*row.msg_id, "seq": row.seq, "status": row.state.as_str(),
-                "mode": row.mode.as_str(), "created_at": iso(row.created_at_ms) })
-        };
-        Ok((
-            200,
-            self.state.agents[key.0].mailbox.open_rows().map(view).collect(),
-        ))
+        self.expire_on_read(call.now, key);
+        let rows = self.state.agents[key.0].mailbox.open_rows();
+        Ok((200, rows.map(Row::view).collect()))
     }
 
     pub(super) fn settle_delivery(&mut self, call: &Call<'_>, id: &str, verb: &str) -> Answer {
@@ -404,6 +421,10 @@ fn mode(body: &Value) -> Result<Mode, super::http::Refusal> {
         Some("steer") => Ok(Mode::Steer),
         _ => Err(refuse(400, "invalid_request", "mode: expected wait or steer")),
     }
+}
+
+fn metadata(call: &Call<'_>) -> Value {
+    call.body.get("data").cloned().unwrap_or_else(|| json!({}))
 }
 
 /// The `{type, data}` of a frame.

@@ -13,14 +13,17 @@
 
 mod accounts;
 mod actions;
+mod bindings;
 mod dispatch;
 mod frames;
 mod http;
 mod ids;
+mod inventory;
 mod journal;
 mod mailbox;
 mod messages;
 mod nodes;
+mod outcomes;
 mod profile;
 mod rooms;
 mod schema;
@@ -144,6 +147,8 @@ impl Engine {
         self.sweep_nodes(now_ms);
         self.sweep_mailboxes(now_ms);
         self.sweep_invocations(now_ms);
+        self.release_held_back();
+        self.forget_answers(now_ms);
     }
 
     /// Every call that changes something makes sure that time will pass.
@@ -159,11 +164,6 @@ impl Engine {
     /// Takes what the engine did.
     pub fn drain_journal(&mut self) -> Vec<Record> {
         self.journal.drain()
-    }
-
-    /// Records that were dropped because nobody took them.
-    pub fn journal_dropped(&self) -> u64 {
-        self.journal.dropped()
     }
 
     // Looks and interventions for tests, demos and faults.

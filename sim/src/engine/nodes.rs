@@ -1,4 +1,4 @@
-//! Nodes: enrolment, sockets, liveness, bindings.
+//! Nodes: enrolment, sockets, liveness.
 //!
 //! Owns: node rows and tokens, which socket serves which provider, what the end of a socket means.
 //! Must not know: what frames say.
@@ -26,17 +26,13 @@ impl Engine {
     // Enrolment.
 
     pub(super) fn post_node(&mut self, call: &Call<'_>) -> Answer {
-        let workspace = call.caller.workspace();
-        let name = call.text("name")?;
-        if name.starts_with('#') {
-            return Err(refuse(
-                400,
-                "invalid_node_name",
-                "a node name does not begin with #",
-            ));
-        }
+        let workspace = call.caller.owner()?;
+        let name = self.enrolled_name(call)?;
         let wanted = call.body["node_id"].as_str();
-        let existing = self.find_node(workspace, name, wanted)?;
+        let machine = call.body["machine_id"].as_str();
+        let existing = self
+            .find_node(workspace, name, wanted)?
+            .or_else(|| self.find_machine(call.now, workspace, machine?));
         let token = self.ids.token(TokenKind::Node);
         let key = match existing {
             Some(key) => {
@@ -55,15 +51,46 @@ impl Engine {
         };
         let node = &mut self.state.nodes[key.0];
         node.token.clone_from(&token);
-        node.online = false;
-        node.version = call.body["version"]
-            .as_str()
-            .map(str::to_owned)
-            .or(node.version.take());
+        (node.online, node.proved_life) = (false, false);
+        for provider in node.providers.values_mut() {
+            provider.handlers_live = false;
+        }
+        if let Some(machine) = machine {
+            node.machine_id = Some(machine.to_owned());
+        }
+        let known = node.version.take();
+        node.version = call.body["version"].as_str().map(str::to_owned).or(known);
         node.max_agents = call.body["max_agents"].as_u64().unwrap_or(node.max_agents);
         let mut view = self.node_view(key);
         view["token"] = json!(token);
         Ok((201, view))
+    }
+
+    fn enrolled_name<'a>(&self, call: &'a Call<'_>) -> Result<&'a str, Refusal> {
+        if self.options.profile.node_lookup == NodeLookup::Name {
+            return call.text("name");
+        }
+        let name = call.body["name"].as_str();
+        let name = name.filter(|name| !name.is_empty() && !name.starts_with('#'));
+        name.ok_or_else(|| {
+            refuse(
+                400,
+                "invalid_node_name",
+                "a node name is not empty and does not begin with #",
+            )
+        })
+    }
+
+    /// The node that a machine had, if it once lived and is dead now.
+    fn find_machine(&self, now: i64, workspace: WorkspaceKey, machine: &str) -> Option<NodeKey> {
+        let stale = |node: &Node| node.last_heartbeat.is_some_and(|at| now - at >= NODE_TTL_MS);
+        let known = self.state.nodes.iter().position(|node| {
+            node.workspace == workspace
+                && node.machine_id.as_deref() == Some(machine)
+                && node.proved_life
+                && stale(node)
+        });
+        known.filter(|_| self.options.profile.machine_reuse).map(NodeKey)
     }
 
     fn find_node(
@@ -74,9 +101,13 @@ impl Engine {
     ) -> Result<Option<NodeKey>, Refusal> {
         let by_name = self.state.node_by_name(workspace, name);
         let by_id = wanted.and_then(|id| self.state.node_by_id(id));
+        let unique = || refuse(500, "internal_error", "unique violation");
+        if by_id.is_some_and(|id| self.state.nodes[id.0].workspace != workspace) && by_name.is_none() {
+            return Err(unique());
+        }
         match self.options.profile.node_lookup {
             NodeLookup::Name => match (by_name, by_id) {
-                (None, Some(_)) => Err(refuse(500, "internal_error", "unique violation")),
+                (None, Some(_)) => Err(unique()),
                 (found, _) => Ok(found),
             },
             NodeLookup::IdThenName => match (by_id, by_name) {
@@ -91,11 +122,41 @@ impl Engine {
         }
     }
 
+    /// The token of the caller's own implicit node, which exists from now on.
+    pub(super) fn direct_token(&mut self, call: &Call<'_>) -> Answer {
+        let (workspace, key) = call.caller.agent()?;
+        let agent = &self.state.agents[key.0];
+        if agent.place != Place::Direct {
+            return Err(refuse(
+                409,
+                "agent_bound_to_node",
+                "the agent lives on a broker's node",
+            ));
+        }
+        let (name, id) = (
+            format!("direct-{}", agent.id),
+            format!("node_direct_{}", agent.id),
+        );
+        let node = match agent.direct {
+            Some(node) => node,
+            None => {
+                let node = self.make_node(call.now, workspace, &name, Some(&id));
+                self.state.nodes[node.0].owner = Some(key);
+                self.state.agents[key.0].direct = Some(node);
+                node
+            }
+        };
+        let token = self.ids.token(TokenKind::Node);
+        self.state.nodes[node.0].token.clone_from(&token);
+        Ok((200, json!({ "node_id": id, "node_name": name, "token": token })))
+    }
+
     fn make_node(&mut self, now: i64, workspace: WorkspaceKey, name: &str, wanted: Option<&str>) -> NodeKey {
         let key = NodeKey(self.state.nodes.len());
         let id = wanted.map_or_else(|| format!("node_{}", self.ids.next(now)), str::to_owned);
         self.state.nodes.push(Node {
             workspace,
+            owner: None,
             id,
             name: name.to_owned(),
             token: String::new(),
@@ -104,6 +165,8 @@ impl Engine {
             last_heartbeat: None,
             created_at: now,
             max_agents: 0,
+            machine_id: None,
+            proved_life: false,
             providers: BTreeMap::new(),
         });
         self.state.workspaces[workspace.0]
@@ -122,6 +185,51 @@ impl Engine {
         }
     }
 
+    /// Sums up what the providers of a node allow.
+    pub(super) fn aggregate_capacity(&mut self, key: NodeKey) {
+        let limits = || {
+            self.state.nodes[key.0]
+                .providers
+                .values()
+                .map(|provider| provider.max_agents)
+        };
+        let unlimited = self.options.profile.one_unlimited && limits().any(|limit| limit == 0);
+        let sum = if unlimited { 0 } else { limits().sum() };
+        self.state.nodes[key.0].max_agents = sum;
+    }
+
+    /// Whether one more agent may live on a node.
+    pub(super) fn has_room(&self, key: NodeKey) -> bool {
+        let limit = self.state.nodes[key.0].max_agents;
+        limit == 0 || self.active_agents(key) < limit
+    }
+
+    pub(super) fn lives_on(&self, key: AgentKey, node: NodeKey) -> bool {
+        let agent = &self.state.agents[key.0];
+        agent.bound && agent.place == Place::Node(node)
+    }
+
+    /// Frees the slot of an agent that is about to leave its place.
+    pub(super) fn vacate(&mut self, key: AgentKey) {
+        let agent = &self.state.agents[key.0];
+        if let (Place::Node(node), true) = (agent.place, agent.bound)
+            && let Some(slot) = self.state.nodes[node.0].providers.get_mut(&agent.provider)
+        {
+            slot.active_agents = slot.active_agents.saturating_sub(1);
+        }
+    }
+
+    /// Moves an agent to a node's provider and takes a slot there.
+    pub(super) fn occupy(&mut self, now: i64, key: AgentKey, node: NodeKey, provider: &str) {
+        if !self.lives_on(key, node) {
+            self.vacate(key);
+            self.provider_of(node, provider).active_agents += 1;
+        }
+        let agent = &mut self.state.agents[key.0];
+        (agent.place, agent.bound, agent.active, agent.last_seen) = (Place::Node(node), true, true, now);
+        provider.clone_into(&mut agent.provider);
+    }
+
     pub(super) fn node_view(&self, key: NodeKey) -> Value {
         let node = &self.state.nodes[key.0];
         let names: BTreeSet<&str> = node
@@ -135,14 +243,23 @@ impl Engine {
             .providers
             .values()
             .any(|provider| provider.connection.is_some());
-        json!({
-            "id": node.id, "name": node.name, "kind": "ws", "role": "broker", "delivery_adapter": "ws.node.v1",
+        let mut view = json!({
+            "id": node.id, "name": node.name, "kind": "ws",
+            "role": if node.owner.is_some() { "direct" } else { "broker" }, "delivery_adapter": "ws.node.v1",
             "delivery": null, "capabilities": capabilities, "tags": [], "version": node.version,
             "status": if node.online { "online" } else { "offline" }, "live": live && node.online,
             "handlers_live": self.handlers_live(key), "load": self.load(key), "active_agents": self.active_agents(key),
-            "max_agents": self.max_agents(key), "last_heartbeat_at": node.last_heartbeat.map(iso),
+            "max_agents": node.max_agents, "last_heartbeat_at": node.last_heartbeat.map(iso),
             "created_at": iso(node.created_at),
-        })
+        });
+        if let Some(machine) = node
+            .machine_id
+            .as_ref()
+            .filter(|_| self.options.profile.machine_reuse)
+        {
+            view["machine_id"] = json!(machine);
+        }
+        view
     }
 
     pub(super) fn handlers_live(&self, key: NodeKey) -> bool {
@@ -167,22 +284,12 @@ impl Engine {
             .sum()
     }
 
-    /// 0 is unlimited.
-    pub(super) fn max_agents(&self, key: NodeKey) -> u64 {
-        let node = &self.state.nodes[key.0];
-        node.providers
-            .values()
-            .map(|provider| provider.max_agents)
-            .sum::<u64>()
-            .max(node.max_agents)
-    }
-
     pub(super) fn node_list(&self, call: &Call<'_>) -> Value {
         let nodes = self.state.workspaces[call.caller.workspace().0].nodes.values();
         nodes.map(|key| self.node_view(*key)).collect()
     }
 
-    fn node_named(&self, call: &Call<'_>, name: &str) -> Result<NodeKey, Refusal> {
+    pub(super) fn node_named(&self, call: &Call<'_>, name: &str) -> Result<NodeKey, Refusal> {
         let found = self.state.node_by_name(call.caller.workspace(), name);
         found.ok_or_else(|| refuse(404, "node_not_found", format!("no node {name:?}")))
     }
@@ -201,55 +308,6 @@ impl Engine {
                 .map(|agent| self.binding_view(call.now, agent, node))
                 .collect(),
         ))
-    }
-
-    // Bindings.
-
-    fn binding_view(&self, now: i64, agent: AgentKey, node: NodeKey) -> Value {
-        let (agent, node) = (&self.state.agents[agent.0], &self.state.nodes[node.0]);
-        json!({
-            "id": format!("anb_{}", agent.id), "agent_id": &*agent.id, "agent_name": &*agent.name, "node_id": node.id,
-            "node_name": node.name, "node_kind": "ws", "node_role": "broker", "status": "active", "session_ref": null,
-            "priority": 0, "created_at": iso(now), "updated_at": iso(now),
-        })
-    }
-
-    pub(super) fn bind(&mut self, call: &Call<'_>, name: &str) -> Answer {
-        let node = self.node_named(call, name)?;
-        let key = self.named(call, call.text("agent_name")?)?;
-        let live = self.state.nodes[node.0]
-            .providers
-            .iter()
-            .find(|(_, provider)| provider.connection.is_some());
-        let adopted = live.map(|(name, provider)| (name.clone(), provider.connection));
-        let agent = &mut self.state.agents[key.0];
-        (agent.place, agent.bound, agent.active, agent.last_seen) = (Place::Node(node), true, true, call.now);
-        let mut view = self.binding_view(call.now, key, node);
-        if self.options.profile.bind_adopts_provider
-            && let Some((provider, connection)) = adopted
-        {
-            self.state.agents[key.0].provider = provider;
-            if let Some(state) = connection.and_then(|id| self.connections.get_mut(&id)) {
-                state.ready.insert(key);
-            }
-            view["delivery_ack_seq"] = json!(self.state.agents[key.0].mailbox.cursor());
-        }
-        Ok((201, view))
-    }
-
-    pub(super) fn unbind(&mut self, call: &Call<'_>, name: &str, agent: &str) -> Answer {
-        let node = self.node_named(call, name)?;
-        let key = self.named(call, agent)?;
-        let agent = &mut self.state.agents[key.0];
-        if agent.place != Place::Node(node) {
-            return Err(refuse(
-                404,
-                "node_agent_binding_not_found",
-                "it is bound elsewhere",
-            ));
-        }
-        (agent.place, agent.provider) = (Place::Direct, DEFAULT_PROVIDER.into());
-        Ok((204, Value::Null))
     }
 
     // Sockets.

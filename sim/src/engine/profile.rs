@@ -139,7 +139,7 @@ pub struct FrameRules {
     pub repo_keys: bool,
     /// `agent.recover`.
     pub recover: bool,
-    /// `auto_join_general` in `agent.register`.
+    /// `auto_join_general` in `agent.register` and `POST /v1/agents`.
     pub auto_join: bool,
 }
 
@@ -154,7 +154,8 @@ pub struct Profile {
     pub attach: Attach,
     /// Names that exist.
     pub registration: Registration,
-    /// `relay:delivery-cursor-v1` is understood; acks, results and inventories are scoped to a provider.
+    /// `relay:delivery-cursor-v1` is understood; acks, results and inventories are scoped to a provider,
+    /// and an inventory counts the entries that it knows instead of all.
     pub cursor: bool,
     /// Replay after `agent.register`.
     pub replay_on_register: Replay,
@@ -164,8 +165,16 @@ pub struct Profile {
     pub inventory_conflict: Conflict,
     /// Sequence allocation.
     pub sequence: Sequence,
+    /// Registering again on the same connection keeps the agents that are ready on it.
+    pub reregister_keeps_ready: bool,
+    /// `inventory.sync` adopts agents of the same node that no provider registered.
+    pub inventory_adopts: bool,
     /// Enrolment lookup.
     pub node_lookup: NodeLookup,
+    /// A machine that enrols under new names gets its dead node back.
+    pub machine_reuse: bool,
+    /// One provider without a limit makes its node unlimited; before, limits are just added.
+    pub one_unlimited: bool,
     /// Enrolling over a node needs its token in `x-relaycast-node-token`.
     pub node_token_proof: bool,
     /// How long a rotated agent token keeps working, in milliseconds.
@@ -174,23 +183,25 @@ pub struct Profile {
     pub drain_on_heartbeat: bool,
     /// Queued rows are tried again by the sweep, 30 s after a failed dispatch.
     pub redrive: bool,
-    /// Reading the inbox or the deliveries expires rows.
+    /// Reading the inbox or the deliveries expires rows; later, the sweep does.
     pub expire_on_read: bool,
     /// `POST /v1/agents/disconnect` moves the agent to its direct node.
     pub disconnect_rehomes: bool,
-    /// `agent.exited` exists, and open invocations of long unreachable agents fail.
+    /// `agent.exited` tells the agent that had another one spawned of its end.
     pub exit_events: bool,
     /// `agent.deregister` with an id is answered.
     pub deregister_reply: bool,
     /// Never dispatched invocations fail after 72 h; invoking honours `Idempotency-Key`.
     pub bounded_invocations: bool,
+    /// Names with `#released-` belong to released agents.
+    pub reserved_names: bool,
     /// Direct messages carry `metadata`.
     pub dm_metadata: bool,
     /// The reply to `node.register` carries `registration_contract`.
     pub registration_contract: bool,
     /// `POST /v1/nodes/:name/agents` adopts a live provider.
     pub bind_adopts_provider: bool,
-    /// A release of an agent whose node is away completes at once, and released names become free.
+    /// A release of an agent whose node is away completes at once.
     pub local_release: bool,
 }
 
@@ -231,7 +242,11 @@ const V5_0_5: Profile = Profile {
     replay_on_inventory: Replay::Node,
     inventory_conflict: Conflict::FailAll,
     sequence: Sequence::StoredMax,
+    reregister_keeps_ready: false,
+    inventory_adopts: false,
     node_lookup: NodeLookup::Name,
+    machine_reuse: false,
+    one_unlimited: false,
     node_token_proof: false,
     token_grace_ms: 0,
     drain_on_heartbeat: true,
@@ -241,6 +256,7 @@ const V5_0_5: Profile = Profile {
     exit_events: false,
     deregister_reply: false,
     bounded_invocations: false,
+    reserved_names: false,
     dm_metadata: false,
     registration_contract: false,
     bind_adopts_provider: false,
@@ -263,7 +279,9 @@ const V8_2_2: Profile = Profile {
     frames: FRAMES_8_2,
     registration: Registration::CreateOnly,
     inventory_conflict: Conflict::Skip,
+    reregister_keeps_ready: true,
     node_lookup: NodeLookup::IdThenName,
+    one_unlimited: true,
     token_grace_ms: 60_000,
     drain_on_heartbeat: false,
     redrive: true,
@@ -271,6 +289,7 @@ const V8_2_2: Profile = Profile {
     disconnect_rehomes: false,
     exit_events: true,
     bounded_invocations: true,
+    reserved_names: true,
     dm_metadata: true,
     local_release: true,
     ..V6_0_3
@@ -280,6 +299,7 @@ const V8_11_4: Profile = Profile {
     name: ProfileName::V8_11_4,
     frames: FRAMES_8_11,
     replay_on_inventory: Replay::Certified,
+    machine_reuse: true,
     deregister_reply: true,
     registration_contract: true,
     bind_adopts_provider: true,
@@ -288,6 +308,7 @@ const V8_11_4: Profile = Profile {
 
 const V9_0_0: Profile = Profile {
     name: ProfileName::V9_0_0,
+    inventory_adopts: true,
     node_token_proof: true,
     ..V8_11_4
 };

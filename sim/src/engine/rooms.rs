@@ -14,6 +14,14 @@ impl Room {
     pub(super) fn is_channel(&self) -> bool {
         self.kind == RoomKind::Channel
     }
+
+    /// The id of the channel behind the room.
+    pub(super) fn channel_id(&self) -> String {
+        match self.kind {
+            RoomKind::Direct => self.id.replacen("dm_", "dmch_", 1),
+            RoomKind::Channel | RoomKind::Group => self.id.clone(),
+        }
+    }
 }
 
 impl Engine {
@@ -138,6 +146,9 @@ impl Engine {
         let (_, agent) = call.caller.agent()?;
         let key = self.channel(call, name)?;
         let already_member = !self.join(key, agent);
+        if !already_member {
+            self.tell_members("member.joined", key, agent);
+        }
         let id = self.state.agents[agent.0].id.clone();
         Ok((
             200,
@@ -150,7 +161,16 @@ impl Engine {
         let key = self.channel(call, name)?;
         self.state.rooms[key.0].members.remove(&agent);
         self.state.agents[agent.0].rooms.remove(&key);
+        self.tell_members("member.left", key, agent);
         Ok((204, Value::Null))
+    }
+
+    /// Who came or went, for those who are in the room.
+    fn tell_members(&mut self, event: &str, room: RoomKey, agent: AgentKey) {
+        let place = &self.state.rooms[room.0];
+        let members: Vec<AgentKey> = place.members.iter().copied().collect();
+        let data = json!({ "channel_name": place.name, "agent_name": &*self.state.agents[agent.0].name });
+        self.send_context("channel", event, &members, &data);
     }
 
     pub(super) fn mute_channel(&mut self, call: &Call<'_>, name: &str, mute: bool) -> Answer {

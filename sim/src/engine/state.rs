@@ -38,7 +38,7 @@ pub(super) struct Workspace {
 /// Where an agent's mail goes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Place {
-    /// Its own implicit node, which has no socket here.
+    /// Its own implicit node, which exists once its token was asked for.
     Direct,
     /// A broker's node.
     Node(NodeKey),
@@ -64,6 +64,8 @@ pub(super) struct Agent {
     pub(super) bound: bool,
     /// The node that first registered it.
     pub(super) home: Option<NodeKey>,
+    /// Its own implicit node.
+    pub(super) direct: Option<NodeKey>,
     pub(super) mailbox: Mailbox,
     pub(super) rooms: BTreeSet<RoomKey>,
     pub(super) muted: BTreeSet<RoomKey>,
@@ -72,6 +74,8 @@ pub(super) struct Agent {
 
 pub(super) struct Node {
     pub(super) workspace: WorkspaceKey,
+    /// The implicit node of one agent; otherwise a broker's.
+    pub(super) owner: Option<AgentKey>,
     pub(super) id: String,
     pub(super) name: String,
     pub(super) token: String,
@@ -79,7 +83,11 @@ pub(super) struct Node {
     pub(super) online: bool,
     pub(super) last_heartbeat: Option<i64>,
     pub(super) created_at: i64,
+    /// 0 is unlimited. Given at the enrolment, then the aggregate of the providers.
     pub(super) max_agents: u64,
+    pub(super) machine_id: Option<String>,
+    /// A heartbeat came since the last enrolment.
+    pub(super) proved_life: bool,
     pub(super) providers: BTreeMap<String, Provider>,
 }
 
@@ -92,6 +100,7 @@ pub(super) struct Provider {
     pub(super) active_agents: u64,
     pub(super) load: f64,
     pub(super) handlers_live: bool,
+    /// When its socket last sent a frame.
     pub(super) last_frame: i64,
 }
 
@@ -196,8 +205,21 @@ impl State {
         self.invocation_ids.get(id).copied()
     }
 
+    /// The node that an agent's mail goes to.
+    pub(super) fn node_of(&self, key: AgentKey) -> Option<NodeKey> {
+        let agent = &self.agents[key.0];
+        match agent.place {
+            Place::Direct => agent.direct,
+            Place::Node(node) => Some(node),
+            Place::Nowhere => None,
+        }
+    }
+
     /// The agents located on a node, in order of their names.
     pub(super) fn agents_on(&self, node: NodeKey) -> Vec<AgentKey> {
+        if let Some(owner) = self.nodes[node.0].owner {
+            return Vec::from_iter((self.node_of(owner) == Some(node)).then_some(owner));
+        }
         let workspace = &self.workspaces[self.nodes[node.0].workspace.0];
         let here = |key: &&AgentKey| self.agents[key.0].place == Place::Node(node);
         workspace.agents.values().filter(here).copied().collect()

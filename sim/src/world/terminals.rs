@@ -251,7 +251,7 @@ impl World<'_> {
             let effects = terminal.agent.transfer();
             let (canonical, echo) = terminal.agent.tty.modes();
             let state = TtyState {
-                unread: Some(terminal.agent.tty.unread() as u32),
+                unread: terminal.agent.tty.unread() as u32,
                 canonical,
                 echo,
             };

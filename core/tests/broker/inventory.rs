@@ -1,0 +1,187 @@
+//! What the engine is told of who lives here.
+
+use crate::support::{Agents, Rig, Spawned};
+use relay_core::time::Span;
+use serde_json::{Value, json};
+
+const SECOND: Span = Span::secs(1);
+
+/// Names of the last snapshot.
+fn listed(rig: &Rig) -> Vec<String> {
+    let snapshot = rig.last_sent("inventory.sync");
+    let agents = snapshot["agents"].as_array().unwrap();
+    agents
+        .iter()
+        .map(|agent| agent["name"].as_str().unwrap().to_string())
+        .collect()
+}
+
+fn three(rig: &mut Rig) -> Vec<Spawned> {
+    ["ann", "bob", "eve"].map(|name| rig.spawn(name)).to_vec()
+}
+
+#[test]
+fn every_running_agent_is_listed_and_none_that_left() {
+    let mut rig = Rig::online();
+    three(&mut rig);
+    rig.invoke(
+        "inv_1",
+        "spawn:cat",
+        json!({ "name": "joe", "session_ref": "s1" }),
+    );
+    rig.advance(SECOND);
+    rig.ask("DELETE", "/api/spawned/bob", &Value::Null);
+    rig.reconnect();
+    let mut names = listed(&rig);
+    names.sort();
+    assert_eq!(names, ["ann", "eve", "joe"]);
+    let snapshot = rig.last_sent("inventory.sync");
+    let joe = snapshot["agents"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .find(|agent| agent["name"] == "joe")
+        .unwrap();
+    assert_eq!(
+        (&joe["invocation_id"], &joe["session_ref"]),
+        (&json!("inv_1"), &json!("s1"))
+    );
+}
+
+#[test]
+fn an_invocation_is_named_only_once_its_process_is_proven() {
+    let mut rig = Rig::online();
+    rig.hold_spawns = true;
+    rig.invoke("inv_1", "spawn:cat", json!({ "name": "joe" }));
+    rig.reconnect();
+    assert!(
+        !rig.last_sent("inventory.sync").to_string().contains("inv_1"),
+        "listing it would complete it"
+    );
+}
+
+#[test]
+fn a_refresh_waits_at_most_25_seconds_for_an_open_invocation() {
+    let mut rig = Rig::online();
+    rig.advance(Span::secs(55));
+    rig.sent.clear();
+    rig.engine.agents = Agents::Hold;
+    rig.hold_spawns = true;
+    rig.invoke("inv_1", "spawn:cat", json!({ "name": "joe" }));
+    rig.advance(Span::secs(9));
+    assert!(
+        rig.sent("inventory.sync").is_empty(),
+        "a snapshot would reschedule the invocation"
+    );
+    let register = rig.last_sent("agent.register");
+    let data = rig.identity("joe");
+    rig.reply(&register["id"], data);
+    rig.advance(Span::secs(20));
+    assert!(rig.sent("inventory.sync").is_empty());
+    rig.advance(Span::secs(2));
+    assert_eq!(rig.sent("inventory.sync").len(), 1, "but not for ever");
+}
+
+#[test]
+fn a_refresh_follows_as_soon_as_the_invocation_is_over() {
+    let mut rig = Rig::online();
+    rig.advance(Span::secs(55));
+    rig.sent.clear();
+    rig.engine.agents = Agents::Hold;
+    rig.invoke("inv_1", "spawn:cat", json!({ "name": "joe" }));
+    rig.advance(Span::secs(8));
+    let register = rig.last_sent("agent.register");
+    let data = rig.identity("joe");
+    rig.reply(&register["id"], data);
+    rig.advance(SECOND);
+    let types = rig.types();
+    let at = |kind: &str| types.iter().position(|other| other == kind).expect("it was sent");
+    assert!(at("action.result") < at("inventory.sync"));
+    assert_eq!(
+        rig.last_sent("inventory.sync")["agents"][0]["invocation_id"],
+        "inv_1"
+    );
+}
+
+#[test]
+fn an_entry_that_the_engine_names_is_left_out_and_degrades_health() {
+    let mut rig = Rig::online();
+    three(&mut rig);
+    rig.follow();
+    rig.engine.inventories = false;
+    rig.reconnect();
+    assert_eq!(listed(&rig).len(), 3);
+    let id = rig.last_sent("inventory.sync")["id"].clone();
+    rig.frame(&json!({
+        "v": 1, "type": "error", "id": id, "ok": false, "code": "agent_location_conflict",
+        "message": "agent \"bob\" is active on another node",
+    }));
+    assert_eq!(listed(&rig), ["ann", "eve"]);
+    let id = rig.last_sent("inventory.sync")["id"].clone();
+    rig.reply(&id, json!({}));
+    let errors = rig.events("worker_error");
+    assert_eq!((errors.len(), &errors[0]["name"]), (1, &json!("bob")));
+    let health = rig.health();
+    assert_eq!(health["status"], "degraded");
+    assert!(health["problems"].to_string().contains("inventory"), "{health}");
+    rig.engine.inventories = true;
+    rig.reconnect();
+    assert_eq!(listed(&rig).len(), 3, "a new link is a new chance");
+    assert_eq!(rig.health()["status"], "ok");
+}
+
+#[test]
+fn an_entry_that_the_engine_does_not_name_is_found() {
+    for culprit in ["ann", "bob", "eve"] {
+        let mut rig = Rig::online();
+        three(&mut rig);
+        rig.engine.inventories = false;
+        rig.reconnect();
+        let mut answered = 0;
+        for _ in 0..12 {
+            let snapshots = rig.sent("inventory.sync");
+            if snapshots.len() == answered {
+                break;
+            }
+            answered = snapshots.len();
+            let id = snapshots.last().unwrap()["id"].clone();
+            if listed(&rig).iter().any(|name| name == culprit) {
+                rig.error(&id, "agent_provider_conflict");
+            } else {
+                rig.reply(&id, json!({}));
+            }
+        }
+        let mut names = listed(&rig);
+        names.push(culprit.into());
+        names.sort();
+        assert_eq!(names, ["ann", "bob", "eve"], "only {culprit} is left out");
+        assert_eq!(rig.delivery_state(), "ok");
+        assert_eq!(rig.health()["status"], "degraded");
+    }
+}
+
+#[test]
+fn an_engine_that_refuses_every_inventory_is_not_flooded() {
+    let mut rig = Rig::online();
+    three(&mut rig);
+    rig.engine.inventories = false;
+    rig.reconnect();
+    let mut answered = 0;
+    for _ in 0..50 {
+        let snapshots = rig.sent("inventory.sync");
+        if snapshots.len() == answered {
+            break;
+        }
+        answered = snapshots.len();
+        let id = snapshots.last().unwrap()["id"].clone();
+        rig.error(&id, "node_control_failed");
+    }
+    assert!(answered <= 6, "{answered} snapshots at once");
+    rig.engine.inventories = true;
+    rig.advance(Span::secs(61));
+    assert_eq!(
+        listed(&rig).len(),
+        3,
+        "when the engine is well again all are listed"
+    );
+}

@@ -1,0 +1,17 @@
+//! Scenarios of a whole broker: inputs in, commands out, in virtual time.
+//!
+//! Every file has one subject. The tests go through the public interface only and are written from the
+//! rules of `core/PROTOCOL.md`, so they hold for any inner structure of the core.
+
+mod agents;
+mod api;
+mod delivery;
+mod identity;
+mod inject;
+mod inventory;
+mod invocations;
+mod link;
+mod odd;
+mod registering;
+mod stopping;
+mod support;

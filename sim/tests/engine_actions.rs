@@ -1,0 +1,447 @@
+//! The engine model's invocations: placement, dispatch, time-outs, rescheduling, results, releases.
+
+mod support;
+
+use relay_sim::engine::{ConnectionId, ProfileName};
+use serde_json::{Value, json};
+use support::{ALL, Bench, Node, WITH_CURSOR, text};
+
+fn spawn(bench: &mut Bench, body: Value) -> Value {
+    let mut input = json!({ "name": "bob", "cli": "claude", "task": "t" });
+    input
+        .as_object_mut()
+        .unwrap()
+        .extend(body.as_object().unwrap().clone());
+    let key = bench.key.clone();
+    bench.post("/v1/agents/spawn", &key, input)
+}
+
+fn refused_spawn(bench: &mut Bench, token: &str, body: &Value) -> (u16, String) {
+    let mut input = json!({ "name": "bob", "cli": "claude", "task": "t" });
+    input
+        .as_object_mut()
+        .unwrap()
+        .extend(body.as_object().unwrap().clone());
+    bench.refused("POST", "/v1/agents/spawn", token, input)
+}
+
+fn invocation(bench: &mut Bench, id: &str) -> Value {
+    let key = bench.key.clone();
+    bench.get(&format!("/v1/actions/any/invocations/{id}"), &key)
+}
+
+fn status(bench: &mut Bench, id: &str) -> String {
+    text(&invocation(bench, id)["status"])
+}
+
+fn result(bench: &mut Bench, connection: ConnectionId, id: &str, key: &str, value: Value) {
+    let mut frame = json!({ "type": "action.result", "invocation_id": id });
+    frame[key] = value;
+    bench.send(connection, frame);
+}
+
+/// The invocation ids of the `action.invoke` frames since the last look.
+fn invoked(bench: &mut Bench, connection: ConnectionId) -> Vec<String> {
+    let frames = bench.frames(connection);
+    let invokes = frames.iter().filter(|frame| frame["type"] == "action.invoke");
+    invokes.map(|frame| text(&frame["invocation_id"])).collect()
+}
+
+/// Registers a node with a load and a limit.
+fn loaded(bench: &mut Bench, name: &str, load: f64, limit: u64) -> (Node, ConnectionId) {
+    let node = bench.node(name);
+    let connection = bench.connect(&node);
+    let mut frame = bench.registration(&node, "i1");
+    frame["max_agents"] = json!(limit);
+    bench.reply(connection, frame);
+    let mut beat =
+        json!({ "type": "node.heartbeat", "load": load, "active_agents": 0, "handlers_live": true });
+    if bench.has_cursor() {
+        beat["provider"] = json!({ "name": "broker", "instance_id": "i1" });
+    }
+    bench.send(connection, beat);
+    (node, connection)
+}
+
+#[test]
+fn a_spawn_names_its_capability_in_the_frame_and_itself_in_the_answer() {
+    for profile in ALL {
+        let mut bench = Bench::new(profile);
+        let (node, connection) = bench.broker("n");
+        for body in [
+            json!({}),
+            json!({ "capability": "spawn:claude" }),
+            json!({ "cli": "x", "capability": "claude" }),
+        ] {
+            let data = spawn(&mut bench, body);
+            assert_eq!(
+                (&data["action_name"], &data["status"], &data["dispatched_node_id"]),
+                (&json!("spawn"), &json!("dispatched"), &json!(node.id)),
+                "{profile}"
+            );
+            let frame = bench.frames(connection).remove(0);
+            assert_eq!(
+                (&frame["action"], &frame["input"]["name"]),
+                (&json!("spawn:claude"), &json!("bob"))
+            );
+            assert!(text(&frame["invocation_id"]).starts_with("inv_"));
+        }
+    }
+}
+
+#[test]
+fn a_named_node_must_exist_and_offer_but_may_be_away() {
+    for profile in ALL {
+        let mut bench = Bench::new(profile);
+        let (key, (node, connection)) = (bench.key.clone(), bench.broker("n"));
+        let mut refused = |body| refused_spawn(&mut bench, &key, &body);
+        assert_eq!(
+            refused(json!({ "target_node": "none" })),
+            (404, "node_not_found".into())
+        );
+        assert_eq!(
+            refused(json!({ "node": "n", "cli": "codex" })),
+            (409, "capability_mismatch".into())
+        );
+        bench.close(connection);
+        let id = text(&spawn(&mut bench, json!({ "target": "n" }))["invocation_id"]);
+        assert_eq!(status(&mut bench, &id), "pending");
+        let back = bench.connect(&node);
+        bench.register(back, &node);
+        assert_eq!(
+            invoked(&mut bench, back),
+            [&*id],
+            "sent right after the registration"
+        );
+        assert_eq!(status(&mut bench, &id), "dispatched", "{profile}");
+    }
+}
+
+#[test]
+fn the_place_called_self_is_the_node_of_the_caller() {
+    let mut bench = Bench::new(ProfileName::V6_0_3);
+    let (_, connection) = bench.broker("n");
+    let (key, alice, dave) = (
+        bench.key.clone(),
+        bench.worker(connection, "alice"),
+        bench.agent("dave"),
+    );
+    let body = json!({ "target_node": "self" });
+    assert_eq!(
+        refused_spawn(&mut bench, &key, &body),
+        (400, "placement_self_requires_agent".into())
+    );
+    assert_eq!(
+        refused_spawn(&mut bench, &dave.token, &body),
+        (409, "placement_self_unavailable".into())
+    );
+    let spawn = json!({ "name": "bob", "cli": "claude", "task": "t", "target_node": "self" });
+    bench.post("/v1/agents/spawn", &alice.token, spawn);
+    assert_eq!(invoked(&mut bench, connection).len(), 1);
+}
+
+#[test]
+fn a_spawn_without_a_place_goes_to_the_least_loaded_live_node_with_room() {
+    for profile in ALL {
+        let mut bench = Bench::new(profile);
+        let (_, busy) = loaded(&mut bench, "a", 0.9, 0);
+        let (_, small) = loaded(&mut bench, "b", 0.1, 1);
+        let (_, calm) = loaded(&mut bench, "c", 0.5, 0);
+        for expected in [small, calm, calm] {
+            spawn(&mut bench, json!({}));
+            for connection in [busy, small, calm] {
+                let count = usize::from(connection == expected);
+                assert_eq!(invoked(&mut bench, connection).len(), count, "{profile}");
+            }
+        }
+        let key = bench.key.clone();
+        let full = refused_spawn(&mut bench, &key, &json!({ "target_node": "b" }));
+        assert_eq!(
+            full,
+            (503, "handler_unavailable".into()),
+            "its slot is reserved: {profile}"
+        );
+        for connection in [busy, small, calm] {
+            bench.close(connection);
+        }
+        let nobody = refused_spawn(&mut bench, &key, &json!({}));
+        assert_eq!(nobody, (503, "handler_unavailable".into()));
+    }
+}
+
+#[test]
+fn an_open_invocation_is_sent_again_after_30_s_with_the_same_id_to_the_same_node() {
+    for profile in ALL {
+        let mut bench = Bench::new(profile);
+        let (_, connection) = bench.broker("n");
+        let id = text(&spawn(&mut bench, json!({}))["invocation_id"]);
+        assert_eq!(invoked(&mut bench, connection), [&*id]);
+        let beat = |bench: &mut Bench| {
+            bench.pass(15_000);
+            bench.heartbeat(connection);
+        };
+        beat(&mut bench);
+        beat(&mut bench);
+        assert_eq!(status(&mut bench, &id), "dispatched", "30 s are not over");
+        beat(&mut bench);
+        let back = invocation(&mut bench, &id);
+        assert_eq!(
+            (&back["status"], &back["dispatched_node_id"]),
+            (&json!("pending"), &Value::Null)
+        );
+        result(&mut bench, connection, &id, "output", json!("late"));
+        assert_eq!(
+            status(&mut bench, &id),
+            "pending",
+            "the late result is dropped without a word"
+        );
+        beat(&mut bench);
+        assert_eq!(invoked(&mut bench, connection), [&*id], "{profile}");
+        result(&mut bench, connection, &id, "output", json!("in time"));
+        result(&mut bench, connection, &id, "error", json!("second thoughts"));
+        let done = invocation(&mut bench, &id);
+        assert_eq!(
+            (&done["status"], &done["output"], &done["error"]),
+            (&json!("completed"), &json!("in time"), &Value::Null)
+        );
+        assert_eq!(bench.frames(connection), Vec::<Value>::new());
+    }
+}
+
+#[test]
+fn an_overdue_invocation_moves_to_another_node_whose_result_alone_counts() {
+    for profile in ALL {
+        let mut bench = Bench::new(profile);
+        let ((_, first), (_, second)) = (loaded(&mut bench, "a", 0.1, 0), loaded(&mut bench, "b", 0.5, 0));
+        let id = text(&spawn(&mut bench, json!({}))["invocation_id"]);
+        assert_eq!(invoked(&mut bench, first), [&*id]);
+        for _ in 0..3 {
+            bench.pass(15_000);
+            bench.heartbeat(first);
+            bench.heartbeat(second);
+        }
+        assert_eq!(invoked(&mut bench, second), [&*id], "{profile}");
+        result(&mut bench, first, &id, "output", json!(1));
+        assert_eq!(status(&mut bench, &id), "dispatched");
+        result(&mut bench, second, &id, "output", json!(2));
+        assert_eq!(invocation(&mut bench, &id)["output"], 2);
+    }
+}
+
+#[test]
+fn losing_a_node_moves_its_open_invocations_at_once() {
+    for profile in ALL {
+        let mut bench = Bench::new(profile);
+        let ((_, first), (_, second)) = (loaded(&mut bench, "a", 0.1, 0), loaded(&mut bench, "b", 0.5, 0));
+        let id = text(&spawn(&mut bench, json!({}))["invocation_id"]);
+        bench.close(first);
+        assert_eq!(invoked(&mut bench, second), [id], "{profile}");
+    }
+}
+
+#[test]
+fn a_node_that_says_handler_unavailable_is_not_asked_again_until_it_recovers() {
+    for profile in ALL {
+        let mut bench = Bench::new(profile);
+        let (node, connection) = bench.broker("n");
+        let id = text(&spawn(&mut bench, json!({}))["invocation_id"]);
+        invoked(&mut bench, connection);
+        result(&mut bench, connection, &id, "error", json!("handler_unavailable"));
+        assert_eq!(bench.node_view(&node)["handlers_live"], false);
+        assert_eq!(status(&mut bench, &id), "pending");
+        bench.pass(15_000);
+        assert_eq!(invoked(&mut bench, connection), Vec::<String>::new());
+        bench.heartbeat(connection);
+        bench.pass(15_000);
+        bench.heartbeat(connection);
+        bench.pass(15_000);
+        assert_eq!(invoked(&mut bench, connection), [id], "{profile}");
+    }
+}
+
+#[test]
+fn waiting_work_is_drained_by_every_heartbeat_of_older_releases_only() {
+    for profile in ALL {
+        let mut bench = Bench::new(profile);
+        let (node, connection) = bench.broker("n");
+        bench.worker(connection, "bob");
+        let key = bench.key.clone();
+        let release = bench.post("/v1/agents/release", &key, json!({ "name": "bob" }));
+        let id = text(&release["invocation_id"]);
+        assert_eq!(invoked(&mut bench, connection), [&*id]);
+        for _ in 0..3 {
+            bench.pass(15_000);
+            bench.heartbeat(connection);
+        }
+        let drained = profile < ProfileName::V8_2_2;
+        let expected = if drained { vec![&*id] } else { Vec::new() };
+        assert_eq!(invoked(&mut bench, connection), expected, "{profile}");
+        let connection = bench.connect(&node);
+        bench.register(connection, &node);
+        if !drained {
+            assert_eq!(
+                invoked(&mut bench, connection),
+                [id],
+                "a registration drains: {profile}"
+            );
+        }
+    }
+}
+
+#[test]
+fn a_result_counts_only_from_the_provider_that_was_asked() {
+    for profile in WITH_CURSOR {
+        let mut bench = Bench::new(profile);
+        let (node, connection) = bench.broker("n");
+        let id = text(&spawn(&mut bench, json!({}))["invocation_id"]);
+        let bare = bench.connect(&node);
+        result(&mut bench, bare, &id, "output", json!(1));
+        assert_eq!(status(&mut bench, &id), "dispatched");
+        result(&mut bench, connection, &id, "output", json!(1));
+        assert_eq!(status(&mut bench, &id), "completed", "{profile}");
+    }
+}
+
+#[test]
+fn an_invocation_can_be_sent_again_by_hand_while_it_is_open() {
+    let mut bench = Bench::new(ProfileName::V6_0_3);
+    let (_, connection) = bench.broker("n");
+    let id = text(&spawn(&mut bench, json!({}))["invocation_id"]);
+    bench.engine.resend_invocation(bench.now, &id);
+    assert_eq!(invoked(&mut bench, connection), [id.clone(), id.clone()]);
+    result(&mut bench, connection, &id, "output", Value::Null);
+    bench.engine.resend_invocation(bench.now, &id);
+    assert_eq!(invoked(&mut bench, connection), Vec::<String>::new());
+}
+
+#[test]
+fn a_release_goes_to_the_node_of_the_agent_and_takes_it_off() {
+    for profile in ALL {
+        for delete in [false, true] {
+            let mut bench = Bench::new(profile);
+            let (node, connection) = bench.broker("n");
+            let (key, alice, bob) = (
+                bench.key.clone(),
+                bench.agent("alice"),
+                bench.worker(connection, "bob"),
+            );
+            assert_eq!(bench.node_view(&node)["active_agents"], 1);
+            let body = json!({ "name": "bob", "reason": "done", "delete_agent": delete });
+            let release = bench.post("/v1/agents/release", &key, body.clone());
+            let frame = bench.frames(connection).remove(0);
+            assert_eq!(
+                (&frame["action"], &frame["input"]),
+                (&json!("release"), &body),
+                "{profile}"
+            );
+            let id = text(&release["invocation_id"]);
+            result(&mut bench, connection, &id, "output", json!({}));
+            assert_eq!(bench.node_view(&node)["active_agents"], 0);
+            if delete {
+                let gone = bench.refused("GET", "/v1/agents/bob", &key, Value::Null);
+                assert_eq!(gone, (404, "agent_not_found".into()));
+                let dead = bench.refused("GET", "/v1/agent", &bob.token, Value::Null);
+                assert_eq!(dead, (401, "agent_token_invalid".into()));
+                assert_ne!(bench.agent("bob").id, bob.id, "the name is free");
+            } else {
+                assert_eq!(bench.status_of("bob"), "offline");
+                bench.dm(&alice, "bob", "x");
+                assert_eq!(bench.frames(connection), Vec::<Value>::new(), "it is on no node");
+                assert_eq!(bench.rows(&bob), [(1, "queued")]);
+            }
+        }
+    }
+}
+
+#[test]
+fn a_failed_release_changes_nothing_and_some_cannot_be_asked_for() {
+    let mut bench = Bench::new(ProfileName::V6_0_3);
+    let (_, connection) = bench.broker("n");
+    let key = bench.key.clone();
+    bench.worker(connection, "bob");
+    bench.agent("dave");
+    let release = bench.post("/v1/agents/release", &key, json!({ "name": "bob" }));
+    result(
+        &mut bench,
+        connection,
+        &text(&release["invocation_id"]),
+        "error",
+        json!("no"),
+    );
+    assert_eq!(bench.status_of("bob"), "active");
+    for (name, expected) in [
+        ("nobody", (404, "agent_not_found")),
+        ("dave", (409, "agent_not_node_bound")),
+    ] {
+        let refused = bench.refused("POST", "/v1/agents/release", &key, json!({ "name": name }));
+        assert_eq!(refused, (expected.0, expected.1.to_owned()));
+    }
+}
+
+#[test]
+fn a_release_whose_node_is_away_waits_or_completes_locally() {
+    for profile in ALL {
+        let mut bench = Bench::new(profile);
+        let (_, connection) = bench.broker("n");
+        bench.broker("other");
+        let key = bench.key.clone();
+        bench.worker(connection, "bob");
+        bench.close(connection);
+        let release = bench.post("/v1/agents/release", &key, json!({ "name": "bob" }));
+        bench.pass(120_000);
+        let expected = if profile >= ProfileName::V8_2_2 {
+            "completed"
+        } else {
+            "pending"
+        };
+        assert_eq!(
+            status(&mut bench, &text(&release["invocation_id"])),
+            expected,
+            "{profile}"
+        );
+    }
+}
+
+#[test]
+fn an_invocation_that_was_never_sent_fails_after_72_h_in_newer_releases() {
+    for profile in ALL {
+        let mut bench = Bench::new(profile);
+        let (_, connection) = bench.broker("n");
+        bench.close(connection);
+        let id = text(&spawn(&mut bench, json!({ "target_node": "n" }))["invocation_id"]);
+        bench.pass(72 * 60 * 60 * 1_000);
+        assert_eq!(status(&mut bench, &id), "pending");
+        bench.pass(15_000);
+        let end = invocation(&mut bench, &id);
+        if profile >= ProfileName::V8_2_2 {
+            assert_eq!(
+                (&end["status"], &end["error"]),
+                (&json!("failed"), &json!("never_dispatched_expired"))
+            );
+        } else {
+            assert_eq!(end["status"], "pending", "{profile}");
+        }
+    }
+}
+
+#[test]
+fn invoking_honours_an_idempotency_key_in_newer_releases_only() {
+    for profile in ALL {
+        let mut bench = Bench::new(profile);
+        let (_, connection) = bench.broker("n");
+        let alice = bench.agent("alice");
+        for _ in 0..2 {
+            let headers = [("idempotency-key", "k")];
+            let body = json!({ "input": 1 });
+            let path = "/v1/actions/echo/invoke";
+            let response = bench.request("POST", path, Some(&alice.token), &headers, &body);
+            assert_eq!(response.status, 201);
+        }
+        let sent = invoked(&mut bench, connection).len();
+        assert_eq!(
+            sent,
+            if profile >= ProfileName::V8_2_2 { 1 } else { 2 },
+            "{profile}"
+        );
+    }
+}

@@ -1,0 +1,452 @@
+//! The engine model's deliveries: replay, holes, order, cursor gating, acks, the provider trap.
+
+mod support;
+
+use relay_sim::engine::{ConnectionId, Options, ProfileName};
+use serde_json::{Value, json};
+use support::{ALL, Agent, Bench, Node, WITH_CURSOR, numbered, pairs};
+
+/// A node with `bob`, and `alice` who writes to him.
+struct Scene {
+    bench: Bench,
+    node: Node,
+    connection: ConnectionId,
+    alice: Agent,
+    bob: Agent,
+}
+
+fn scene(profile: ProfileName) -> Scene {
+    let mut bench = Bench::new(profile);
+    let (node, connection) = bench.broker("n");
+    let (alice, bob) = (bench.agent("alice"), bench.worker(connection, "bob"));
+    Scene {
+        bench,
+        node,
+        connection,
+        alice,
+        bob,
+    }
+}
+
+impl Scene {
+    fn dms(&mut self, count: usize) {
+        for index in 0..count {
+            self.bench.dm(&self.alice, "bob", &format!("message {index}"));
+        }
+    }
+
+    /// Closes the socket and opens another one; what bob is sent until his inventory is answered.
+    fn replayed(&mut self) -> Vec<Value> {
+        self.connection = self.bench.reopen(&self.node, self.connection);
+        let inventory = self.bench.inventory(&[&self.bob]);
+        self.bench.send(self.connection, inventory);
+        let frames = self.bench.frames(self.connection);
+        frames
+            .into_iter()
+            .filter(|frame| frame["type"] == "deliver")
+            .collect()
+    }
+}
+
+#[test]
+fn a_delivered_frame_is_not_sent_again_by_any_timer() {
+    for profile in ALL {
+        let mut scene = scene(profile);
+        scene.dms(2);
+        let connection = scene.connection;
+        assert_eq!(
+            scene.bench.delivered(connection),
+            pairs(&[("bob", 1), ("bob", 2)])
+        );
+        for _ in 0..200 {
+            scene.bench.pass(10_000);
+            scene.bench.heartbeat(connection);
+        }
+        assert_eq!(
+            scene.bench.frames(connection),
+            Vec::<Value>::new(),
+            "{profile}: starved until reconnect"
+        );
+        assert_eq!(scene.bench.rows(&scene.bob), [(1, "delivered"), (2, "delivered")]);
+        assert_eq!(numbered(&scene.replayed())[..2], pairs(&[("bob", 1), ("bob", 2)]));
+    }
+}
+
+#[test]
+fn a_replayed_frame_is_identical_to_the_live_one() {
+    for profile in ALL {
+        let mut scene = scene(profile);
+        let root = scene.bench.say(&scene.alice, "hi @bob");
+        let token = scene.alice.token.clone();
+        scene.bench.post(
+            &format!("/v1/messages/{root}/replies"),
+            &token,
+            json!({ "text": "more" }),
+        );
+        scene.bench.post(
+            "/v1/dm",
+            &token,
+            json!({ "to": "bob", "text": "now", "mode": "steer" }),
+        );
+        let connection = scene.connection;
+        let live = scene.bench.delivers(connection);
+        assert_eq!(live.len(), 3);
+        scene.bench.pass(5_000);
+        let replayed = scene.replayed();
+        let once = if profile == ProfileName::V5_0_5 {
+            // The registration and the inventory replay everything each.
+            assert_eq!(replayed[..3], replayed[3..]);
+            &replayed[..3]
+        } else {
+            &replayed[..]
+        };
+        assert_eq!(once, live, "{profile}");
+    }
+}
+
+#[test]
+fn a_middle_row_that_ended_leaves_a_hole_and_the_cursor_below_it() {
+    for profile in ALL {
+        for end in ["expire", "ack", "fail"] {
+            let mut scene = scene(profile);
+            scene.dms(3);
+            let middle = scene
+                .bench
+                .engine
+                .rows(&scene.bob.id)
+                .nth(1)
+                .unwrap()
+                .delivery_id
+                .clone();
+            if end == "expire" {
+                assert!(scene.bench.engine.expire_row(scene.bench.now, &scene.bob.id, 2));
+            } else {
+                let token = scene.bob.token.clone();
+                let path = format!("/v1/deliveries/{middle}/{end}");
+                scene.bench.post(&path, &token, json!({}));
+            }
+            assert_eq!(scene.bench.engine.ack_cursor(&scene.bob.id), 0, "{end}");
+            let replayed = numbered(&scene.replayed());
+            assert_eq!(replayed[..2], pairs(&[("bob", 1), ("bob", 3)]), "{profile} {end}");
+            let connection = scene.connection;
+            scene.bench.ack(connection, "bob", 1);
+            assert_eq!(
+                scene.bench.engine.ack_cursor(&scene.bob.id),
+                1,
+                "it stays below the hole"
+            );
+            assert_eq!(
+                numbered(&scene.replayed())[0],
+                ("bob".to_owned(), 3),
+                "{profile} {end}"
+            );
+        }
+    }
+}
+
+#[test]
+fn reordered_live_frames_swap_in_pairs_and_are_all_delivered() {
+    for profile in ALL {
+        let mut scene = scene(profile);
+        scene.bench.engine.reorder_live_frames(true);
+        scene.dms(4);
+        let connection = scene.connection;
+        assert_eq!(
+            scene.bench.delivered(connection),
+            pairs(&[("bob", 2), ("bob", 1), ("bob", 4), ("bob", 3)])
+        );
+        scene.dms(1);
+        assert_eq!(
+            scene.bench.rows(&scene.bob)[4],
+            (5, "delivered"),
+            "marked before it left"
+        );
+        assert_eq!(scene.bench.delivered(connection), []);
+        scene.bench.engine.release_held_back();
+        assert_eq!(scene.bench.delivered(connection), pairs(&[("bob", 5)]));
+        scene.bench.engine.reorder_live_frames(false);
+        scene.dms(2);
+        assert_eq!(
+            scene.bench.delivered(connection),
+            pairs(&[("bob", 6), ("bob", 7)])
+        );
+    }
+}
+
+#[test]
+fn registering_an_agent_replays_the_node_in_5_and_only_that_agent_later() {
+    for profile in ALL {
+        let mut scene = scene(profile);
+        scene.dms(1);
+        let connection = scene.connection;
+        scene.bench.delivers(connection);
+        scene
+            .bench
+            .send(connection, json!({ "type": "agent.register", "name": "carol" }));
+        let frames = scene.bench.frames(connection);
+        assert_eq!(frames[0]["type"], "reply", "the reply comes first");
+        let replayed = numbered(&frames[1..]);
+        if profile == ProfileName::V5_0_5 {
+            assert_eq!(replayed, pairs(&[("bob", 1)]));
+        } else {
+            assert_eq!(replayed, [], "{profile}");
+        }
+    }
+}
+
+#[test]
+fn an_upserting_registration_replays_what_is_unacked_with_the_same_sequences() {
+    let mut scene = scene(ProfileName::V6_0_3);
+    scene.dms(3);
+    let connection = scene.connection;
+    scene.bench.ack(connection, "bob", 1);
+    scene.bench.delivers(connection);
+    scene
+        .bench
+        .send(connection, json!({ "type": "agent.register", "name": "bob" }));
+    let frames = scene.bench.frames(connection);
+    assert_eq!(frames[0]["data"]["delivery_ack_seq"], 1);
+    assert_eq!(
+        numbered(&frames[1..]),
+        pairs(&[("bob", 2), ("bob", 3)]),
+        "it starts mid-stream"
+    );
+}
+
+#[test]
+fn a_second_inventory_replays_everything_nothing_or_everything_again() {
+    for profile in ALL {
+        let mut scene = scene(profile);
+        scene.dms(2);
+        let connection = scene.connection;
+        scene.bench.delivers(connection);
+        let inventory = scene.bench.inventory(&[&scene.bob]);
+        for round in 0..3 {
+            scene.bench.pass(10_000);
+            scene.bench.heartbeat(connection);
+            scene.bench.send(connection, inventory.clone());
+            let frames = scene.bench.frames(connection);
+            assert_eq!(frames[0]["type"], "reply");
+            let expected = if profile == ProfileName::V5_0_5 || profile >= ProfileName::V8_11_4 {
+                pairs(&[("bob", 1), ("bob", 2)])
+            } else {
+                Vec::new()
+            };
+            assert_eq!(numbered(&frames[1..]), expected, "{profile} round {round}");
+        }
+    }
+}
+
+#[test]
+fn a_new_cursor_connection_is_sent_nothing_for_an_agent_that_is_not_ready() {
+    for profile in WITH_CURSOR {
+        let mut scene = scene(profile);
+        let carol = scene.bench.worker(scene.connection, "carol");
+        scene.dms(1);
+        let connection = scene.bench.reconnect(&scene.node, scene.connection);
+        let message = scene.bench.dm(&scene.alice, "bob", "queued");
+        let read = format!("/v1/messages/{message}/read");
+        scene.bench.post(&read, &scene.alice.token.clone(), json!({}));
+        assert_eq!(
+            scene.bench.frames(connection),
+            Vec::<Value>::new(),
+            "neither rows nor events"
+        );
+        assert_eq!(scene.bench.rows(&scene.bob), [(1, "delivered"), (2, "queued")]);
+        scene.bench.sync(connection, &[&carol]);
+        assert_eq!(
+            scene.bench.frames(connection),
+            Vec::<Value>::new(),
+            "not listed, not ready: {profile}"
+        );
+        let inventory = scene.bench.inventory(&[&carol, &scene.bob]);
+        scene.bench.send(connection, inventory);
+        let frames = scene.bench.frames(connection);
+        assert_eq!(
+            (&frames[0]["type"], numbered(&frames[1..])),
+            (&json!("reply"), pairs(&[("bob", 1), ("bob", 2)]))
+        );
+    }
+}
+
+#[test]
+fn a_connection_without_the_cursor_is_replayed_at_its_registration() {
+    for profile in ALL {
+        let mut scene = scene(profile);
+        scene.dms(2);
+        scene.bench.close(scene.connection);
+        let connection = scene.bench.connect(&scene.node);
+        let mut frame = scene.bench.registration(&scene.node, "i1");
+        frame["capabilities"] = json!([{ "name": "release" }]);
+        scene.bench.send(connection, frame);
+        let frames = scene.bench.frames(connection);
+        assert_eq!(frames[0]["type"], "reply");
+        assert_eq!(
+            numbered(&frames[1..]),
+            pairs(&[("bob", 1), ("bob", 2)]),
+            "{profile}"
+        );
+        scene.dms(1);
+        assert_eq!(
+            scene.bench.delivered(connection),
+            pairs(&[("bob", 3)]),
+            "all are ready"
+        );
+    }
+}
+
+#[test]
+fn before_a_registration_only_5_delivers() {
+    for profile in ALL {
+        let mut scene = scene(profile);
+        scene.bench.close(scene.connection);
+        let connection = scene.bench.connect(&scene.node);
+        scene.dms(1);
+        let expected = if profile == ProfileName::V5_0_5 {
+            pairs(&[("bob", 1)])
+        } else {
+            Vec::new()
+        };
+        assert_eq!(scene.bench.delivered(connection), expected, "{profile}");
+    }
+}
+
+#[test]
+fn registering_the_node_again_on_its_socket_gates_agents_in_6_0_3_only() {
+    for profile in WITH_CURSOR {
+        let mut scene = scene(profile);
+        let connection = scene.connection;
+        scene.bench.register(connection, &scene.node);
+        scene.dms(1);
+        let expected = if profile == ProfileName::V6_0_3 {
+            Vec::new()
+        } else {
+            pairs(&[("bob", 1)])
+        };
+        assert_eq!(scene.bench.delivered(connection), expected, "{profile}");
+    }
+}
+
+#[test]
+fn the_sequence_goes_on_over_connections_and_tokens_and_rooms() {
+    for profile in ALL {
+        let mut scene = scene(profile);
+        let key = scene.bench.key.clone();
+        scene.dms(1);
+        scene.bench.say(&scene.alice, "in general");
+        let renewed = scene.bench.post("/v1/agents/bob/rotate-token", &key, json!({}));
+        assert!(renewed["token"].is_string());
+        scene.replayed();
+        scene.dms(1);
+        let connection = scene.connection;
+        assert_eq!(
+            scene.bench.delivered(connection),
+            pairs(&[("bob", 3)]),
+            "{profile}"
+        );
+    }
+}
+
+#[test]
+fn an_ack_from_the_future_hides_nothing_new_from_6_0_3_on() {
+    for profile in ALL {
+        let mut scene = scene(profile);
+        let connection = scene.connection;
+        scene.bench.ack(connection, "bob", 50);
+        assert_eq!(scene.bench.engine.ack_cursor(&scene.bob.id), 50);
+        scene.bench.ack(connection, "bob", 2);
+        assert_eq!(scene.bench.engine.ack_cursor(&scene.bob.id), 50, "never back");
+        scene.dms(1);
+        let replayed = numbered(&scene.replayed());
+        if profile == ProfileName::V5_0_5 {
+            assert_eq!(
+                (scene.bench.rows(&scene.bob), replayed),
+                (vec![(1, "delivered")], vec![]),
+                "it cannot be replayed"
+            );
+        } else {
+            assert_eq!(replayed, pairs(&[("bob", 51)]), "{profile}");
+        }
+    }
+}
+
+#[test]
+fn pruned_numbers_come_back_in_5_only() {
+    for profile in ALL {
+        let mut scene = scene(profile);
+        let connection = scene.connection;
+        scene.dms(2);
+        scene.bench.ack(connection, "bob", 2);
+        scene.bench.engine.prune_mailbox(&scene.bob.id);
+        scene.dms(1);
+        let next = if profile == ProfileName::V5_0_5 { 1 } else { 3 };
+        assert_eq!(scene.bench.rows(&scene.bob), [(next, "delivered")], "{profile}");
+    }
+}
+
+#[test]
+fn an_ack_needs_the_name_and_the_place_of_the_agent() {
+    for profile in ALL {
+        let mut scene = scene(profile);
+        let (_, other) = scene.bench.broker("other");
+        scene.dms(2);
+        for (connection, name) in [
+            (other, "bob"),
+            (scene.connection, "Bob"),
+            (scene.connection, "alice"),
+        ] {
+            scene.bench.ack(connection, name, 2);
+            assert_eq!(
+                scene.bench.engine.ack_cursor(&scene.bob.id),
+                0,
+                "{profile} {name}"
+            );
+        }
+        scene.bench.ack(scene.connection, "bob", 1);
+        assert_eq!(scene.bench.rows(&scene.bob), [(1, "acked"), (2, "delivered")]);
+    }
+}
+
+#[test]
+fn a_deferred_row_is_queued_again_and_replayed() {
+    let mut scene = scene(ProfileName::V6_0_3);
+    scene.dms(1);
+    let id = scene
+        .bench
+        .engine
+        .rows(&scene.bob.id)
+        .next()
+        .unwrap()
+        .delivery_id
+        .clone();
+    let token = scene.bob.token.clone();
+    scene
+        .bench
+        .post(&format!("/v1/deliveries/{id}/defer"), &token, json!({}));
+    assert_eq!(scene.bench.rows(&scene.bob), [(1, "queued")]);
+    assert_eq!(numbered(&scene.replayed()), pairs(&[("bob", 1)]));
+}
+
+#[test]
+fn the_same_seed_and_the_same_calls_give_the_same_outputs() {
+    let run = |profile: ProfileName, seed| {
+        let mut bench = Bench::with(Options {
+            profile: profile.into(),
+            seed,
+            ..Options::default()
+        });
+        let (node, connection) = bench.broker("n");
+        let (alice, bob) = (bench.agent("alice"), bench.worker(connection, "bob"));
+        bench.say(&alice, "one");
+        bench.dm(&alice, "bob", "two");
+        bench.pass(60_000);
+        let connection = bench.reconnect(&node, connection);
+        bench.sync(connection, &[&bob]);
+        let frames = bench.frames(connection);
+        (alice.token, node.token, frames, bench.engine.drain_journal())
+    };
+    for profile in ALL {
+        assert_eq!(run(profile, 1), run(profile, 1), "{profile}");
+        assert_ne!(run(profile, 1).0, run(profile, 2).0, "{profile}");
+    }
+}

@@ -1,0 +1,109 @@
+//! One thread per connection.
+
+use super::{Inner, Shared, What, now_ms};
+use crate::http::Request;
+use crate::websocket::{self, Reader, Received, Writer};
+use relay_sim::engine::ConnectionId;
+use std::io::{self, BufReader, Write};
+use std::net::{TcpListener, TcpStream};
+use std::sync::Arc;
+use std::thread;
+
+/// Accepts until the end of the process.
+pub(super) fn run(listener: TcpListener, shared: Arc<Shared>) {
+    thread::spawn(move || {
+        for tcp in listener.incoming().flatten() {
+            let shared = shared.clone();
+            // A client that breaks its connection is no news.
+            thread::spawn(move || serve(tcp, &shared));
+        }
+    });
+}
+
+fn serve(mut tcp: TcpStream, shared: &Shared) -> io::Result<()> {
+    tcp.set_nodelay(true)?;
+    let mut from = BufReader::new(tcp.try_clone()?);
+    while let Some(request) = Request::read(&mut from)? {
+        if request.header("upgrade").is_some() {
+            return upgrade(&request, from, tcp, shared);
+        }
+        let mut inner = shared.lock();
+        let (status, body) = inner.http(&request);
+        answer(&mut tcp, status, &body)?;
+        inner.hand_out();
+        if request.header("connection") == Some("close") {
+            break;
+        }
+    }
+    Ok(())
+}
+
+fn answer(tcp: &mut TcpStream, status: u16, body: &str) -> io::Result<()> {
+    let head = format!(
+        "HTTP/1.1 {status} Answer\r\ncontent-type: application/json\r\ncontent-length: {}\r\n\r\n",
+        body.len()
+    );
+    tcp.write_all((head + body).as_bytes())
+}
+
+fn upgrade(
+    request: &Request,
+    from: BufReader<TcpStream>,
+    mut tcp: TcpStream,
+    shared: &Shared,
+) -> io::Result<()> {
+    let mut inner = shared.lock();
+    let accepted = match inner.script.upgrade.as_mut().and_then(|script| script()) {
+        Some(status) => Err(status),
+        None => inner.engine.upgrade(now_ms(), &request.path, request.bearer()),
+    };
+    inner.see(What::Upgrade(accepted.err().unwrap_or(101)));
+    let connection = match accepted {
+        Ok(connection) => connection,
+        Err(status) => return answer(&mut tcp, status, ""),
+    };
+    websocket::accept(request, &mut tcp)?;
+    inner.sockets.insert(connection, Writer::new(tcp, false));
+    inner.hand_out();
+    drop(inner);
+
+    let code = read_all(connection, Reader::new(from), shared);
+    let mut inner = shared.lock();
+    inner.see(What::Closed(code));
+    if let Some(mut writer) = inner.sockets.remove(&connection) {
+        if let Some(code) = code {
+            let _ = writer.close(code, "");
+        }
+        writer.cut();
+    }
+    inner.engine.closed(now_ms(), connection);
+    inner.hand_out();
+    Ok(())
+}
+
+/// The close code of the other side, if it said one.
+fn read_all(connection: ConnectionId, mut reader: Reader, shared: &Shared) -> Option<u16> {
+    while let Some(received) = reader.receive() {
+        let mut inner = shared.lock();
+        match received {
+            Received::Text(text) => inner.text(connection, &text),
+            Received::Ping(payload) => {
+                if let Some(writer) = inner.sockets.get_mut(&connection) {
+                    let _ = writer.pong(payload);
+                }
+            }
+            Received::Close(code) => return code,
+            Received::Other => {}
+        }
+    }
+    None
+}
+
+impl Inner {
+    fn text(&mut self, connection: ConnectionId, text: &str) {
+        self.see(What::In(serde_json::from_str(text).unwrap_or_default()));
+        self.engine.tick(now_ms());
+        self.engine.text(now_ms(), connection, text);
+        self.hand_out();
+    }
+}

@@ -1,0 +1,108 @@
+//! A place for one broker: home, working directory, environment.
+
+use crate::binary::relay_broker;
+use crate::http::Client;
+use crate::process::Process;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::Duration;
+use tempfile::TempDir;
+
+/// Key of every broker's local API.
+pub const LOCAL_KEY: &str = "br_0123456789abcdef0123456789abcdef";
+/// From SIGTERM to the end.
+pub const FAREWELL: Duration = Duration::from_secs(15);
+
+/// Directories of its own, gone at its end.
+pub struct Place {
+    root: TempDir,
+}
+
+impl Default for Place {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl Place {
+    /// An empty place.
+    ///
+    /// # Panics
+    /// When there is no room for it.
+    pub fn new() -> Self {
+        let root = tempfile::tempdir().expect("a temporary directory");
+        for dir in ["home", "work", "tmp", "bin"] {
+            std::fs::create_dir(root.path().join(dir)).expect("it is ours");
+        }
+        Self { root }
+    }
+
+    /// A path in it. `work` is the working directory, `home` the home, `bin` the first place where
+    /// programs are looked for.
+    pub fn path(&self, name: &str) -> PathBuf {
+        self.root.path().join(name)
+    }
+
+    /// A program in this place, for a workspace of the engine at `base_url`.
+    pub fn command(&self, program: &Path, base_url: &str, workspace_key: &str) -> Command {
+        let mut command = Command::new(program);
+        command
+            .current_dir(self.path("work"))
+            .env_clear()
+            .env(
+                "PATH",
+                format!("{}:/usr/local/bin:/usr/bin:/bin", self.path("bin").display()),
+            )
+            .env("HOME", self.path("home"))
+            .env("XDG_DATA_HOME", self.path("home/.local/share"))
+            .env("XDG_CONFIG_HOME", self.path("home/.config"))
+            .env("XDG_STATE_HOME", self.path("home/.local/state"))
+            .env("TMPDIR", self.path("tmp"))
+            .env("TERM", "xterm-256color")
+            .env("AGENT_RELAY_TELEMETRY_DISABLED", "1")
+            .env("DO_NOT_TRACK", "1")
+            .env("RELAY_BASE_URL", base_url)
+            .env("RELAY_API_KEY", workspace_key)
+            .env("RELAY_BROKER_API_KEY", LOCAL_KEY);
+        command
+    }
+
+    /// Our broker in this place, not yet started.
+    pub fn broker_command(&self, base_url: &str, workspace_key: &str) -> Command {
+        let mut command = self.command(relay_broker(), base_url, workspace_key);
+        command.args(["init", "--persist", "--instance-name", "broker"]);
+        command
+    }
+
+    /// Starts our broker in this place, for a workspace of the engine at `base_url`.
+    pub fn broker(&self, base_url: &str, workspace_key: &str) -> Broker {
+        Broker::start(&mut self.broker_command(base_url, workspace_key), self)
+    }
+}
+
+/// A broker that runs and says where it listens.
+pub struct Broker {
+    /// Its process.
+    pub process: Process,
+    /// Its local API.
+    pub api: Client,
+}
+
+impl Broker {
+    /// Starts a broker and waits until it says where it listens.
+    pub fn start(command: &mut Command, place: &Place) -> Self {
+        let mut process = Process::start(command, place.root.path(), "broker");
+        let address = process.line("[agent-relay] API listening on http://");
+        let api = Client::local(&address, LOCAL_KEY);
+        Self { process, api }
+    }
+
+    /// SIGTERM, and its end.
+    ///
+    /// # Panics
+    /// When it does not end in time.
+    pub fn stop(mut self) -> std::process::ExitStatus {
+        self.process.terminate();
+        self.process.exit(FAREWELL)
+    }
+}
