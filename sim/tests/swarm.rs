@@ -86,3 +86,8 @@ fn a_live_frame_before_the_reply_to_the_registration_is_no_base() {
     pass(518, ProfileName::V5_0_5);
     pass(763, ProfileName::V5_0_5);
 }
+
+#[test]
+fn acks_that_an_engine_ignored_are_repeated_on_the_same_link() {
+    pass(1298, ProfileName::V6_0_3);
+}
