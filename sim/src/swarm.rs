@@ -214,7 +214,11 @@ fn work(rng: Rng, number: u64, agents: u64) -> Step {
 fn weights(rng: Rng) -> [u64; CLASSES] {
     std::array::from_fn(|class| {
         let word = rng.word(Stream::Shape, 1_000 + class as u64);
-        if word % 2 == 0 { 0 } else { 1 + (word >> 8) % 10 }
+        if word.is_multiple_of(2) {
+            0
+        } else {
+            1 + (word >> 8) % 10
+        }
     })
 }
 
