@@ -45,9 +45,14 @@ enum Command {
 }
 
 fn main() -> ExitCode {
-    // The words of a panic are in the failure.
-    std::panic::set_hook(Box::new(|_| {}));
-    match Args::parse().command {
+    let args = match Args::try_parse() {
+        Ok(args) => args,
+        Err(error) => {
+            let _ = error.print();
+            return ExitCode::from(u8::from(error.use_stderr()));
+        }
+    };
+    match args.command {
         Command::Swarm {
             seeds,
             start,
@@ -77,6 +82,8 @@ fn report(seed: u64, profile: ProfileName, failure: &Failure) -> ExitCode {
 }
 
 fn swarm_run(seeds: std::ops::Range<u64>, profiles: &[ProfileName], keep_going: bool) -> ExitCode {
+    // The words of a panic are in the failure; `seed` shows where it was.
+    std::panic::set_hook(Box::new(|_| {}));
     let begun = std::time::Instant::now();
     let (mut events, mut taken, mut cases) = (0, 0, 0_u64);
     let mut marks = std::collections::BTreeMap::<&str, u64>::new();

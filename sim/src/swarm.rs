@@ -214,7 +214,11 @@ fn work(rng: Rng, number: u64, agents: u64) -> Step {
 fn weights(rng: Rng) -> [u64; CLASSES] {
     std::array::from_fn(|class| {
         let word = rng.word(Stream::Shape, 1_000 + class as u64);
-        if word % 2 == 0 { 0 } else { 1 + (word >> 8) % 10 }
+        if word.is_multiple_of(2) {
+            0
+        } else {
+            1 + (word >> 8) % 10
+        }
     })
 }
 
@@ -231,7 +235,9 @@ fn fault(rng: Rng, number: u64, agents: u64, weights: &[u64; CLASSES]) -> Option
     let agent = draw(4, 0, agents - 1) as usize;
     Some(match class {
         0 => Fault::Cut,
-        1 => Fault::HalfOpen { lasts: lasts * 2 },
+        1 => Fault::HalfOpen {
+            lasts: draw(5, SECOND, 120 * SECOND),
+        },
         2 => Fault::Refuse { lasts },
         3 => Fault::Unauthorized { lasts },
         4 => Fault::SlowHandshake { lasts },

@@ -205,6 +205,9 @@ impl Broker {
 
     fn on_inventory_reply(&mut self) {
         self.delivery.new_round();
+        // An engine may have moved an agent away for a while, by an old release or a timeout: the acks
+        // of that time were ignored, and the snapshot has brought the agent back.
+        self.delivery.ack_all();
         if let Some(id) = self.inventory.accepted(&mut self.cx) {
             self.report_excluded(&id, "the engine accepts the inventory only without it");
         }

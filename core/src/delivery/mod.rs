@@ -275,7 +275,7 @@ impl Delivery {
         }
     }
 
-    /// After a new registration every cursor is acked once more: the last ack may have been lost.
+    /// After a registration or a snapshot every cursor is acked once more: acks may have been lost.
     pub(crate) fn ack_all(&mut self) {
         let known = |identity: &Identity| identity.window.cursor() > Some(0);
         let all = self

@@ -359,7 +359,7 @@ fn many_rows_that_are_done_at_once_are_acked_by_one_frame() {
 }
 
 #[test]
-fn every_cursor_is_acked_again_after_a_registration() {
+fn every_cursor_is_acked_again_after_a_registration_and_after_a_snapshot() {
     let mut rig = Rig::online();
     let agents = ["ann", "bob", "eve"].map(|name| rig.spawn(name));
     for (seq, agent) in (1..).zip(&agents[..2]) {
@@ -370,8 +370,11 @@ fn every_cursor_is_acked_again_after_a_registration() {
     }
     rig.sent.clear();
     rig.reconnect();
-    assert_eq!(rig.acks(&agents[0]), [1]);
-    assert_eq!(rig.acks(&agents[1]), [2]);
+    assert_eq!(rig.acks(&agents[0]), [1, 1]);
+    assert_eq!(rig.acks(&agents[1]), [2, 2]);
+    rig.sent.clear();
+    rig.advance(Span::secs(61));
+    assert_eq!(rig.acks(&agents[1]), [2], "the refresh is a snapshot too");
     assert!(
         rig.acks(&agents[2]).is_empty(),
         "nothing to say for who got nothing"
