@@ -16,7 +16,7 @@ use crate::sender::Sender;
 use crate::wait::{now_ns, soon};
 use crate::websocket::Writer;
 use relay_sim::engine::{ConnectionId, Engine, Event, HttpRequest, Options, Output, ProfileName};
-use serde_json::Value;
+use serde_json::{Value, json};
 use std::collections::BTreeMap;
 use std::net::{SocketAddr, TcpListener};
 use std::sync::{Arc, Mutex, MutexGuard};
@@ -205,6 +205,34 @@ impl ScriptedEngine {
         })
     }
 
+    /// How far `agent` is acked at the engine.
+    pub fn acked_up_to(&self, agent: &str) -> u64 {
+        let inner = self.shared.lock();
+        let id = inner.engine.agent_id(agent);
+        id.map_or(0, |id| inner.engine.ack_cursor(&id))
+    }
+
+    /// Sends all these direct messages, recipient and text, as one burst.
+    ///
+    /// # Panics
+    /// When the engine refuses one.
+    pub fn dm_all(&self, from: &Sender, messages: &[(&str, String)]) {
+        self.act(|model, now| {
+            for (to, text) in messages {
+                let body = json!({ "to": to, "text": text }).to_string();
+                let request = HttpRequest {
+                    method: "POST",
+                    path: "/v1/dm",
+                    bearer: Some(from.token()),
+                    headers: &[],
+                    body: body.as_bytes(),
+                };
+                let response = model.http(now, request);
+                assert_eq!(response.status, 201, "{}", response.body);
+            }
+        });
+    }
+
     /// The id of an agent.
     ///
     /// # Panics
@@ -226,7 +254,10 @@ impl Shared {
 
 impl Inner {
     fn see(&mut self, what: What) {
-        let at_ns = now_ns();
+        self.see_at(now_ns(), what);
+    }
+
+    fn see_at(&mut self, at_ns: u64, what: What) {
         self.seen.push(Seen { at_ns, what });
     }
 

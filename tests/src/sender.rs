@@ -5,7 +5,10 @@ use serde_json::{Value, json};
 
 /// An agent of the engine that is on no node.
 #[derive(Clone, Debug)]
-pub struct Sender(Client);
+pub struct Sender {
+    client: Client,
+    token: String,
+}
 
 impl Sender {
     /// A new participant in the workspace of `workspace`.
@@ -16,7 +19,15 @@ impl Sender {
         let answer = workspace.post("/v1/agents", &json!({ "name": name, "type": "human" }));
         let data = data(&answer);
         let token = data["token"].as_str().expect("an agent gets a token");
-        Self(Client::bearer(&workspace.address, token))
+        Self {
+            client: Client::bearer(&workspace.address, token),
+            token: token.to_owned(),
+        }
+    }
+
+    /// Its token.
+    pub fn token(&self) -> &str {
+        &self.token
     }
 
     /// Sends a direct message: its id.
@@ -38,7 +49,7 @@ impl Sender {
 
     /// An invocation of that action, as the engine tells it.
     pub fn invocation(&self, action: &str, id: &str) -> Value {
-        data(&self.0.get(&format!("/v1/actions/{action}/invocations/{id}")))
+        data(&self.client.get(&format!("/v1/actions/{action}/invocations/{id}")))
     }
 
     /// Any call; what it returns of the answer.
@@ -46,7 +57,7 @@ impl Sender {
     /// # Panics
     /// When the engine refuses it.
     pub fn call(&self, path: &str, body: &Value, wanted: &str) -> String {
-        let data = data(&self.0.post(path, body));
+        let data = data(&self.client.post(path, body));
         data[wanted]
             .as_str()
             .unwrap_or_else(|| panic!("{path}: {data}"))

@@ -2,6 +2,7 @@
 
 use super::{Inner, Shared, What, now_ms};
 use crate::http::Request;
+use crate::wait::now_ns;
 use crate::websocket::{self, Reader, Received, Writer};
 use relay_sim::engine::ConnectionId;
 use std::io::{self, BufReader, Write};
@@ -84,9 +85,10 @@ fn upgrade(
 /// The close code of the other side, if it said one.
 fn read_all(connection: ConnectionId, mut reader: Reader, shared: &Shared) -> Option<u16> {
     while let Some(received) = reader.receive() {
+        let at_ns = now_ns();
         let mut inner = shared.lock();
         match received {
-            Received::Text(text) => inner.text(connection, &text),
+            Received::Text(text) => inner.text(at_ns, connection, &text),
             Received::Ping(payload) => {
                 if let Some(writer) = inner.sockets.get_mut(&connection) {
                     let _ = writer.pong(payload);
@@ -100,8 +102,9 @@ fn read_all(connection: ConnectionId, mut reader: Reader, shared: &Shared) -> Op
 }
 
 impl Inner {
-    fn text(&mut self, connection: ConnectionId, text: &str) {
-        self.see(What::In(serde_json::from_str(text).unwrap_or_default()));
+    /// A frame that was read at `at_ns`.
+    fn text(&mut self, at_ns: u64, connection: ConnectionId, text: &str) {
+        self.see_at(at_ns, What::In(serde_json::from_str(text).unwrap_or_default()));
         self.engine.tick(now_ms());
         self.engine.text(now_ms(), connection, text);
         self.hand_out();
