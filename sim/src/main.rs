@@ -53,20 +53,11 @@ fn main() -> ExitCode {
         }
     };
     match args.command {
-        Command::Swarm {
-            seeds,
-            start,
-            profile,
-            keep_going,
-        } => {
+        Command::Swarm { seeds, start, profile, keep_going } => {
             let profiles = profile.map_or_else(|| relay_sim::PROFILES.to_vec(), |profile| vec![profile]);
             swarm_run(start..start + seeds, &profiles, keep_going)
         }
-        Command::Seed {
-            seed,
-            verbose,
-            profile,
-        } => one(seed, profile, verbose),
+        Command::Seed { seed, verbose, profile } => one(seed, profile, verbose),
     }
 }
 
@@ -109,15 +100,8 @@ fn swarm_run(seeds: std::ops::Range<u64>, profiles: &[ProfileName], keep_going: 
         }
     }
     let seconds = begun.elapsed().as_secs_f64();
-    println!(
-        "{cases} cases, {events} events, {taken} messages taken, {:.1} cases/s",
-        cases as f64 / seconds
-    );
-    let never: Vec<_> = marks
-        .iter()
-        .filter(|(_, hits)| **hits == 0)
-        .map(|(mark, _)| *mark)
-        .collect();
+    println!("{cases} cases, {events} events, {taken} messages taken, {:.1} cases/s", cases as f64 / seconds);
+    let never: Vec<_> = marks.iter().filter(|(_, hits)| **hits == 0).map(|(mark, _)| *mark).collect();
     println!("rare branches never taken: {}", never.join(" "));
     code
 }

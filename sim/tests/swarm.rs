@@ -21,11 +21,7 @@ fn pass(seed: u64, profile: ProfileName) -> Report {
 fn the_same_seed_goes_the_same_way_twice() {
     for profile in PROFILES {
         for seed in 0..10 {
-            assert_eq!(
-                pass(seed, profile).digest,
-                pass(seed, profile).digest,
-                "seed {seed}"
-            );
+            assert_eq!(pass(seed, profile).digest, pass(seed, profile).digest, "seed {seed}");
         }
     }
 }
@@ -43,15 +39,9 @@ fn messages_are_read_before_they_are_acked_whatever_fails() {
             }
         }
     }
-    assert!(
-        taken > SEEDS * 20,
-        "{taken} messages were read: the cases are empty"
-    );
+    assert!(taken > SEEDS * 20, "{taken} messages were read: the cases are empty");
     for mark in WANTED {
-        assert!(
-            marks.get(mark).is_some_and(|hits| *hits > 0),
-            "no case takes the branch {mark}"
-        );
+        assert!(marks.get(mark).is_some_and(|hits| *hits > 0), "no case takes the branch {mark}");
     }
 }
 

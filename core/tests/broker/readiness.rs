@@ -35,10 +35,7 @@ fn a_program_that_never_falls_quiet_gets_its_first_message_after_two_seconds() {
 fn a_known_harness_gets_nothing_while_a_dialog_is_up() {
     let (mut rig, bob) = just_started("claude");
     rig.deliver(&bob, 1, "one");
-    rig.prints(
-        bob.process,
-        "Do you trust this folder?\r\n1. Yes, proceed\r\n2. No, exit\r\n",
-    );
+    rig.prints(bob.process, "Do you trust this folder?\r\n1. Yes, proceed\r\n2. No, exit\r\n");
     rig.advance(Span::secs(600));
     assert!(rig.program(bob.process).typed.is_empty());
     assert!(rig.acks(&bob).is_empty());

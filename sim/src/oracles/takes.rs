@@ -84,11 +84,7 @@ mod tests {
             connection: None,
         });
         ledger.posted("901", 5);
-        ledger.engine(&Event::Stored {
-            agent_id: "77".into(),
-            seq: 1,
-            msg_id: "901".into(),
-        });
+        ledger.engine(&Event::Stored { agent_id: "77".into(), seq: 1, msg_id: "901".into() });
         takes.started(&mut ledger, PROCESS, "bob");
         (ledger, takes)
     }
