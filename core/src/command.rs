@@ -252,11 +252,7 @@ impl fmt::Debug for Child {
     /// What callers put into an environment may be secret: only its names are shown.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let names: Vec<&str> = self.env.iter().map(|(name, _)| name.as_str()).collect();
-        write!(
-            f,
-            "Child({:?}, {names:?}, {:?}, {}x{})",
-            self.argv, self.cwd, self.rows, self.cols
-        )
+        write!(f, "Child({:?}, {names:?}, {:?}, {}x{})", self.argv, self.cwd, self.rows, self.cols)
     }
 }
 

@@ -79,19 +79,8 @@ pub struct Boot {
 impl fmt::Debug for Boot {
     /// Files hold credentials: only their lengths are shown.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self {
-            now,
-            cwd,
-            pid,
-            identity,
-            tokens,
-            journal,
-            ..
-        } = self;
+        let Self { now, cwd, pid, identity, tokens, journal, .. } = self;
         let (identity, tokens, journal) = (identity.as_ref().map(String::len), tokens.len(), journal.len());
-        write!(
-            f,
-            "Boot({now:?}, {cwd:?}, {pid}, {identity:?}, {tokens} tokens, {journal} bytes)"
-        )
+        write!(f, "Boot({now:?}, {cwd:?}, {pid}, {identity:?}, {tokens} tokens, {journal} bytes)")
     }
 }

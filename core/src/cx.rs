@@ -55,11 +55,7 @@ impl Cx {
     }
 
     pub(crate) fn log(&mut self, level: Level, area: &'static str, message: &str) {
-        self.push(Command::Log(LogLine {
-            level,
-            area,
-            message: mask(message),
-        }));
+        self.push(Command::Log(LogLine { level, area, message: mask(message) }));
     }
 
     pub(crate) fn wake_in(&mut self, timer: Timer, span: Span) {
@@ -75,11 +71,7 @@ impl Cx {
         let call = CallId(self.counters.next());
         self.calls.insert(call, purpose);
         let deadline = self.now.mono.after(span);
-        self.push(Command::Call {
-            call,
-            request,
-            deadline,
-        });
+        self.push(Command::Call { call, request, deadline });
         call
     }
 
@@ -97,11 +89,7 @@ impl Cx {
         let deadline = self.now.mono.after(limits::STORE);
         self.timers.set(Timer::Store(store), deadline);
         self.appended += usize::from(matches!(action, StoreAction::Append { .. }));
-        self.push(Command::Store {
-            store,
-            action,
-            deadline,
-        });
+        self.push(Command::Store { store, action, deadline });
     }
 
     /// Ends a store operation.

@@ -145,18 +145,9 @@ pub const SHUTDOWN_CLOSE: Span = Span::secs(1);
 pub const STORE: Span = Span::secs(10);
 
 const _: () = {
-    assert!(
-        HEARTBEAT.0 * 3 < NODE_TTL.0,
-        "two lost heartbeats must not make the node offline"
-    );
-    assert!(
-        HEARTBEAT.0 * 4 <= LINK_SILENCE.0,
-        "four pongs must be missing before a link is dead"
-    );
-    assert!(
-        INVENTORY_REFRESH.0 * 2 < ANSWER_SILENCE.0,
-        "two probes fit before the verdict"
-    );
+    assert!(HEARTBEAT.0 * 3 < NODE_TTL.0, "two lost heartbeats must not make the node offline");
+    assert!(HEARTBEAT.0 * 4 <= LINK_SILENCE.0, "four pongs must be missing before a link is dead");
+    assert!(INVENTORY_REFRESH.0 * 2 < ANSWER_SILENCE.0, "two probes fit before the verdict");
     assert!(AGENT_LINK.0 + AGENT_REGISTER.0 + AGENT_START.0 + AGENT_PROOF.0 < SPAWN_ANSWER.0);
     assert!(SHUTDOWN_INJECTIONS.0 + SHUTDOWN_CLOSE.0 + AGENT_GRACE.0 < SHUTDOWN.0);
     assert!(PTY_WRITE <= PTY_CREDIT);

@@ -94,9 +94,7 @@ pub struct Marks {
 
 impl Default for Marks {
     fn default() -> Self {
-        Self {
-            hits: [0; Mark::ALL.len()],
-        }
+        Self { hits: [0; Mark::ALL.len()] }
     }
 }
 

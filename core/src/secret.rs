@@ -63,10 +63,7 @@ pub fn mask(text: &str) -> String {
 const MASK_MIN: usize = 8;
 
 fn first_prefix(text: &str) -> Option<(usize, &'static str)> {
-    PREFIXES
-        .iter()
-        .filter_map(|p| text.find(p).map(|at| (at, *p)))
-        .min_by_key(|(at, _)| *at)
+    PREFIXES.iter().filter_map(|p| text.find(p).map(|at| (at, *p))).min_by_key(|(at, _)| *at)
 }
 
 #[cfg(test)]

@@ -31,11 +31,7 @@ pub(crate) enum Record {
     /// An invocation was accepted.
     Started { invocation: InvocationId, at_ms: i64 },
     /// An invocation is over.
-    Finished {
-        invocation: InvocationId,
-        at_ms: i64,
-        outcome: Outcome,
-    },
+    Finished { invocation: InvocationId, at_ms: i64, outcome: Outcome },
 }
 
 /// How an invocation ended.
@@ -107,11 +103,7 @@ impl Recovered {
             Record::Started { invocation, at_ms } => {
                 self.invocations.entry(invocation).or_insert((at_ms, None));
             }
-            Record::Finished {
-                invocation,
-                at_ms,
-                outcome,
-            } => {
+            Record::Finished { invocation, at_ms, outcome } => {
                 self.invocations.insert(invocation, (at_ms, Some(outcome)));
             }
         }
@@ -119,32 +111,23 @@ impl Recovered {
 
     /// The journal that says the same in as few lines as possible.
     pub(crate) fn compact(&self) -> String {
-        let agents = self.agents.iter().map(|(name, agent_id)| Record::Agent {
-            name: name.clone(),
-            agent_id: agent_id.clone(),
-        });
+        let agents = self
+            .agents
+            .iter()
+            .map(|(name, agent_id)| Record::Agent { name: name.clone(), agent_id: agent_id.clone() });
         let dead = self.dead.iter().cloned().map(Record::Dead);
-        let owed = self.owed.iter().map(|(agent_id, name)| Record::Owed {
-            agent_id: agent_id.clone(),
-            name: name.clone(),
-        });
+        let owed = self
+            .owed
+            .iter()
+            .map(|(agent_id, name)| Record::Owed { agent_id: agent_id.clone(), name: name.clone() });
         let invocations = self.invocations.iter().map(|(invocation, (at_ms, outcome))| {
             let (invocation, at_ms) = (invocation.clone(), *at_ms);
             match outcome.to_owned() {
-                Some(outcome) => Record::Finished {
-                    invocation,
-                    at_ms,
-                    outcome,
-                },
+                Some(outcome) => Record::Finished { invocation, at_ms, outcome },
                 None => Record::Started { invocation, at_ms },
             }
         });
-        agents
-            .chain(dead)
-            .chain(owed)
-            .chain(invocations)
-            .map(|record| record.line())
-            .collect()
+        agents.chain(dead).chain(owed).chain(invocations).map(|record| record.line()).collect()
     }
 }
 
@@ -157,36 +140,14 @@ mod tests {
         let inv = |text: &str| InvocationId::from(text);
         let bob = || AgentId::from("7");
         [
-            Record::Agent {
-                name: "bob".into(),
-                agent_id: "3".into(),
-            },
-            Record::Agent {
-                name: "bob".into(),
-                agent_id: bob(),
-            },
-            Record::Owed {
-                agent_id: bob(),
-                name: "bob".into(),
-            },
-            Record::Owed {
-                agent_id: "8".into(),
-                name: "eve".into(),
-            },
+            Record::Agent { name: "bob".into(), agent_id: "3".into() },
+            Record::Agent { name: "bob".into(), agent_id: bob() },
+            Record::Owed { agent_id: bob(), name: "bob".into() },
+            Record::Owed { agent_id: "8".into(), name: "eve".into() },
             Record::Paid { agent_id: "8".into() },
-            Record::Started {
-                invocation: inv("a"),
-                at_ms: 5,
-            },
-            Record::Started {
-                invocation: inv("b"),
-                at_ms: 5,
-            },
-            Record::Finished {
-                invocation: inv("b"),
-                at_ms: 6,
-                outcome: Outcome::Error("no".to_string()),
-            },
+            Record::Started { invocation: inv("a"), at_ms: 5 },
+            Record::Started { invocation: inv("b"), at_ms: 5 },
+            Record::Finished { invocation: inv("b"), at_ms: 6, outcome: Outcome::Error("no".to_string()) },
         ]
         .iter()
         .map(Record::line)

@@ -43,11 +43,7 @@ impl Terminal {
     pub fn new(rows: u16, cols: u16) -> Self {
         let (rows, cols) = clamped(rows, cols);
         let parser = vt100::Parser::new_with_callbacks(rows, cols, 0, Replies::default());
-        Self {
-            parser,
-            fed: 0,
-            before: [0; 2],
-        }
+        Self { parser, fed: 0, before: [0; 2] }
     }
 
     /// Takes output of the program. Sequences may be split anywhere between calls.
@@ -115,9 +111,7 @@ impl Terminal {
     pub fn text(&self, rows: RangeInclusive<u16>) -> String {
         let (height, cols) = self.size();
         let last = (*rows.end()).min(height - 1);
-        self.parser
-            .screen()
-            .contents_between(*rows.start(), 0, last, cols)
+        self.parser.screen().contents_between(*rows.start(), 0, last, cols)
     }
 
     /// All rows as text, as in [`Terminal::text`], without empty rows at the end.
@@ -259,10 +253,7 @@ mod tests {
     #[test]
     fn queries_are_answered_with_the_state_at_their_place() {
         let mut terminal = screen(b"\x1b[3;9H\x1b[6n\x1b[H\x1b[5n\x1b[c\x1b[0c");
-        assert_eq!(
-            terminal.take_replies(),
-            b"\x1b[3;9R\x1b[0n\x1b[?62;22c\x1b[?62;22c"
-        );
+        assert_eq!(terminal.take_replies(), b"\x1b[3;9R\x1b[0n\x1b[?62;22c\x1b[?62;22c");
         assert_eq!(terminal.take_replies(), b"");
         for byte in b"ab\x1b[6n" {
             terminal.feed(&[*byte]);

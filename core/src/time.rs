@@ -99,10 +99,7 @@ impl Clock {
     pub fn observe(&mut self, reading: Now) -> (Now, Span) {
         let mono = self.now.mono.max(reading.mono);
         let moved = mono.since(self.now.mono);
-        self.now = Now {
-            mono,
-            wall: reading.wall,
-        };
+        self.now = Now { mono, wall: reading.wall };
         (self.now, moved)
     }
 
@@ -118,14 +115,8 @@ mod tests {
 
     #[test]
     fn a_reading_from_the_past_is_clamped() {
-        let mut clock = Clock::new(Now {
-            mono: Mono(10),
-            wall: Wall(5),
-        });
-        let (now, moved) = clock.observe(Now {
-            mono: Mono(3),
-            wall: Wall(1),
-        });
+        let mut clock = Clock::new(Now { mono: Mono(10), wall: Wall(5) });
+        let (now, moved) = clock.observe(Now { mono: Mono(3), wall: Wall(1) });
         assert_eq!((now.mono, moved), (Mono(10), Span(0)));
         assert_eq!(now.wall, Wall(1), "the wall clock may step back");
     }

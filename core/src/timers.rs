@@ -146,11 +146,7 @@ mod tests {
         timers.set_earlier(Timer::Heartbeat, Mono(40));
         timers.set(Timer::LinkRetry, Mono(30));
         assert_eq!(timers.pop_due(Mono(29)), None);
-        assert_eq!(
-            timers.pop_due(Mono(30)),
-            Some(Timer::LinkRetry),
-            "same instant: order of Timer"
-        );
+        assert_eq!(timers.pop_due(Mono(30)), Some(Timer::LinkRetry), "same instant: order of Timer");
         assert_eq!(timers.pop_due(Mono(30)), Some(Timer::Heartbeat));
         assert_eq!(timers.next(), None);
     }

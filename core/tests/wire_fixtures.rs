@@ -13,9 +13,7 @@ use std::fs;
 use std::path::PathBuf;
 
 fn folder(direction: &str) -> PathBuf {
-    PathBuf::from(env!("CARGO_MANIFEST_DIR"))
-        .join("../fixtures/wire")
-        .join(direction)
+    PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../fixtures/wire").join(direction)
 }
 
 /// The text of a fixture without the newline at its end.
@@ -31,10 +29,7 @@ fn assert_every_file_is_named(direction: &str, names: &[&str]) {
         .map(|entry| entry.unwrap().file_name().into_string().unwrap())
         .collect();
     let named: BTreeSet<String> = names.iter().map(|name| format!("{name}.json")).collect();
-    assert_eq!(
-        files, named,
-        "files of fixtures/wire/{direction} and the table that checks them"
-    );
+    assert_eq!(files, named, "files of fixtures/wire/{direction} and the table that checks them");
     assert_eq!(named.len(), names.len(), "a name stands twice in the table");
 }
 
@@ -59,9 +54,7 @@ fn describe(frame: &str) -> String {
                     Mode::Wait => "wait",
                     Mode::Steer => "steer",
                 },
-                kind.as_deref()
-                    .or_else(|| row.payload.map(|raw| raw.get()))
-                    .unwrap_or("-"),
+                kind.as_deref().or_else(|| row.payload.map(|raw| raw.get())).unwrap_or("-"),
                 or_dash(row.repaired),
             )
         }
@@ -75,12 +68,7 @@ fn describe(frame: &str) -> String {
         ),
         Ok(Inbound::Reply(reply)) => format!("reply {} {}", or_dash(reply.id.as_deref()), data_of(&reply)),
         Ok(Inbound::Error(error)) => {
-            format!(
-                "error {} {}: {}",
-                or_dash(error.id.as_deref()),
-                error.code,
-                error.message
-            )
+            format!("error {} {}: {}", or_dash(error.id.as_deref()), error.code, error.message)
         }
         Ok(Inbound::ContextUpdate { topic, event, data }) => {
             format!("context {topic} {event} {}", data.get())
@@ -111,14 +99,8 @@ fn data_of(reply: &Reply<'_>) -> String {
 /// `in-expected.txt`: for each file of `in`, its name and what [`describe`] makes of it.
 fn expected() -> Vec<(String, String)> {
     let table = fs::read_to_string(folder("in-expected.txt")).unwrap();
-    let row = |line: &str| {
-        line.split_once(": ")
-            .map(|(name, text)| (name.to_owned(), text.to_owned()))
-    };
-    table
-        .lines()
-        .map(|line| row(line).unwrap_or_else(|| panic!("no `name: text`: {line}")))
-        .collect()
+    let row = |line: &str| line.split_once(": ").map(|(name, text)| (name.to_owned(), text.to_owned()));
+    table.lines().map(|line| row(line).unwrap_or_else(|| panic!("no `name: text`: {line}"))).collect()
 }
 
 #[test]
@@ -128,11 +110,7 @@ fn every_inbound_fixture_is_read_as_the_table_says() {
     assert_every_file_is_named("in", &names);
     for (name, expected) in &table {
         assert_eq!(describe(&fixture("in", name)).trim_end(), expected, "{name}");
-        assert_eq!(
-            name.ends_with(".refused"),
-            refused(name, expected),
-            "{name}: its name tells its outcome"
-        );
+        assert_eq!(name.ends_with(".refused"), refused(name, expected), "{name}: its name tells its outcome");
     }
 }
 
@@ -162,38 +140,21 @@ fn node() -> Node {
         max_agents: 8,
         tags: vec!["linux".into(), "x86_64".into()],
         version: "relay-broker/0.1.0".into(),
-        provider: Provider {
-            name: "broker".into(),
-            instance_id: "i-5f0c".into(),
-        },
+        provider: Provider { name: "broker".into(), instance_id: "i-5f0c".into() },
     }
 }
 
 fn capability(name: &str) -> Capability {
-    Capability {
-        name: name.into(),
-        kind: Some(CapabilityKind::Capacity),
-        metadata: None,
-    }
+    Capability { name: name.into(), kind: Some(CapabilityKind::Capacity), metadata: None }
 }
 
 /// A node without limit or labels, whose one capability says all it can say.
 fn small_node() -> Node {
-    let metadata = json!({"title": "Lint \"core\"", "timeout_s": 30})
-        .as_object()
-        .cloned();
+    let metadata = json!({"title": "Lint \"core\"", "timeout_s": 30}).as_object().cloned();
     Node {
         capabilities: vec![
-            Capability {
-                name: "lint".into(),
-                kind: Some(CapabilityKind::Action),
-                metadata,
-            },
-            Capability {
-                name: "release".into(),
-                kind: None,
-                metadata: None,
-            },
+            Capability { name: "lint".into(), kind: Some(CapabilityKind::Action), metadata },
+            Capability { name: "release".into(), kind: None, metadata: None },
         ],
         max_agents: 0,
         tags: vec![],
@@ -215,69 +176,27 @@ fn outbound() -> Vec<(&'static str, String)> {
     vec![
         ("node.register.provider", node().register(f1, Dialect::Provider)),
         ("node.register.legacy", node().register(f1, Dialect::Legacy)),
-        (
-            "node.register.action.provider",
-            small_node().register(f1, Dialect::Provider),
-        ),
-        (
-            "node.register.action.legacy",
-            small_node().register(f1, Dialect::Legacy),
-        ),
-        (
-            "node.heartbeat.provider",
-            node().heartbeat(2, true, Dialect::Provider),
-        ),
-        (
-            "node.heartbeat.legacy",
-            node().heartbeat(2, true, Dialect::Legacy),
-        ),
-        (
-            "node.heartbeat.over-full",
-            node().heartbeat(9, true, Dialect::Provider),
-        ),
-        (
-            "node.heartbeat.no-limit",
-            small_node().heartbeat(300, false, Dialect::Provider),
-        ),
+        ("node.register.action.provider", small_node().register(f1, Dialect::Provider)),
+        ("node.register.action.legacy", small_node().register(f1, Dialect::Legacy)),
+        ("node.heartbeat.provider", node().heartbeat(2, true, Dialect::Provider)),
+        ("node.heartbeat.legacy", node().heartbeat(2, true, Dialect::Legacy)),
+        ("node.heartbeat.over-full", node().heartbeat(9, true, Dialect::Provider)),
+        ("node.heartbeat.no-limit", small_node().heartbeat(300, false, Dialect::Provider)),
         ("node.deregister.provider", node().deregister(Dialect::Provider)),
         ("node.deregister.legacy", node().deregister(Dialect::Legacy)),
         ("agent.register", agent_register(f1, &name, None, None)),
-        (
-            "agent.register.resumable",
-            agent_register(f1, &name, Some(inv), Some("sess-9")),
-        ),
+        ("agent.register.resumable", agent_register(f1, &name, Some(inv), Some("sess-9"))),
         ("agent.recover", agent_recover(f1, &name, &id, None, None)),
-        (
-            "agent.recover.resumable",
-            agent_recover(f1, &name, &id, Some(inv), Some("sess-9")),
-        ),
+        ("agent.recover.resumable", agent_recover(f1, &name, &id, Some(inv), Some("sess-9"))),
         ("agent.deregister", agent_deregister(None, &id, None)),
-        (
-            "agent.deregister.answered",
-            agent_deregister(Some(f1), &id, Some(&name)),
-        ),
+        ("agent.deregister.answered", agent_deregister(Some(f1), &id, Some(&name))),
         ("delivery.ack", delivery_ack(&name, 42)),
-        (
-            "delivery.ack.odd-name",
-            delivery_ack(&"a \"b\"\\\u{1}é\u{2028}".into(), 0),
-        ),
-        (
-            "action.result.output",
-            action_result(inv, raw(r#"{"spawned":true,"name":"ines"}"#)),
-        ),
+        ("delivery.ack.odd-name", delivery_ack(&"a \"b\"\\\u{1}é\u{2028}".into(), 0)),
+        ("action.result.output", action_result(inv, raw(r#"{"spawned":true,"name":"ines"}"#))),
         ("action.result.output-null", action_result(inv, raw("null"))),
-        (
-            "action.result.error",
-            action_result(inv, Outcome::Error("spawn_agent_name_in_use")),
-        ),
-        (
-            "action.result.error-empty",
-            action_result(inv, Outcome::Error("")),
-        ),
-        (
-            "inventory.sync",
-            inventory_sync(f1, &[listed(None, None), listed(Some(inv), Some("sess-9"))]),
-        ),
+        ("action.result.error", action_result(inv, Outcome::Error("spawn_agent_name_in_use"))),
+        ("action.result.error-empty", action_result(inv, Outcome::Error(""))),
+        ("inventory.sync", inventory_sync(f1, &[listed(None, None), listed(Some(inv), Some("sess-9"))])),
         ("inventory.sync.empty", inventory_sync(f1, &[])),
     ]
 }
@@ -306,10 +225,9 @@ fn schema(kind: &str, dialect: Dialect) -> (&'static [&'static str], Vec<&'stati
         ),
         "node.deregister" => (&[], vec!["id"]),
         "agent.register" => (&["name"], vec!["id", "invocation_id", "session_ref", "resumable"]),
-        "agent.recover" => (
-            &["name", "expected_agent_id"],
-            vec!["id", "invocation_id", "session_ref", "resumable"],
-        ),
+        "agent.recover" => {
+            (&["name", "expected_agent_id"], vec!["id", "invocation_id", "session_ref", "resumable"])
+        }
         "agent.deregister" => (&["agent_id"], vec!["id", "name"]),
         "delivery.ack" => (&["agent", "up_to_seq"], vec!["id"]),
         "action.result" => (&["invocation_id"], vec!["id", "output", "error"]),
@@ -325,11 +243,7 @@ fn schema(kind: &str, dialect: Dialect) -> (&'static [&'static str], Vec<&'stati
 #[test]
 fn no_frame_has_a_key_that_its_dialect_does_not_know() {
     for (name, frame) in outbound() {
-        let dialect = if name.ends_with(".legacy") {
-            Dialect::Legacy
-        } else {
-            Dialect::Provider
-        };
+        let dialect = if name.ends_with(".legacy") { Dialect::Legacy } else { Dialect::Provider };
         let frame: Value = serde_json::from_str(&frame).unwrap();
         let keys: BTreeSet<&str> = frame.as_object().unwrap().keys().map(String::as_str).collect();
         let (required, allowed) = schema(frame["type"].as_str().unwrap(), dialect);
@@ -340,10 +254,7 @@ fn no_frame_has_a_key_that_its_dialect_does_not_know() {
         for key in keys {
             let known = key == "v" || key == "type" || required.contains(&key) || allowed.contains(&key);
             assert!(known, "{name}: the engine does not know {key}");
-            assert!(
-                !frame[key].is_null() || key == "output",
-                "{name}: {key} is null instead of absent"
-            );
+            assert!(!frame[key].is_null() || key == "output", "{name}: {key} is null instead of absent");
         }
         let outcomes = usize::from(frame.get("output").is_some()) + usize::from(frame.get("error").is_some());
         assert_eq!(outcomes, usize::from(frame["type"] == "action.result"), "{name}");
@@ -354,15 +265,8 @@ fn no_frame_has_a_key_that_its_dialect_does_not_know() {
 fn the_debug_form_of_a_reply_shows_no_token() {
     for name in ["reply.agent-register.5.0", "reply.agent-register.cursor"] {
         let text = fixture("in", name);
-        let Ok(Inbound::Reply(reply)) = decode(&text) else {
-            panic!("{name} is a reply")
-        };
-        let shown = format!(
-            "{:?} {:?} {:?}",
-            decode(&text),
-            reply,
-            reply.registered_agent().unwrap()
-        );
+        let Ok(Inbound::Reply(reply)) = decode(&text) else { panic!("{name} is a reply") };
+        let shown = format!("{:?} {:?} {:?}", decode(&text), reply, reply.registered_agent().unwrap());
         assert!(!shown.contains("at_live_0f"), "{shown}");
     }
 }

@@ -73,15 +73,9 @@ fn build() -> HttpClient {
 }
 
 async fn exchange(client: HttpClient, request: CallRequest) -> Result<(u16, Bytes), Failure> {
-    let response = client
-        .request(message(request)?)
-        .await
-        .map_err(|error| failure(&error))?;
+    let response = client.request(message(request)?).await.map_err(|error| failure(&error))?;
     let status = response.status().as_u16();
-    match Limited::new(response.into_body(), limits::CALL_BODY)
-        .collect()
-        .await
-    {
+    match Limited::new(response.into_body(), limits::CALL_BODY).collect().await {
         Ok(body) => Ok((status, body.to_bytes())),
         Err(error) if error.is::<LengthLimitError>() => {
             let detail = format!("the answer ({status}) is longer than {} bytes", limits::CALL_BODY);
@@ -92,10 +86,8 @@ async fn exchange(client: HttpClient, request: CallRequest) -> Result<(u16, Byte
 }
 
 fn message(request: CallRequest) -> Result<Request<Full<Bytes>>, Failure> {
-    let mut builder = Request::builder()
-        .method(request.method)
-        .uri(request.url)
-        .header(USER_AGENT, net::AGENT);
+    let mut builder =
+        Request::builder().method(request.method).uri(request.url).header(USER_AGENT, net::AGENT);
     for (name, value) in &request.headers {
         builder = builder.header(*name, value.expose());
     }
@@ -114,10 +106,7 @@ fn message(request: CallRequest) -> Result<Request<Full<Bytes>>, Failure> {
 }
 
 fn unfit(what: &str) -> Failure {
-    Failure::new(
-        FaultKind::Other,
-        format!("{what} does not fit into an HTTP request"),
-    )
+    Failure::new(FaultKind::Other, format!("{what} does not fit into an HTTP request"))
 }
 
 /// The innermost cause says what happened; the outer ones only that something did.
@@ -125,9 +114,8 @@ fn failure(error: &(dyn Error + 'static)) -> Failure {
     let causes = || std::iter::successors(Some(error), |error: &&(dyn Error + 'static)| (*error).source());
     let detail = causes().last().map_or_else(String::new, ToString::to_string);
     let system = causes().find_map(|error| error.downcast_ref::<std::io::Error>());
-    let kind = system.map_or(FaultKind::Broken, |error| {
-        Failure::from(std::io::Error::from(error.kind())).kind
-    });
+    let kind =
+        system.map_or(FaultKind::Broken, |error| Failure::from(std::io::Error::from(error.kind())).kind);
     Failure::new(kind, detail)
 }
 
@@ -159,9 +147,7 @@ mod tests {
         }
         let _ = tcp.write_all(reply.as_bytes()).await;
         drop(tcp);
-        let Some(Event::CallDone { result, .. }) = events.recv().await else {
-            panic!("no answer")
-        };
+        let Some(Event::CallDone { result, .. }) = events.recv().await else { panic!("no answer") };
         (String::from_utf8(heard).unwrap().to_lowercase(), result)
     }
 
@@ -216,9 +202,7 @@ mod tests {
             Calls::new(inbox).call(CallId(2), request, clock::now().mono.after(deadline));
             async move {
                 match events.recv().await {
-                    Some(Event::CallDone {
-                        result: Err(failure), ..
-                    }) => failure.kind,
+                    Some(Event::CallDone { result: Err(failure), .. }) => failure.kind,
                     other => panic!("{other:?}"),
                 }
             }
@@ -245,9 +229,6 @@ mod tests {
         assert_eq!(tcp.read_u8().await.unwrap(), HANDSHAKE);
         drop(tcp);
         let event = events.recv().await;
-        assert!(
-            matches!(event, Some(Event::CallDone { result: Err(_), .. })),
-            "{event:?}"
-        );
+        assert!(matches!(event, Some(Event::CallDone { result: Err(_), .. })), "{event:?}");
     }
 }

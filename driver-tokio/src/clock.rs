@@ -22,10 +22,7 @@ use tokio::time::Instant;
 /// Reads both clocks.
 pub(crate) fn now() -> Now {
     let wall = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    Now {
-        mono: mono(),
-        wall: Wall(wall.as_millis().try_into().unwrap_or(i64::MAX)),
-    }
+    Now { mono: mono(), wall: Wall(wall.as_millis().try_into().unwrap_or(i64::MAX)) }
 }
 
 fn mono() -> Mono {
@@ -59,22 +56,13 @@ impl Alarm {
             return;
         }
         self.at = at;
-        let zero = Timespec {
-            tv_sec: 0,
-            tv_nsec: 0,
-        };
+        let zero = Timespec { tv_sec: 0, tv_nsec: 0 };
         // An all-zero value turns a timer off; a deadline of zero must still ring.
         let value = at.map_or(zero, |Mono(micros)| {
             let micros = micros.clamp(1, i64::MAX.cast_unsigned()).cast_signed();
-            Timespec {
-                tv_sec: micros / 1_000_000,
-                tv_nsec: micros % 1_000_000 * 1_000,
-            }
+            Timespec { tv_sec: micros / 1_000_000, tv_nsec: micros % 1_000_000 * 1_000 }
         });
-        let spec = Itimerspec {
-            it_interval: zero,
-            it_value: value,
-        };
+        let spec = Itimerspec { it_interval: zero, it_value: value };
         timerfd_settime(self.timer.get_ref(), TimerfdTimerFlags::ABSTIME, &spec)
             .expect("a valid time on a timer of ours");
     }
@@ -82,16 +70,9 @@ impl Alarm {
     /// Waits until it rings; for ever when it is not set.
     pub(crate) async fn ring(&self) {
         loop {
-            let mut ready = self
-                .timer
-                .readable()
-                .await
-                .expect("the runtime outlives the loop");
+            let mut ready = self.timer.readable().await.expect("the runtime outlives the loop");
             let mut count = [0; 8];
-            if ready
-                .try_io(|timer| Ok(rustix::io::read(timer, &mut count)?))
-                .is_ok()
-            {
+            if ready.try_io(|timer| Ok(rustix::io::read(timer, &mut count)?)).is_ok() {
                 return;
             }
         }
@@ -108,9 +89,7 @@ mod tests {
         let mut alarm = Alarm::new().unwrap();
         let at = now().mono.after(Span::millis(20));
         alarm.set(Some(at));
-        tokio::time::timeout(Duration::from_secs(5), alarm.ring())
-            .await
-            .unwrap();
+        tokio::time::timeout(Duration::from_secs(5), alarm.ring()).await.unwrap();
         assert!(now().mono >= at);
     }
 
@@ -118,9 +97,7 @@ mod tests {
     async fn an_alarm_in_the_past_rings_at_once_and_one_turned_off_never() {
         let mut alarm = Alarm::new().unwrap();
         alarm.set(Some(Mono(0)));
-        tokio::time::timeout(Duration::from_secs(5), alarm.ring())
-            .await
-            .unwrap();
+        tokio::time::timeout(Duration::from_secs(5), alarm.ring()).await.unwrap();
         alarm.set(Some(now().mono.after(Span::millis(5))));
         alarm.set(None);
         let rang = tokio::time::timeout(Duration::from_millis(50), alarm.ring()).await;

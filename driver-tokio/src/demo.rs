@@ -84,13 +84,7 @@ async fn demo() -> Result<(Facts, Verdict), Fatal> {
     facts.start_ns = engine_host::now_ns();
     let (mut broker, address) = Broker::start(&folder, &host.base_url, &host.workspace_key)?;
     let mut following = None;
-    let mut play = Play {
-        host: &host,
-        engine,
-        journal,
-        facts: &mut facts,
-        say: &say,
-    };
+    let mut play = Play { host: &host, engine, journal, facts: &mut facts, say: &say };
     let playing = async {
         let target = address.read().await?;
         play.registered().await?;
@@ -112,9 +106,7 @@ async fn demo() -> Result<(Facts, Verdict), Fatal> {
     let end = broker.stop().await;
     play.read_on();
     if let Some(typed) = following {
-        facts.typed = timeout(LAST_WORDS, typed)
-            .await
-            .map_or_else(|_| Vec::new(), Result::unwrap_or_default);
+        facts.typed = timeout(LAST_WORDS, typed).await.map_or_else(|_| Vec::new(), Result::unwrap_or_default);
     }
     let verdict = conclude(&mut facts, &folder, end)?;
     Ok((facts, verdict))
@@ -150,21 +142,13 @@ fn show(args: &DemoArgs, facts: &Facts, verdict: &Verdict) {
 
 fn colour(stream: &impl IsTerminal) -> Colour {
     let wanted = std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
-    if wanted && stream.is_terminal() {
-        Colour::On
-    } else {
-        Colour::Off
-    }
+    if wanted && stream.is_terminal() { Colour::On } else { Colour::Off }
 }
 
 /// Waits for a signal that asks the demo to end.
 async fn interrupted() -> Fatal {
     let mut signals = Vec::new();
-    for kind in [
-        SignalKind::interrupt(),
-        SignalKind::terminate(),
-        SignalKind::hangup(),
-    ] {
+    for kind in [SignalKind::interrupt(), SignalKind::terminate(), SignalKind::hangup()] {
         match signal(kind) {
             Ok(signal) => signals.push(signal),
             Err(error) => return Fatal::failed(format!("cannot handle signals: {error}")),
@@ -172,11 +156,7 @@ async fn interrupted() -> Fatal {
     }
     std::future::poll_fn(|cx| {
         let came = signals.iter_mut().any(|signal| signal.poll_recv(cx).is_ready());
-        if came {
-            std::task::Poll::Ready(())
-        } else {
-            std::task::Poll::Pending
-        }
+        if came { std::task::Poll::Ready(()) } else { std::task::Poll::Pending }
     })
     .await;
     Fatal::failed("interrupted")

@@ -14,10 +14,7 @@ static FOUND: OnceLock<Rlimit> = OnceLock::new();
 /// Raises the limit of this process as far as it may.
 pub(crate) fn raise_limit() {
     let found = getrlimit(Resource::Nofile);
-    let raised = Rlimit {
-        current: found.maximum,
-        maximum: found.maximum,
-    };
+    let raised = Rlimit { current: found.maximum, maximum: found.maximum };
     if setrlimit(Resource::Nofile, raised).is_ok() {
         FOUND.get_or_init(|| found);
     }

@@ -60,10 +60,7 @@ pub(crate) async fn start_or_join(address: SocketAddr) -> Result<LocalEngine, Fa
     match bind(address) {
         Ok(listener) => {
             let host = Host::start(listener, options(DEFAULT_PROFILE, None)?, None)?;
-            Ok(LocalEngine {
-                base_url: host.base_url,
-                workspace_key: host.workspace_key,
-            })
+            Ok(LocalEngine { base_url: host.base_url, workspace_key: host.workspace_key })
         }
         Err(error) if error.kind() == ErrorKind::AddrInUse => join::join(address).await,
         Err(error) => Err(unusable(address, &error)),
@@ -156,11 +153,7 @@ fn unusable(address: SocketAddr, error: &io::Error) -> Fatal {
 pub(crate) fn options(profile: ProfileName, mailbox_depth: Option<u32>) -> Result<Options, Fatal> {
     let seed =
         getrandom::u64().map_err(|e| Fatal::failed(format!("the system gives no random numbers: {e}")))?;
-    let mut options = Options {
-        profile: profile.into(),
-        seed,
-        ..Options::default()
-    };
+    let mut options = Options { profile: profile.into(), seed, ..Options::default() };
     if let Some(depth) = mailbox_depth {
         options.mailbox_depth = depth as usize;
     }

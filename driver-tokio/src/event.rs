@@ -29,17 +29,11 @@ pub(crate) struct Failure {
 impl Failure {
     /// A failure of this class.
     pub(crate) fn new(kind: FaultKind, detail: impl Into<String>) -> Self {
-        Self {
-            kind,
-            detail: detail.into(),
-        }
+        Self { kind, detail: detail.into() }
     }
 
     fn fault(&self) -> Fault<'_> {
-        Fault {
-            kind: self.kind,
-            detail: &self.detail,
-        }
+        Fault { kind: self.kind, detail: &self.detail }
     }
 }
 
@@ -183,10 +177,7 @@ impl Event {
             Self::LinkDown { link, ref why } => Input::LinkDown { link, why },
             Self::CallDone { call, ref result } => {
                 let result = match result {
-                    Ok((status, body)) => Ok(CallReply {
-                        status: *status,
-                        body,
-                    }),
+                    Ok((status, body)) => Ok(CallReply { status: *status, body }),
                     Err(failure) => Err(failure.fault()),
                 };
                 Input::CallDone { call, result }
@@ -195,48 +186,23 @@ impl Event {
                 let result = result.as_ref().map(Started::pid).map_err(Failure::fault);
                 Input::Spawned { process, result }
             }
-            Self::PtyOutput {
-                process, ref bytes, ..
-            } => Input::PtyOutput { process, bytes },
-            Self::PtyWritten {
-                process,
-                op,
-                written,
-                ref failure,
-            } => {
+            Self::PtyOutput { process, ref bytes, .. } => Input::PtyOutput { process, bytes },
+            Self::PtyWritten { process, op, written, ref failure } => {
                 let fault = failure.as_ref().map(Failure::fault);
-                Input::PtyWritten {
-                    process,
-                    op,
-                    written,
-                    fault,
-                }
+                Input::PtyWritten { process, op, written, fault }
             }
             Self::PtyState { process, op, state } => Input::PtyState { process, op, state },
             Self::PtyEof { process } => Input::PtyEof { process },
             Self::PtyExited { process, status } => Input::PtyExited { process, status },
-            Self::Api {
-                request,
-                auth,
-                ref method,
-                ref target,
-                upgrade,
-                ref body,
-            } => Input::Api {
-                request,
-                auth,
-                method,
-                target,
-                upgrade,
-                body,
-            },
+            Self::Api { request, auth, ref method, ref target, upgrade, ref body } => {
+                Input::Api { request, auth, method, target, upgrade, body }
+            }
             Self::ApiGone { request } => Input::ApiGone { request },
             Self::StreamDrained { subscriber, bytes } => Input::StreamDrained { subscriber, bytes },
             Self::StreamGone { subscriber } => Input::StreamGone { subscriber },
-            Self::Stored { store, ref result } => Input::Stored {
-                store,
-                result: result.as_ref().copied().map_err(Failure::fault),
-            },
+            Self::Stored { store, ref result } => {
+                Input::Stored { store, result: result.as_ref().copied().map_err(Failure::fault) }
+            }
             Self::Terminate => Input::Terminate,
         }
     }

@@ -71,12 +71,7 @@ pub(crate) fn create(path: &Path, content: &[u8], keep: Keep) -> io::Result<()> 
 /// stays alone in its unreadability.
 pub(crate) fn append(path: &Path, lines: &[u8]) -> io::Result<()> {
     let existed = path.exists();
-    let mut file = OpenOptions::new()
-        .read(true)
-        .append(true)
-        .create(true)
-        .mode(FILE_MODE)
-        .open(path)?;
+    let mut file = OpenOptions::new().read(true).append(true).create(true).mode(FILE_MODE).open(path)?;
     let mut last = [b'\n'];
     if file.seek(SeekFrom::End(0))? > 0 {
         file.seek(SeekFrom::End(-1))?;
@@ -87,11 +82,7 @@ pub(crate) fn append(path: &Path, lines: &[u8]) -> io::Result<()> {
     }
     file.write_all(lines)?;
     file.sync_data()?;
-    if existed {
-        Ok(())
-    } else {
-        sync_parent(path, Keep::Durable)
-    }
+    if existed { Ok(()) } else { sync_parent(path, Keep::Durable) }
 }
 
 /// Removes a file; a missing one is fine.
@@ -109,11 +100,7 @@ fn write_temporary(path: &Path, content: &[u8], keep: Keep) -> io::Result<std::p
     let mut nonce = [0; 8];
     getrandom::fill(&mut nonce).map_err(io::Error::other)?;
     let temporary = path.with_file_name(format!(".{name}.{}.tmp", hex(&nonce)));
-    let mut file = OpenOptions::new()
-        .write(true)
-        .create_new(true)
-        .mode(FILE_MODE)
-        .open(&temporary)?;
+    let mut file = OpenOptions::new().write(true).create_new(true).mode(FILE_MODE).open(&temporary)?;
     let written = file.write_all(content).and_then(|()| match keep {
         Keep::Durable => file.sync_all(),
         Keep::ThisRun => Ok(()),
@@ -157,11 +144,7 @@ mod tests {
         let path = dir.path().join("taken");
         make_dir(&path.join("by-a-directory")).unwrap();
         assert!(replace(&path, b"new", Keep::Durable).is_err());
-        assert_eq!(
-            std::fs::read_dir(dir.path()).unwrap().count(),
-            1,
-            "no temporary is left"
-        );
+        assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 1, "no temporary is left");
     }
 
     #[test]
@@ -169,10 +152,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("machine-id");
         create(&path, b"first", Keep::Durable).unwrap();
-        assert_eq!(
-            create(&path, b"second", Keep::Durable).unwrap_err().kind(),
-            ErrorKind::AlreadyExists
-        );
+        assert_eq!(create(&path, b"second", Keep::Durable).unwrap_err().kind(), ErrorKind::AlreadyExists);
         assert_eq!(read(&path).unwrap().as_deref(), Some("first"));
         assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 1);
     }
@@ -183,18 +163,10 @@ mod tests {
         let path = dir.path().join("journal.jsonl");
         append(&path, b"{\"a\":1}\n").unwrap();
         assert_eq!(mode(&path), 0o600);
-        OpenOptions::new()
-            .append(true)
-            .open(&path)
-            .unwrap()
-            .write_all(b"{\"to")
-            .unwrap();
+        OpenOptions::new().append(true).open(&path).unwrap().write_all(b"{\"to").unwrap();
         append(&path, b"{\"b\":2}\n").unwrap();
         let content = read(&path).unwrap().unwrap();
-        assert_eq!(
-            content.lines().collect::<Vec<_>>(),
-            ["{\"a\":1}", "{\"to", "{\"b\":2}"]
-        );
+        assert_eq!(content.lines().collect::<Vec<_>>(), ["{\"a\":1}", "{\"to", "{\"b\":2}"]);
     }
 
     #[test]

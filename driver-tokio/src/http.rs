@@ -109,13 +109,7 @@ impl Api {
         let (running, ends) = mpsc::channel(1);
         let (stopping, stop) = watch::channel(false);
         tokio::spawn(accept(listener, shared.clone(), running.clone(), stop));
-        Self {
-            shared,
-            streams: BTreeMap::new(),
-            running,
-            ends,
-            stopping,
-        }
+        Self { shared, streams: BTreeMap::new(), running, ends, stopping }
     }
 
     /// From now on requests go to the core.
@@ -134,12 +128,7 @@ impl Api {
     /// Accepts a request as event stream.
     pub(crate) fn stream(&mut self, request: RequestId, subscriber: SubscriberId) {
         let (sender, orders) = socket::orders();
-        let stream = Stream {
-            subscriber,
-            orders,
-            pings: sender.queue(),
-            _running: self.running.clone(),
-        };
+        let stream = Stream { subscriber, orders, pings: sender.queue(), _running: self.running.clone() };
         self.streams.insert(subscriber, sender);
         let waiting = self.shared.take(request);
         if waiting.is_none_or(|waiting| waiting.send(Answer::Stream(stream)).is_err()) {
@@ -181,10 +170,7 @@ impl Api {
 
 impl Shared {
     fn take(&self, request: RequestId) -> Option<oneshot::Sender<Answer>> {
-        self.waiting
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .remove(&request)
+        self.waiting.lock().unwrap_or_else(PoisonError::into_inner).remove(&request)
     }
 }
 
@@ -237,9 +223,7 @@ async fn connection(tcp: TcpStream, shared: Arc<Shared>, mut stop: watch::Receiv
 async fn serve(shared: &Arc<Shared>, mut request: Request<Incoming>) -> Reply {
     let headers = request.headers();
     // An origin that cannot be read is not the absence of one.
-    let origin = headers
-        .get(header::ORIGIN)
-        .map(|origin| origin.to_str().unwrap_or_default());
+    let origin = headers.get(header::ORIGIN).map(|origin| origin.to_str().unwrap_or_default());
     let host = text(headers, header::HOST);
     if let Err(rejection) = edge::screen(host, origin, &shared.host, shared.port) {
         let status = StatusCode::from_u16(rejection.status).unwrap_or(StatusCode::FORBIDDEN);
@@ -264,24 +248,13 @@ async fn serve(shared: &Arc<Shared>, mut request: Request<Incoming>) -> Reply {
 
     let id = RequestId(shared.last_request.fetch_add(1, Ordering::Relaxed) + 1);
     let (answer, answered) = oneshot::channel();
-    shared
-        .waiting
-        .lock()
-        .unwrap_or_else(PoisonError::into_inner)
-        .insert(id, answer);
-    let mut waiting = Waiting {
-        shared,
-        id,
-        answered: false,
-    };
+    shared.waiting.lock().unwrap_or_else(PoisonError::into_inner).insert(id, answer);
+    let mut waiting = Waiting { shared, id, answered: false };
     shared.inbox.put(Event::Api {
         request: id,
         auth,
         method: head.method.as_str().to_owned(),
-        target: head
-            .uri
-            .path_and_query()
-            .map_or_else(String::new, ToString::to_string),
+        target: head.uri.path_and_query().map_or_else(String::new, ToString::to_string),
         upgrade: upgrade.is_some(),
         body,
     });
@@ -294,20 +267,10 @@ async fn serve(shared: &Arc<Shared>, mut request: Request<Incoming>) -> Reply {
             switch(&accept)
         }
         (Ok(Answer::Stream(stream)), ..) => {
-            shared.inbox.put(Event::StreamGone {
-                subscriber: stream.subscriber,
-            });
-            refuse(
-                StatusCode::UPGRADE_REQUIRED,
-                "upgrade_required",
-                "this is a WebSocket",
-            )
+            shared.inbox.put(Event::StreamGone { subscriber: stream.subscriber });
+            refuse(StatusCode::UPGRADE_REQUIRED, "upgrade_required", "this is a WebSocket")
         }
-        (Err(_), ..) => refuse(
-            StatusCode::SERVICE_UNAVAILABLE,
-            "stopping",
-            "the broker is stopping",
-        ),
+        (Err(_), ..) => refuse(StatusCode::SERVICE_UNAVAILABLE, "stopping", "the broker is stopping"),
     }
 }
 
@@ -333,27 +296,14 @@ async fn read_body(body: Incoming) -> Result<Bytes, Reply> {
             let message = format!("a request body may have {} bytes", limits::API_BODY);
             Err(refuse(StatusCode::PAYLOAD_TOO_LARGE, "body_too_large", &message))
         }
-        Ok(Err(_)) => Err(refuse(
-            StatusCode::BAD_REQUEST,
-            "invalid_request",
-            "the body is broken",
-        )),
-        Err(_) => Err(refuse(
-            StatusCode::REQUEST_TIMEOUT,
-            "timeout",
-            "the body did not come in time",
-        )),
+        Ok(Err(_)) => Err(refuse(StatusCode::BAD_REQUEST, "invalid_request", "the body is broken")),
+        Err(_) => Err(refuse(StatusCode::REQUEST_TIMEOUT, "timeout", "the body did not come in time")),
     }
 }
 
 /// Moves events to one subscriber until either side ends the stream.
 async fn run_stream(inbox: Inbox, stream: Stream, on_upgrade: hyper::upgrade::OnUpgrade) {
-    let Stream {
-        subscriber,
-        orders,
-        pings,
-        _running,
-    } = stream;
+    let Stream { subscriber, orders, pings, _running } = stream;
     if let Ok(upgraded) = on_upgrade.await {
         let config = Some(socket::config());
         let socket = WebSocketStream::from_raw_socket(TokioIo::new(upgraded), Role::Server, config).await;
@@ -401,18 +351,12 @@ fn switch(accept: &str) -> Reply {
 fn respond(status: StatusCode, content_type: &'static str, body: impl Into<Bytes>) -> Reply {
     let mut reply = Response::new(Full::new(body.into()));
     *reply.status_mut() = status;
-    reply
-        .headers_mut()
-        .insert(header::CONTENT_TYPE, HeaderValue::from_static(content_type));
+    reply.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static(content_type));
     reply
 }
 
 fn refuse(status: StatusCode, code: &str, message: &str) -> Reply {
-    respond(
-        status,
-        JSON,
-        serde_json::json!({ "code": code, "message": message }).to_string(),
-    )
+    respond(status, JSON, serde_json::json!({ "code": code, "message": message }).to_string())
 }
 
 /// The answers before the broker is ready (`core/PROTOCOL.md` §9): clients wait while they see a 503
@@ -435,15 +379,9 @@ fn starting(path: &str) -> Reply {
         });
         respond(StatusCode::OK, JSON, health.to_string())
     } else {
-        respond(
-            StatusCode::SERVICE_UNAVAILABLE,
-            "text/plain",
-            "Broker is starting, please retry",
-        )
+        respond(StatusCode::SERVICE_UNAVAILABLE, "text/plain", "Broker is starting, please retry")
     };
-    reply
-        .headers_mut()
-        .insert(header::CONNECTION, HeaderValue::from_static("close"));
+    reply.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
     reply
 }
 

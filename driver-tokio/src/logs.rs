@@ -86,12 +86,7 @@ impl Log {
                 }
             }
         })?;
-        Ok(Self {
-            form,
-            threshold,
-            queue,
-            lost: Arc::default(),
-        })
+        Ok(Self { form, threshold, queue, lost: Arc::default() })
     }
 
     /// Writes one line, without waiting.
@@ -102,28 +97,14 @@ impl Log {
         let lost = self.lost.swap(0, Ordering::Relaxed);
         if lost > 0 {
             let message = format!("{lost} log lines were lost because nobody read them in time");
-            self.put(
-                now,
-                &LogLine {
-                    level: Level::Warn,
-                    area: "broker",
-                    message,
-                },
-            );
+            self.put(now, &LogLine { level: Level::Warn, area: "broker", message });
         }
         self.put(now, line);
     }
 
     /// Writes a line of the driver itself.
     pub(crate) fn say(&self, level: Level, area: &'static str, message: impl Into<String>) {
-        self.write(
-            crate::clock::now().wall,
-            &LogLine {
-                level,
-                area,
-                message: message.into(),
-            },
-        );
+        self.write(crate::clock::now().wall, &LogLine { level, area, message: message.into() });
     }
 
     fn put(&self, now: Wall, line: &LogLine) {
@@ -158,26 +139,12 @@ fn format_line(form: Form, now: Wall, line: &LogLine) -> String {
     };
     let LogLine { area, message, .. } = line;
     if form == Form::Json {
-        let json = Json {
-            time_ms: now.0,
-            level,
-            area,
-            message,
-        };
+        let json = Json { time_ms: now.0, level, area, message };
         return serde_json::to_string(&json).expect("text serialises") + "\n";
     }
     let seconds = now.0.div_euclid(1_000).rem_euclid(86_400);
-    let time = format!(
-        "{:02}:{:02}:{:02}",
-        seconds / 3_600,
-        seconds / 60 % 60,
-        seconds % 60
-    );
-    let (on, off) = if form == Form::Coloured {
-        (colour, "\x1b[0m")
-    } else {
-        ("", "")
-    };
+    let time = format!("{:02}:{:02}:{:02}", seconds / 3_600, seconds / 60 % 60, seconds % 60);
+    let (on, off) = if form == Form::Coloured { (colour, "\x1b[0m") } else { ("", "") };
     format!("{time} {on}{level:5}{off} {area:8} {message}\n")
 }
 
@@ -188,16 +155,9 @@ mod tests {
     #[test]
     fn a_line_has_time_level_area_and_message() {
         let message = "node token \"minted\"".to_string();
-        let line = LogLine {
-            level: Level::Warn,
-            area: "link",
-            message,
-        };
+        let line = LogLine { level: Level::Warn, area: "link", message };
         let now = Wall(1_760_000_461_123);
-        assert_eq!(
-            format_line(Form::Plain, now, &line),
-            "09:01:01 warn  link     node token \"minted\"\n"
-        );
+        assert_eq!(format_line(Form::Plain, now, &line), "09:01:01 warn  link     node token \"minted\"\n");
         assert_eq!(
             format_line(Form::Json, now, &line),
             "{\"time_ms\":1760000461123,\"level\":\"warn\",\"area\":\"link\",\

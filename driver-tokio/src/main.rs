@@ -87,10 +87,7 @@ enum Action {
 
 fn main() -> ExitCode {
     std::panic::set_hook(Box::new(|panic| {
-        eprintln!(
-            "relay-broker {}: ended by a bug, please report it: {panic}",
-            env!("CARGO_PKG_VERSION")
-        );
+        eprintln!("relay-broker {}: ended by a bug, please report it: {panic}", env!("CARGO_PKG_VERSION"));
         state::leave();
         std::process::exit(101);
     }));
@@ -139,13 +136,8 @@ async fn serve(mut settings: Settings) -> Result<u8, Fatal> {
     let (listener, port) = bind(&settings).await?;
     state.announce(&settings, port)?;
     say_listening(&settings, port);
-    let api = http::Api::serve(
-        listener,
-        settings.bind.clone(),
-        port,
-        settings.api_key.clone(),
-        inbox.clone(),
-    );
+    let api =
+        http::Api::serve(listener, settings.bind.clone(), port, settings.api_key.clone(), inbox.clone());
 
     if settings.local() {
         join_local_engine(&mut settings, &log).await?;
@@ -161,9 +153,8 @@ async fn serve(mut settings: Settings) -> Result<u8, Fatal> {
     api.ready();
 
     let io = Io::new(&inbox, api, store, log);
-    let (code, io) = run::run(broker, io, events)
-        .await
-        .map_err(|e| Fatal::failed(format!("cannot make a timer: {e}")))?;
+    let (code, io) =
+        run::run(broker, io, events).await.map_err(|e| Fatal::failed(format!("cannot make a timer: {e}")))?;
     io.api.finish().await;
     // Not on this thread: while a disk hangs, a second signal must still end the process.
     let _ = tokio::task::spawn_blocking(|| io.store.finish()).await;
@@ -194,10 +185,8 @@ async fn bind(settings: &Settings) -> Result<(TcpListener, u16), Fatal> {
 
 /// Clients wait for this line.
 fn say_listening(settings: &Settings, port: u16) {
-    let line = format!(
-        "[agent-relay] API listening on http://{}:{port}\n",
-        settings::bracketed(&settings.bind)
-    );
+    let line =
+        format!("[agent-relay] API listening on http://{}:{port}\n", settings::bracketed(&settings.bind));
     // Whoever started us may not care.
     let mut stdout = io::stdout().lock();
     let _ = stdout.write_all(line.as_bytes()).and_then(|()| stdout.flush());
@@ -206,10 +195,7 @@ fn say_listening(settings: &Settings, port: u16) {
 #[cfg(feature = "local-engine")]
 async fn join_local_engine(settings: &mut Settings, log: &Log) -> Result<(), Fatal> {
     let engine = engine_host::start_or_join(LOCAL_ENGINE).await?;
-    let message = format!(
-        "using the engine at {}: it keeps everything in memory only",
-        engine.base_url
-    );
+    let message = format!("using the engine at {}: it keeps everything in memory only", engine.base_url);
     log.say(relay_core::Level::Info, "broker", message);
     settings.attach(engine.base_url, engine.workspace_key);
     Ok(())
@@ -224,11 +210,8 @@ async fn join_local_engine(_settings: &mut Settings, _log: &Log) -> Result<(), F
 fn handle_signals(inbox: Inbox) -> Result<(), Fatal> {
     let failed = |e: io::Error| Fatal::failed(format!("cannot handle signals: {e}"));
     // Whoever started us with nohup wants no end with the terminal.
-    let mut hangup = if hangup_is_ignored() {
-        None
-    } else {
-        Some(signal(SignalKind::hangup()).map_err(failed)?)
-    };
+    let mut hangup =
+        if hangup_is_ignored() { None } else { Some(signal(SignalKind::hangup()).map_err(failed)?) };
     let mut interrupt = signal(SignalKind::interrupt()).map_err(failed)?;
     let mut terminate = signal(SignalKind::terminate()).map_err(failed)?;
     tokio::spawn(async move {
@@ -254,6 +237,5 @@ fn handle_signals(inbox: Inbox) -> Result<(), Fatal> {
 fn hangup_is_ignored() -> bool {
     let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
     let mask = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
-    mask.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok())
-        .is_some_and(|mask| mask & 1 != 0)
+    mask.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok()).is_some_and(|mask| mask & 1 != 0)
 }

@@ -50,10 +50,7 @@ struct Link {
 impl Links {
     /// No links yet.
     pub(crate) const fn new(inbox: Inbox) -> Self {
-        Self {
-            inbox,
-            table: BTreeMap::new(),
-        }
+        Self { inbox, table: BTreeMap::new() }
     }
 
     /// Opens a link; answered by `LinkUp` or `LinkRefused`.
@@ -129,19 +126,11 @@ async fn connect(url: &str, token: &Secret) -> Result<Socket, Refused> {
         .map_err(|_| bad("the token does not fit into a header"))?;
     bearer.set_sensitive(true);
     request.headers_mut().insert(AUTHORIZATION, bearer);
-    request
-        .headers_mut()
-        .insert(USER_AGENT, HeaderValue::from_static(AGENT));
+    request.headers_mut().insert(USER_AGENT, HeaderValue::from_static(AGENT));
 
-    let tcp = TcpStream::connect((host, port))
-        .await
-        .map_err(|e| Refused::Failed(e.into()))?;
+    let tcp = TcpStream::connect((host, port)).await.map_err(|e| Refused::Failed(e.into()))?;
     tcp.set_nodelay(true).map_err(|e| Refused::Failed(e.into()))?;
-    let connector = if secure {
-        Connector::Rustls(tls::config())
-    } else {
-        Connector::Plain
-    };
+    let connector = if secure { Connector::Rustls(tls::config()) } else { Connector::Plain };
     let connecting = client_async_tls_with_config(request, tcp, Some(socket::config()), Some(connector));
     let (socket, _response) = connecting.await.map_err(refused)?;
     Ok(socket)
@@ -164,9 +153,7 @@ async fn run(
     inbox: &Inbox,
 ) -> String {
     let (sink, mut stream) = socket.split();
-    let sending = socket::send_all(sink, orders.queue, |bytes| {
-        inbox.put(Event::LinkDrained { link, bytes })
-    });
+    let sending = socket::send_all(sink, orders.queue, |bytes| inbox.put(Event::LinkDrained { link, bytes }));
     let room = Arc::new(Semaphore::new(UNSEEN as usize));
     let receiving = async {
         loop {
@@ -175,21 +162,10 @@ async fn run(
                 Err(why) => return why,
                 Ok(Message::Text(text)) => {
                     let bytes = u32::try_from(text.len()).unwrap_or(UNSEEN).clamp(1, UNSEEN);
-                    let room = room
-                        .clone()
-                        .acquire_many_owned(bytes)
-                        .await
-                        .expect("never closed");
-                    inbox.put(Event::LinkText {
-                        link,
-                        text,
-                        _room: room,
-                    });
+                    let room = room.clone().acquire_many_owned(bytes).await.expect("never closed");
+                    inbox.put(Event::LinkText { link, text, _room: room });
                 }
-                Ok(Message::Binary(bytes)) => inbox.put(Event::LinkBinary {
-                    link,
-                    len: bytes.len(),
-                }),
+                Ok(Message::Binary(bytes)) => inbox.put(Event::LinkBinary { link, len: bytes.len() }),
                 Ok(Message::Pong(_)) => inbox.put(Event::LinkPong { link }),
                 // Pings are answered by the library; the other kinds do not come out of it.
                 Ok(_) => {}

@@ -95,11 +95,7 @@ struct Write {
 impl Ptys {
     /// No children yet.
     pub(crate) fn new(inbox: Inbox) -> Self {
-        Self {
-            inbox,
-            room: Arc::new(Semaphore::new(CHUNKS)),
-            table: BTreeMap::new(),
-        }
+        Self { inbox, room: Arc::new(Semaphore::new(CHUNKS)), table: BTreeMap::new() }
     }
 
     /// Starts a child; answered by `Spawned`.
@@ -116,10 +112,7 @@ impl Ptys {
                 }
                 Err(_) => {
                     let failure = Failure::new(FaultKind::Deadline, "the program took too long to start");
-                    inbox.put(Event::Spawned {
-                        process,
-                        result: Err(failure),
-                    });
+                    inbox.put(Event::Spawned { process, result: Err(failure) });
                     // Nobody will ever ask for this child's end.
                     if let Ok(Ok((pid, ..))) = start.await {
                         tokio::task::spawn_blocking(move || kill(pid));
@@ -133,10 +126,7 @@ impl Ptys {
     /// reaps a dead one, drops what has ended.
     pub(crate) fn settle(&mut self, event: &mut Event) {
         match event {
-            Event::Spawned {
-                process,
-                result: Ok(started),
-            } => {
+            Event::Spawned { process, result: Ok(started) } => {
                 if let Some((master, handle)) = started.handles.take() {
                     self.adopt(*process, started.pid, master, handle);
                 }
@@ -161,53 +151,26 @@ impl Ptys {
         let (writes, queue) = mpsc::unbounded_channel();
         let reader = read(process, master.clone(), self.inbox.clone(), self.room.clone());
         let writer = write(process, master.clone(), self.inbox.clone(), queue);
-        let tasks = [
-            tokio::spawn(reader).abort_handle(),
-            tokio::spawn(writer).abort_handle(),
-        ];
+        let tasks = [tokio::spawn(reader).abort_handle(), tokio::spawn(writer).abort_handle()];
         let (death, inbox) = (handle.clone(), self.inbox.clone());
         tokio::spawn(async move {
             let _ = death.readable().await;
-            inbox.put(Event::PtyExited {
-                process,
-                status: ExitStatus::Unknown,
-            });
+            inbox.put(Event::PtyExited { process, status: ExitStatus::Unknown });
         });
-        let tty = Some(Tty {
-            master,
-            writes,
-            tasks,
-            ended: false,
-        });
-        self.table.insert(
-            process,
-            Process {
-                pid,
-                handle: Some(handle),
-                tty,
-            },
-        );
+        let tty = Some(Tty { master, writes, tasks, ended: false });
+        self.table.insert(process, Process { pid, handle: Some(handle), tty });
     }
 
     /// Writes to a terminal; answered by `PtyWritten`.
     pub(crate) fn write(&self, process: ProcessId, op: OpId, bytes: Vec<u8>, deadline: Mono) {
-        let write = Write {
-            op,
-            bytes,
-            deadline: clock::instant(deadline),
-        };
+        let write = Write { op, bytes, deadline: clock::instant(deadline) };
         let refused = match self.tty(process) {
             Some(tty) => tty.writes.send(write).is_err(),
             None => true,
         };
         if refused {
             let failure = Some(Failure::new(FaultKind::Broken, "the terminal is gone"));
-            self.inbox.put(Event::PtyWritten {
-                process,
-                op,
-                written: 0,
-                failure,
-            });
+            self.inbox.put(Event::PtyWritten { process, op, written: 0, failure });
         }
     }
 
@@ -220,22 +183,14 @@ impl Ptys {
     /// Changes the size of a terminal.
     pub(crate) fn resize(&self, process: ProcessId, rows: u16, cols: u16) {
         if let Some(tty) = self.tty(process) {
-            let size = Winsize {
-                ws_row: rows,
-                ws_col: cols,
-                ws_xpixel: 0,
-                ws_ypixel: 0,
-            };
+            let size = Winsize { ws_row: rows, ws_col: cols, ws_xpixel: 0, ws_ypixel: 0 };
             let _ = tcsetwinsize(tty.master.get_ref(), size);
         }
     }
 
     /// Signals the process group of a child that is not reaped yet.
     pub(crate) fn signal(&self, process: ProcessId, signal: PtySignal) {
-        let Some(Process {
-            pid, handle: Some(_), ..
-        }) = self.table.get(&process)
-        else {
+        let Some(Process { pid, handle: Some(_), .. }) = self.table.get(&process) else {
             return;
         };
         let signals: &[Signal] = match signal {
@@ -286,35 +241,18 @@ fn start(child: Child) -> Result<(Pid, OwnedFd, OwnedFd), Failure> {
     let mut command = CommandBuilder::from_argv(child.argv.into_iter().map(Into::into).collect());
     command.cwd(cwd);
     child.env_remove.iter().for_each(|key| command.env_remove(key));
-    child
-        .env
-        .iter()
-        .for_each(|(key, value)| command.env(key, value.expose()));
+    child.env.iter().for_each(|(key, value)| command.env(key, value.expose()));
 
-    let size = PtySize {
-        rows: child.rows,
-        cols: child.cols,
-        pixel_width: 0,
-        pixel_height: 0,
-    };
-    let pair = portable_pty::native_pty_system()
-        .openpty(size)
-        .map_err(|e| other(&e))?;
-    let raw = pair
-        .master
-        .as_raw_fd()
-        .ok_or_else(|| other(&"the terminal has no descriptor"))?;
+    let size = PtySize { rows: child.rows, cols: child.cols, pixel_width: 0, pixel_height: 0 };
+    let pair = portable_pty::native_pty_system().openpty(size).map_err(|e| other(&e))?;
+    let raw = pair.master.as_raw_fd().ok_or_else(|| other(&"the terminal has no descriptor"))?;
     let mut master = FileDescriptor::dup(&raw).map_err(|e| other(&e))?;
     master.set_non_blocking(true).map_err(|e| other(&e))?;
     let master = master.as_fd().try_clone_to_owned()?;
 
     let mut running = pair.slave.spawn_command(command).map_err(not_started)?;
-    let pid = running
-        .process_id()
-        .and_then(|pid| Pid::from_raw(pid.cast_signed()));
-    match pid
-        .ok_or(rustix::io::Errno::SRCH)
-        .and_then(|pid| Ok((pid, pidfd_open(pid, PidfdFlags::NONBLOCK)?)))
+    let pid = running.process_id().and_then(|pid| Pid::from_raw(pid.cast_signed()));
+    match pid.ok_or(rustix::io::Errno::SRCH).and_then(|pid| Ok((pid, pidfd_open(pid, PidfdFlags::NONBLOCK)?)))
     {
         Ok((pid, handle)) => {
             descriptors::restore_limit(pid);
@@ -337,21 +275,14 @@ fn not_started(error: impl std::fmt::Display + AsRef<dyn std::error::Error + Sen
     }
     // What is not the system's word is the result of the search for the program.
     let kind = system.map_or(FaultKind::NotFound, |e| {
-        Failure::from(
-            e.raw_os_error()
-                .map_or_else(|| e.kind().into(), io::Error::from_raw_os_error),
-        )
-        .kind
+        Failure::from(e.raw_os_error().map_or_else(|| e.kind().into(), io::Error::from_raw_os_error)).kind
     });
     Failure::new(kind, detail)
 }
 
 fn register((pid, master, handle): (Pid, OwnedFd, OwnedFd)) -> Result<Started, Failure> {
     match ready::watch(master).and_then(|master| Ok((master, ready::watch(handle)?))) {
-        Ok((master, handle)) => Ok(Started {
-            pid,
-            handles: Some((Arc::new(master), Arc::new(handle))),
-        }),
+        Ok((master, handle)) => Ok(Started { pid, handles: Some((Arc::new(master), Arc::new(handle))) }),
         Err(error) => {
             kill(pid);
             Err(error.into())
@@ -414,11 +345,7 @@ async fn read(process: ProcessId, master: Watched, inbox: Inbox, room: Arc<Semap
         };
         match ready.try_io(|master| read_chunk(master.get_ref())) {
             Ok(Ok(bytes)) if bytes.is_empty() => break,
-            Ok(Ok(bytes)) => inbox.put(Event::PtyOutput {
-                process,
-                bytes,
-                _room: room,
-            }),
+            Ok(Ok(bytes)) => inbox.put(Event::PtyOutput { process, bytes, _room: room }),
             Ok(Err(error)) if error.kind() == io::ErrorKind::Interrupted => {}
             Ok(Err(_)) => break,
             Err(_would_block) => {}
@@ -441,17 +368,9 @@ async fn write(process: ProcessId, master: Watched, inbox: Inbox, mut queue: mps
         let failure = match timeout_at(deadline, write_bytes(&master, &bytes, &mut written)).await {
             Ok(Ok(())) => None,
             Ok(Err(error)) => Some(Failure::new(FaultKind::Broken, error.to_string())),
-            Err(_) => Some(Failure::new(
-                FaultKind::Deadline,
-                "the terminal takes no more input",
-            )),
+            Err(_) => Some(Failure::new(FaultKind::Deadline, "the terminal takes no more input")),
         };
-        inbox.put(Event::PtyWritten {
-            process,
-            op,
-            written,
-            failure,
-        });
+        inbox.put(Event::PtyWritten { process, op, written, failure });
     }
 }
 

@@ -7,10 +7,7 @@ use std::os::fd::OwnedFd;
 use tokio::io::unix::AsyncFd;
 
 /// Registers a non-blocking descriptor.
-#[expect(
-    deprecated,
-    reason = "unsound for types that lend out a wrong descriptor; OwnedFd cannot"
-)]
+#[expect(deprecated, reason = "unsound for types that lend out a wrong descriptor; OwnedFd cannot")]
 pub(crate) fn watch(descriptor: OwnedFd) -> io::Result<AsyncFd<OwnedFd>> {
     AsyncFd::new(descriptor)
 }

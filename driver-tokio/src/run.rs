@@ -58,39 +58,16 @@ impl Io {
     /// Starts what the command wants; `Some` is the exit code that ends the process.
     fn execute(&mut self, now: Now, command: Command) -> Option<u8> {
         match command {
-            Command::LinkOpen {
-                link,
-                url,
-                token,
-                deadline,
-            } => self.links.open(link, url, token, deadline),
+            Command::LinkOpen { link, url, token, deadline } => self.links.open(link, url, token, deadline),
             Command::LinkSend { link, text } => self.links.send(link, Out::Text(text)),
             Command::LinkPing { link } => self.links.send(link, Out::Ping),
             Command::LinkPause { link, paused } => self.links.pause(link, paused),
-            Command::LinkClose {
-                link,
-                code,
-                reason,
-                deadline,
-            } => {
+            Command::LinkClose { link, code, reason, deadline } => {
                 self.links.close(link, code, reason, deadline);
             }
-            Command::Call {
-                call,
-                request,
-                deadline,
-            } => self.calls.call(call, request, deadline),
-            Command::Spawn {
-                process,
-                child,
-                deadline,
-            } => self.ptys.spawn(process, child, deadline),
-            Command::PtyWrite {
-                process,
-                op,
-                bytes,
-                deadline,
-            } => {
+            Command::Call { call, request, deadline } => self.calls.call(call, request, deadline),
+            Command::Spawn { process, child, deadline } => self.ptys.spawn(process, child, deadline),
+            Command::PtyWrite { process, op, bytes, deadline } => {
                 self.ptys.write(process, op, bytes, deadline);
             }
             Command::PtyCheck { process, op } => self.ptys.check(process, op),
@@ -98,26 +75,13 @@ impl Io {
             Command::PtySignal { process, signal } => self.ptys.signal(process, signal),
             Command::PtyForget { process } => self.ptys.forget(process),
             // The deadline is the core's: a write that hangs in the kernel cannot be called back.
-            Command::Store {
-                store,
-                action,
-                deadline: _,
-            } => self.store.change(store, action),
-            Command::ApiReply {
-                request,
-                status,
-                content_type,
-                body,
-            } => {
+            Command::Store { store, action, deadline: _ } => self.store.change(store, action),
+            Command::ApiReply { request, status, content_type, body } => {
                 self.api.reply(request, status, content_type, body);
             }
             Command::ApiStream { request, subscriber } => self.api.stream(request, subscriber),
             Command::StreamSend { subscriber, text } => self.api.send(subscriber, text),
-            Command::StreamClose {
-                subscriber,
-                code,
-                reason,
-            } => self.api.close(subscriber, code, reason),
+            Command::StreamClose { subscriber, code, reason } => self.api.close(subscriber, code, reason),
             Command::Log(line) => self.log.write(now.wall, &line),
             Command::Exit { code } => return Some(code),
         }

@@ -27,18 +27,12 @@ pub(crate) struct Fatal {
 impl Fatal {
     /// Something did not work.
     pub(crate) fn failed(message: impl Into<String>) -> Self {
-        Self {
-            code: 1,
-            message: message.into(),
-        }
+        Self { code: 1, message: message.into() }
     }
 
     /// The operator asked for something that cannot be.
     pub(crate) fn usage(message: impl Into<String>) -> Self {
-        Self {
-            code: 2,
-            message: message.into(),
-        }
+        Self { code: 2, message: message.into() }
     }
 
     /// A file operation failed.
@@ -77,12 +71,7 @@ pub(crate) struct InitArgs {
 #[derive(Args, Clone, Debug, Default)]
 struct CommonArgs {
     /// Name of this node, and of this broker where no instance name is given
-    #[arg(
-        long,
-        visible_alias = "broker-name",
-        default_value = "",
-        hide_default_value = true
-    )]
+    #[arg(long, visible_alias = "broker-name", default_value = "", hide_default_value = true)]
     name: String,
     /// Name of this broker: of its own agent and of its files
     #[arg(long, value_name = "NAME")]
@@ -170,20 +159,11 @@ pub(crate) fn surroundings() -> Result<Surroundings<impl Fn(&str) -> Option<Stri
     let cwd = std::env::current_dir().map_err(unreadable)?;
     let canonical_cwd = cwd.canonicalize().map_err(unreadable)?;
     let env = |name: &str| std::env::var_os(name).map(|value| value.to_string_lossy().into_owned());
-    Ok(Surroundings {
-        env,
-        cwd,
-        canonical_cwd,
-        temporary: std::env::temp_dir(),
-    })
+    Ok(Surroundings { env, cwd, canonical_cwd, temporary: std::env::temp_dir() })
 }
 
 /// Where a workspace key may stand in the environment, the first one counts.
-const KEY_VARIABLES: [&str; 3] = [
-    "AGENT_RELAY_WORKSPACE_KEY",
-    "RELAY_WORKSPACE_KEY",
-    "RELAY_API_KEY",
-];
+const KEY_VARIABLES: [&str; 3] = ["AGENT_RELAY_WORKSPACE_KEY", "RELAY_WORKSPACE_KEY", "RELAY_API_KEY"];
 /// Programs that this node offers to start when nothing else is configured.
 const HARNESSES: &str = "claude,codex,gemini,opencode";
 
@@ -220,11 +200,7 @@ impl Settings {
         settings.persist = args.persist;
         if !keep {
             let safe = edge::safe_name(&settings.instance);
-            let dir = format!(
-                "agent-relay-ephemeral-{}-{safe}-{}",
-                std::process::id(),
-                random_hex()?
-            );
+            let dir = format!("agent-relay-ephemeral-{}-{safe}-{}", std::process::id(), random_hex()?);
             settings.state_dir = around.temporary.join(dir);
             settings.ephemeral = true;
         }
@@ -232,12 +208,9 @@ impl Settings {
             Some(key) => Access::Key(key),
             None if settings.node_token.is_some() => Access::TokenOnly,
             None => {
-                let user = around
-                    .first(&["USER", "USERNAME"])
-                    .map_or_else(|| "unknown".into(), |(_, user)| user);
-                Access::Create {
-                    name: edge::default_workspace_name(&user, &around.cwd.to_string_lossy()),
-                }
+                let user =
+                    around.first(&["USER", "USERNAME"]).map_or_else(|| "unknown".into(), |(_, user)| user);
+                Access::Create { name: edge::default_workspace_name(&user, &around.cwd.to_string_lossy()) }
             }
         });
         Ok(settings)
@@ -248,25 +221,15 @@ impl Settings {
         around: &Surroundings<impl Fn(&str) -> Option<String>>,
     ) -> Result<Self, Fatal> {
         if (around.env)("AGENT_RELAY_DISABLE_RELAYCAST").is_some() {
-            return Err(Fatal::failed(
-                "AGENT_RELAY_DISABLE_RELAYCAST is set: not starting a broker",
-            ));
+            return Err(Fatal::failed("AGENT_RELAY_DISABLE_RELAYCAST is set: not starting a broker"));
         }
         let name = args.name.trim();
         let node_name = (!name.is_empty()).then(|| name.to_owned());
-        let instance = args
-            .instance_name
-            .map(|name| name.trim().to_owned())
-            .filter(|name| !name.is_empty());
+        let instance = args.instance_name.map(|name| name.trim().to_owned()).filter(|name| !name.is_empty());
         let instance = instance
             .or_else(|| node_name.clone())
             .or_else(|| around.var("AGENT_RELAY_BROKER_NAME"))
-            .or_else(|| {
-                around
-                    .cwd
-                    .file_name()
-                    .map(|name| name.to_string_lossy().into_owned())
-            })
+            .or_else(|| around.cwd.file_name().map(|name| name.to_string_lossy().into_owned()))
             .unwrap_or_else(|| "project".into());
         let base_url = around.first(&["RELAYCAST_BASE_URL", "RELAY_BASE_URL"]);
         let base_url = match &base_url {
@@ -287,20 +250,14 @@ impl Settings {
             node_id: around.var("RELAY_NODE_ID"),
             node_token: around.var("RELAY_NODE_TOKEN").as_deref().and_then(Secret::new),
             agent_type: around.var("RELAY_AGENT_TYPE").unwrap_or_else(|| "human".into()),
-            harnesses: list(
-                &around
-                    .var("AGENT_RELAY_NODE_HARNESSES")
-                    .unwrap_or_else(|| HARNESSES.into()),
-            ),
+            harnesses: list(&around.var("AGENT_RELAY_NODE_HARNESSES").unwrap_or_else(|| HARNESSES.into())),
             max_agents: number(around, "AGENT_RELAY_NODE_MAX_AGENTS")?.unwrap_or(0),
             channels: list(&args.channels),
             persist: false,
             bind: args.api_bind.trim().to_owned(),
             port: args.api_port,
             api_key: Secret::new(&api_key).expect("not blank"),
-            state_dir: args
-                .state_dir
-                .unwrap_or_else(|| around.cwd.join(".agentworkforce/relay")),
+            state_dir: args.state_dir.unwrap_or_else(|| around.cwd.join(".agentworkforce/relay")),
             cwd: around.canonical_cwd.to_string_lossy().into_owned(),
             ephemeral: false,
             data_dir: data_dir(around)?,
@@ -346,18 +303,13 @@ fn key(
     flag: Option<&str>,
     around: &Surroundings<impl Fn(&str) -> Option<String>>,
 ) -> Result<Option<Secret>, Fatal> {
-    let flag = flag
-        .filter(|key| !key.trim().is_empty())
-        .map(|key| ("--workspace-key", key.to_owned()));
+    let flag = flag.filter(|key| !key.trim().is_empty()).map(|key| ("--workspace-key", key.to_owned()));
     let found = match flag {
         Some(found) => Some(found),
         None => match around.var("RELAY_WORKSPACES_JSON") {
             Some(json) => {
                 let selector = around.var("RELAY_DEFAULT_WORKSPACE");
-                Some((
-                    "RELAY_WORKSPACES_JSON",
-                    default_membership(&json, selector.as_deref())?,
-                ))
+                Some(("RELAY_WORKSPACES_JSON", default_membership(&json, selector.as_deref())?))
             }
             None => around.first(&KEY_VARIABLES),
         },
@@ -367,9 +319,9 @@ fn key(
     };
     match edge::classify_key(&key) {
         KeyShape::Workspace => Ok(Secret::new(&key)),
-        KeyShape::Malformed(why) => Err(Fatal::usage(format!(
-            "{source} does not hold a workspace key (rk_...): {why}"
-        ))),
+        KeyShape::Malformed(why) => {
+            Err(Fatal::usage(format!("{source} does not hold a workspace key (rk_...): {why}")))
+        }
     }
 }
 
@@ -412,20 +364,16 @@ fn default_membership(json: &str, selector: Option<&str>) -> Result<String, Fata
     let wanted = selector.map(str::to_owned).or(own_default);
     let is_wanted = |m: &Membership, wanted: &str| {
         m.workspace_id.as_deref() == Some(wanted)
-            || m.workspace_alias
-                .as_deref()
-                .is_some_and(|alias| alias.eq_ignore_ascii_case(wanted))
+            || m.workspace_alias.as_deref().is_some_and(|alias| alias.eq_ignore_ascii_case(wanted))
     };
     let chosen = match &wanted {
         Some(wanted) => memberships.into_iter().find(|m| is_wanted(m, wanted)),
         None => memberships.into_iter().next(),
     };
-    chosen
-        .map(|membership| membership.api_key)
-        .ok_or_else(|| match wanted {
-            Some(wanted) => usage(format!("no membership has the id or alias {wanted:?}")),
-            None => usage("there is no membership in it".into()),
-        })
+    chosen.map(|membership| membership.api_key).ok_or_else(|| match wanted {
+        Some(wanted) => usage(format!("no membership has the id or alias {wanted:?}")),
+        None => usage("there is no membership in it".into()),
+    })
 }
 
 fn list(text: &str) -> Vec<String> {
@@ -439,10 +387,7 @@ fn list(text: &str) -> Vec<String> {
 }
 
 fn number(around: &Surroundings<impl Fn(&str) -> Option<String>>, name: &str) -> Result<Option<u32>, Fatal> {
-    let parse = |text: String| {
-        text.parse()
-            .map_err(|_| Fatal::usage(format!("{name}: not a number")))
-    };
+    let parse = |text: String| text.parse().map_err(|_| Fatal::usage(format!("{name}: not a number")));
     around.var(name).map(parse).transpose()
 }
 
@@ -451,9 +396,7 @@ fn data_dir(around: &Surroundings<impl Fn(&str) -> Option<String>>) -> Result<Pa
         (Some(data), _) => PathBuf::from(data),
         (None, Some(home)) => Path::new(&home).join(".local/share"),
         (None, None) => {
-            return Err(Fatal::failed(
-                "neither HOME nor XDG_DATA_HOME is set: nowhere to keep identities",
-            ));
+            return Err(Fatal::failed("neither HOME nor XDG_DATA_HOME is set: nowhere to keep identities"));
         }
     };
     Ok(base.join("agent-relay"))
@@ -470,11 +413,7 @@ pub(crate) fn reachable(bind: &str) -> String {
 
 /// `host` as it stands in a URL.
 pub(crate) fn bracketed(host: &str) -> String {
-    if host.contains(':') && !host.starts_with('[') {
-        format!("[{host}]")
-    } else {
-        host.to_owned()
-    }
+    if host.contains(':') && !host.starts_with('[') { format!("[{host}]") } else { host.to_owned() }
 }
 
 #[cfg(test)]

@@ -67,16 +67,7 @@ pub(crate) struct Orders {
 pub(crate) fn orders() -> (Sender, Orders) {
     let (queue, receiver) = mpsc::unbounded_channel();
     let (doom, doomed) = oneshot::channel();
-    (
-        Sender {
-            queue,
-            doom: Some(doom),
-        },
-        Orders {
-            queue: receiver,
-            doom: doomed,
-        },
-    )
+    (Sender { queue, doom: Some(doom) }, Orders { queue: receiver, doom: doomed })
 }
 
 impl Sender {
@@ -141,10 +132,7 @@ async fn send_batch<S: AsyncRead + AsyncWrite + Unpin>(
     first: Out,
     queue: &mut mpsc::UnboundedReceiver<Out>,
 ) -> Result<Batch, tokio_tungstenite::tungstenite::Error> {
-    let mut batch = Batch {
-        bytes: 0,
-        closed: false,
-    };
+    let mut batch = Batch { bytes: 0, closed: false };
     let mut next = Some(first);
     while let Some(out) = next {
         let message = match out {
@@ -155,18 +143,11 @@ async fn send_batch<S: AsyncRead + AsyncWrite + Unpin>(
             Out::Ping => Message::Ping(Default::default()),
             Out::Close { code, reason } => {
                 batch.closed = true;
-                Message::Close(Some(CloseFrame {
-                    code: code.into(),
-                    reason: reason.into(),
-                }))
+                Message::Close(Some(CloseFrame { code: code.into(), reason: reason.into() }))
             }
         };
         sink.feed(message).await?;
-        next = if batch.closed || batch.bytes >= BATCH {
-            None
-        } else {
-            queue.try_recv().ok()
-        };
+        next = if batch.closed || batch.bytes >= BATCH { None } else { queue.try_recv().ok() };
     }
     sink.flush().await?;
     Ok(batch)
@@ -181,10 +162,7 @@ pub(crate) async fn receive<S: AsyncRead + AsyncWrite + Unpin>(
         Some(Err(error)) => Err(error.to_string()),
         Some(Ok(Message::Close(frame))) => {
             // Reading on sends the answer, and ends when the peer hangs up.
-            let _ = timeout(CLOSE_GRACE, async {
-                while let Some(Ok(_)) = stream.next().await {}
-            })
-            .await;
+            let _ = timeout(CLOSE_GRACE, async { while let Some(Ok(_)) = stream.next().await {} }).await;
             Err(frame.map_or_else(
                 || "closed without a code".into(),
                 |frame| format!("closed with {}: {}", u16::from(frame.code), frame.reason),

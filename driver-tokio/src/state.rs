@@ -56,13 +56,7 @@ impl State {
             leave_behind(|print| print.directory = Some(dir.clone()));
         }
         let lock = lock(&dir, &instance)?;
-        Ok(Self {
-            dir,
-            data,
-            instance,
-            seed_cwd: settings.cwd.clone(),
-            _lock: lock,
-        })
+        Ok(Self { dir, data, instance, seed_cwd: settings.cwd.clone(), _lock: lock })
     }
 
     /// Tells local clients where this broker is.
@@ -106,14 +100,7 @@ impl State {
         let paths = self.paths();
         let machine_id = self.data.join("machine-id");
         let tokens = token_files(&paths.tokens)?;
-        let ours = [
-            &self.dir,
-            &self.data,
-            &paths.tokens,
-            &machine_id,
-            &paths.identity,
-            &paths.journal,
-        ];
+        let ours = [&self.dir, &self.data, &paths.tokens, &machine_id, &paths.identity, &paths.journal];
         for path in ours.into_iter().chain(&tokens) {
             if files::tighten(path).map_err(|e| Fatal::file("protect", path, &e))? {
                 let message = format!("others could read {}; now only you can", path.display());
@@ -144,28 +131,18 @@ fn lock(dir: &Path, instance: &str) -> Result<File, Fatal> {
     let path = dir.join(format!("broker-{instance}.lock"));
     let failed = |error: &std::io::Error| Fatal::file("lock", &path, error);
     let mut options = OpenOptions::new();
-    let options = options
-        .read(true)
-        .write(true)
-        .create(true)
-        .truncate(false)
-        .mode(0o600);
+    let options = options.read(true).write(true).create(true).truncate(false).mode(0o600);
     let mut file = options.open(&path).map_err(|e| failed(&e))?;
     match file.try_lock() {
         Ok(()) => {
             // For the message of whoever comes next.
             let pid = std::process::id().to_string();
-            file.set_len(0)
-                .and_then(|()| file.write_all(pid.as_bytes()))
-                .map_err(|e| failed(&e))?;
+            file.set_len(0).and_then(|()| file.write_all(pid.as_bytes())).map_err(|e| failed(&e))?;
             Ok(file)
         }
         Err(TryLockError::WouldBlock) => {
             let holder = std::fs::read_to_string(&path).unwrap_or_default();
-            let pid = holder
-                .trim()
-                .parse()
-                .map_or_else(|_| "unknown".into(), |pid: u32| pid.to_string());
+            let pid = holder.trim().parse().map_or_else(|_| "unknown".into(), |pid: u32| pid.to_string());
             Err(Fatal::failed(format!(
                 "another broker instance is already running in this directory (pid: {pid}, {})",
                 dir.display()
@@ -220,9 +197,7 @@ fn token_files(dir: &Path) -> Result<Vec<PathBuf>, Fatal> {
     let mut files = Vec::new();
     for entry in entries {
         let path = entry.map_err(|e| failed(&e))?.path();
-        let hidden = path
-            .file_name()
-            .is_some_and(|name| name.as_encoded_bytes().starts_with(b"."));
+        let hidden = path.file_name().is_some_and(|name| name.as_encoded_bytes().starts_with(b"."));
         if !hidden && path.extension().is_some_and(|extension| extension == "json") {
             files.push(path);
         }
@@ -238,10 +213,7 @@ struct Footprint {
     directory: Option<PathBuf>,
 }
 
-static FOOTPRINT: Mutex<Footprint> = Mutex::new(Footprint {
-    connections: Vec::new(),
-    directory: None,
-});
+static FOOTPRINT: Mutex<Footprint> = Mutex::new(Footprint { connections: Vec::new(), directory: None });
 
 fn leave_behind(change: impl FnOnce(&mut Footprint)) {
     change(&mut FOOTPRINT.lock().unwrap_or_else(PoisonError::into_inner));
@@ -267,13 +239,7 @@ mod tests {
 
     fn connection(pid: u32) -> String {
         let url = "http://127.0.0.1:1".into();
-        serde_json::to_string(&Connection {
-            url,
-            port: 1,
-            api_key: "br_x".into(),
-            pid,
-        })
-        .unwrap()
+        serde_json::to_string(&Connection { url, port: 1, api_key: "br_x".into(), pid }).unwrap()
     }
 
     #[test]
@@ -297,9 +263,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("machine-id");
         let seeds: Vec<String> = std::thread::scope(|scope| {
-            let starts: Vec<_> = (0..8)
-                .map(|_| scope.spawn(|| machine_seed(&path).unwrap()))
-                .collect();
+            let starts: Vec<_> = (0..8).map(|_| scope.spawn(|| machine_seed(&path).unwrap())).collect();
             starts.into_iter().map(|start| start.join().unwrap()).collect()
         });
         assert!(seeds.iter().all(|seed| *seed == seeds[0]), "{seeds:?}");

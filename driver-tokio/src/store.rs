@@ -58,9 +58,7 @@ impl Store {
 
     /// Queues a change; answered by `Stored`.
     pub(crate) fn change(&self, store: StoreId, action: StoreAction) {
-        self.queue
-            .send((store, action))
-            .expect("the store's thread does not panic");
+        self.queue.send((store, action)).expect("the store's thread does not panic");
     }
 
     /// Waits until all changes are done.
@@ -102,10 +100,7 @@ mod tests {
 
     fn replace(stem: &str, content: &str) -> StoreAction {
         let file = StoreFile::NodeToken { stem: stem.into() };
-        StoreAction::Replace {
-            file,
-            content: Secret::new(content).unwrap(),
-        }
+        StoreAction::Replace { file, content: Secret::new(content).unwrap() }
     }
 
     #[test]
@@ -115,19 +110,10 @@ mod tests {
         store.change(StoreId(1), replace("node_a", "one"));
         store.change(StoreId(2), replace("node_a", "two"));
         store.change(StoreId(3), StoreAction::Append { lines: "x\n".into() });
-        store.change(
-            StoreId(4),
-            StoreAction::Remove {
-                file: StoreFile::Identity,
-            },
-        );
+        store.change(StoreId(4), StoreAction::Remove { file: StoreFile::Identity });
         store.finish();
         for id in 1..=4 {
-            let Some(Event::Stored {
-                store,
-                result: Ok(()),
-            }) = events.blocking_recv()
-            else {
+            let Some(Event::Stored { store, result: Ok(()) }) = events.blocking_recv() else {
                 panic!("change {id} failed");
             };
             assert_eq!(store, StoreId(id));
@@ -143,11 +129,7 @@ mod tests {
         let (store, mut events) = store(dir.path());
         store.change(StoreId(1), replace("node_a", "one"));
         store.finish();
-        let Some(Event::Stored {
-            result: Err(Failure { kind, .. }),
-            ..
-        }) = events.blocking_recv()
-        else {
+        let Some(Event::Stored { result: Err(Failure { kind, .. }), .. }) = events.blocking_recv() else {
             panic!("not an error");
         };
         assert!(matches!(kind, FaultKind::Other | FaultKind::Denied), "{kind:?}");

@@ -17,9 +17,7 @@ pub(crate) fn config() -> Arc<ClientConfig> {
 }
 
 fn build() -> Arc<ClientConfig> {
-    let mut roots = RootCertStore {
-        roots: webpki_roots::TLS_SERVER_ROOTS.to_vec(),
-    };
+    let mut roots = RootCertStore { roots: webpki_roots::TLS_SERVER_ROOTS.to_vec() };
     let own = std::env::var_os("SSL_CERT_FILE").and_then(|path| CertificateDer::pem_file_iter(path).ok());
     roots.add_parsable_certificates(own.into_iter().flatten().flatten());
     let config = ClientConfig::builder_with_provider(Arc::new(ring::default_provider()))

@@ -30,10 +30,8 @@ fn is_empty(folder: &TempDir) -> bool {
 fn it_succeeds_and_shows_every_step_and_no_secret() {
     let (mut command, temporary) = demo(&[]);
     let output = command.output().unwrap();
-    let (stdout, stderr) = (
-        String::from_utf8(output.stdout).unwrap(),
-        String::from_utf8(output.stderr).unwrap(),
-    );
+    let (stdout, stderr) =
+        (String::from_utf8(output.stdout).unwrap(), String::from_utf8(output.stderr).unwrap());
     assert!(output.status.success(), "{stdout}{stderr}");
     for step in [
         "sends a DM to shell",
@@ -51,10 +49,7 @@ fn it_succeeds_and_shows_every_step_and_no_secret() {
         assert!(stdout.contains(step), "no {step:?} in {stdout}");
     }
     let said = stdout + &stderr;
-    assert!(
-        !said.contains("_live_") && !said.contains("br_") && !said.contains('\x1b'),
-        "{said}"
-    );
+    assert!(!said.contains("_live_") && !said.contains("br_") && !said.contains('\x1b'), "{said}");
     assert!(is_empty(&temporary));
 }
 
@@ -68,10 +63,7 @@ fn its_result_can_be_read_by_programs() {
     assert_eq!(deliveries.len(), 12);
     for delivery in deliveries {
         let at = |name: &str| delivery[name].as_f64().unwrap();
-        assert!(
-            at("sent_ms") <= at("taken_ms") && at("taken_ms") <= at("acked_ms"),
-            "{delivery}"
-        );
+        assert!(at("sent_ms") <= at("taken_ms") && at("taken_ms") <= at("acked_ms"), "{delivery}");
     }
 }
 
@@ -90,10 +82,7 @@ fn an_interrupted_demo_leaves_nothing_behind() {
     let (mut command, temporary) = demo(&[]);
     let mut demo = Running(command.spawn().unwrap());
     let mut stderr = BufReader::new(demo.0.stderr.take().unwrap()).lines();
-    let started = stderr
-        .by_ref()
-        .map(Result::unwrap)
-        .find(|line| line.contains("is registered"));
+    let started = stderr.by_ref().map(Result::unwrap).find(|line| line.contains("is registered"));
     assert!(started.is_some());
     kill_process(Pid::from_child(&demo.0), Signal::INT).unwrap();
     // The end of the pipe is the end of everybody who could write to it.

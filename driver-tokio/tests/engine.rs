@@ -7,12 +7,7 @@ use std::process::{Child, Command, Output, Stdio};
 
 fn engine(args: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_relay-broker"));
-    command
-        .arg("engine")
-        .args(args)
-        .stdin(Stdio::null())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped());
+    command.arg("engine").args(args).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
     command
 }
 
@@ -38,33 +33,15 @@ fn it_says_how_to_use_it_and_ends_cleanly_at_a_signal() {
     let mut stdout = BufReader::new(engine.0.stdout.take().unwrap());
     stdout.read_line(&mut line).unwrap();
     let said: serde_json::Value = serde_json::from_str(&line).unwrap();
-    let (url, key) = (
-        said["base_url"].as_str().unwrap(),
-        said["workspace_key"].as_str().unwrap(),
-    );
-    assert!(
-        url.starts_with("http://127.0.0.1:") && key.starts_with("rk_live_"),
-        "{said}"
-    );
-    assert!(
-        said["workspace_id"].is_string() && said["profile"].is_string(),
-        "{said}"
-    );
+    let (url, key) = (said["base_url"].as_str().unwrap(), said["workspace_key"].as_str().unwrap());
+    assert!(url.starts_with("http://127.0.0.1:") && key.starts_with("rk_live_"), "{said}");
+    assert!(said["workspace_id"].is_string() && said["profile"].is_string(), "{said}");
 
     kill_process(Pid::from_child(&engine.0), Signal::TERM).unwrap();
     let mut banner = String::new();
-    engine
-        .0
-        .stderr
-        .take()
-        .unwrap()
-        .read_to_string(&mut banner)
-        .unwrap();
+    engine.0.stderr.take().unwrap().read_to_string(&mut banner).unwrap();
     assert!(engine.0.wait().unwrap().success());
-    assert!(
-        banner.contains(&format!("export RELAY_BASE_URL={url} RELAY_API_KEY={key}")),
-        "{banner}"
-    );
+    assert!(banner.contains(&format!("export RELAY_BASE_URL={url} RELAY_API_KEY={key}")), "{banner}");
     assert!(banner.contains("in memory only"), "{banner}");
 }
 
@@ -74,10 +51,7 @@ fn a_port_in_use_is_named_with_what_to_do() {
     let address = other.local_addr().unwrap().to_string();
     let (code, said) = refused(&["--listen", &address]);
     assert_eq!(code, Some(1));
-    assert!(
-        said.contains(&address) && said.contains("choose another --listen"),
-        "{said}"
-    );
+    assert!(said.contains(&address) && said.contains("choose another --listen"), "{said}");
 }
 
 #[test]

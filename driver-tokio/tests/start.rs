@@ -85,11 +85,7 @@ fn listening(mut command: Command) -> Broker {
         child.stderr.take().unwrap().read_to_string(&mut why).unwrap();
         panic!("said {said:?}, {why}");
     };
-    Broker {
-        address: address.to_owned(),
-        child,
-        stdout,
-    }
+    Broker { address: address.to_owned(), child, stdout }
 }
 
 fn ended(mut command: Command) -> (Option<i32>, String) {
@@ -142,11 +138,7 @@ impl Broker {
     fn get(&self, path: &str, host: &str) -> String {
         let mut tcp = TcpStream::connect(&self.address).unwrap();
         tcp.set_read_timeout(Some(LIMIT)).unwrap();
-        write!(
-            tcp,
-            "GET {path} HTTP/1.1\r\nhost: {host}\r\nconnection: close\r\n\r\n"
-        )
-        .unwrap();
+        write!(tcp, "GET {path} HTTP/1.1\r\nhost: {host}\r\nconnection: close\r\n\r\n").unwrap();
         let mut answer = String::new();
         tcp.read_to_string(&mut answer).unwrap();
         answer
@@ -180,9 +172,7 @@ fn mode(path: &Path) -> u32 {
 fn a_broker_says_where_it_listens_leaves_its_address_and_takes_it_away() {
     let place = Place::new();
     let broker = place.start("up --name one");
-    let connection = place
-        .connection("connection.json")
-        .expect("written before the line");
+    let connection = place.connection("connection.json").expect("written before the line");
     assert_eq!(connection["url"], format!("http://{}", broker.address));
     assert_eq!(connection["pid"], broker.pid());
     assert!(connection["api_key"].as_str().unwrap().starts_with("br_"));
@@ -193,10 +183,7 @@ fn a_broker_says_where_it_listens_leaves_its_address_and_takes_it_away() {
     assert_eq!(mode(&place.state()), 0o700);
     let machine_id = place.path("home/.local/share/agent-relay/machine-id");
     let seed = soon(|| std::fs::read_to_string(&machine_id).ok());
-    assert!(
-        seed.starts_with("node_") && seed.ends_with('\n') && seed.len() == 38,
-        "{seed:?}"
-    );
+    assert!(seed.starts_with("node_") && seed.ends_with('\n') && seed.len() == 38, "{seed:?}");
     let (_, rest) = broker.stop();
     assert_eq!(rest, "", "stdout has one line");
     assert!(place.connection("connection.json").is_none());
@@ -225,21 +212,14 @@ fn the_shared_address_belongs_to_the_first_living_instance() {
     let first = place.start("up --instance-name first");
     let second = place.start("up --instance-name second");
     assert_eq!(place.connection("connection.json").unwrap()["pid"], first.pid());
-    assert_eq!(
-        place.connection("connection-second.json").unwrap()["pid"],
-        second.pid()
-    );
+    assert_eq!(place.connection("connection-second.json").unwrap()["pid"], second.pid());
     second.stop();
     assert_eq!(place.connection("connection.json").unwrap()["pid"], first.pid());
     let mut first = first;
     first.child.kill().unwrap();
     first.child.wait().unwrap();
     let third = place.start("up --instance-name third");
-    assert_eq!(
-        place.connection("connection.json").unwrap()["pid"],
-        third.pid(),
-        "its owner was dead"
-    );
+    assert_eq!(place.connection("connection.json").unwrap()["pid"], third.pid(), "its owner was dead");
 }
 
 #[test]
@@ -249,10 +229,7 @@ fn a_port_in_use_is_named() {
     let port = taken.local_addr().unwrap().port();
     let (code, text) = place.fail(&format!("up --api-port {port}"));
     assert_eq!(code, Some(1));
-    assert!(
-        text.contains(&format!("127.0.0.1:{port}")) && text.contains("--api-port"),
-        "{text}"
-    );
+    assert!(text.contains(&format!("127.0.0.1:{port}")) && text.contains("--api-port"), "{text}");
     assert!(place.connection("connection.json").is_none());
 }
 
@@ -260,20 +237,11 @@ fn a_port_in_use_is_named() {
 fn an_ephemeral_broker_leaves_no_directory() {
     let place = Place::new();
     let broker = place.start("init");
-    let dirs = || {
-        std::fs::read_dir(place.path("tmp"))
-            .unwrap()
-            .map(|d| d.unwrap().path())
-            .collect::<Vec<_>>()
-    };
-    let [dir] = &dirs()[..] else {
-        panic!("{:?}", dirs())
-    };
+    let dirs =
+        || std::fs::read_dir(place.path("tmp")).unwrap().map(|d| d.unwrap().path()).collect::<Vec<_>>();
+    let [dir] = &dirs()[..] else { panic!("{:?}", dirs()) };
     let name = dir.file_name().unwrap().to_string_lossy().into_owned();
-    assert!(
-        name.starts_with(&format!("agent-relay-ephemeral-{}-work-", broker.pid())),
-        "{name}"
-    );
+    assert!(name.starts_with(&format!("agent-relay-ephemeral-{}-work-", broker.pid())), "{name}");
     assert_eq!(mode(dir), 0o700);
     assert!(dir.join("connection.json").exists());
     broker.stop();
@@ -294,10 +262,7 @@ fn usage_errors_end_with_two_and_unreadable_state_with_one() {
     let (code, text) = place.fail("up");
     assert_eq!(code, Some(1));
     assert!(text.contains("machine-id"), "{text}");
-    assert!(
-        place.connection("connection.json").is_none(),
-        "nothing is left behind"
-    );
+    assert!(place.connection("connection.json").is_none(), "nothing is left behind");
 }
 
 #[test]
@@ -329,10 +294,7 @@ fn requests_for_other_hosts_are_refused() {
 fn an_address_of_another_machine_is_named() {
     let (code, text) = Place::new().fail("init --api-bind 192.0.2.1");
     assert_eq!(code, Some(1));
-    assert!(
-        text.contains("192.0.2.1") && text.contains("--api-bind"),
-        "{text}"
-    );
+    assert!(text.contains("192.0.2.1") && text.contains("--api-bind"), "{text}");
 }
 
 #[test]

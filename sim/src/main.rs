@@ -45,23 +45,19 @@ enum Command {
 }
 
 fn main() -> ExitCode {
-    // The words of a panic are in the failure.
-    std::panic::set_hook(Box::new(|_| {}));
-    match Args::parse().command {
-        Command::Swarm {
-            seeds,
-            start,
-            profile,
-            keep_going,
-        } => {
+    let args = match Args::try_parse() {
+        Ok(args) => args,
+        Err(error) => {
+            let _ = error.print();
+            return ExitCode::from(u8::from(error.use_stderr()));
+        }
+    };
+    match args.command {
+        Command::Swarm { seeds, start, profile, keep_going } => {
             let profiles = profile.map_or_else(|| relay_sim::PROFILES.to_vec(), |profile| vec![profile]);
             swarm_run(start..start + seeds, &profiles, keep_going)
         }
-        Command::Seed {
-            seed,
-            verbose,
-            profile,
-        } => one(seed, profile, verbose),
+        Command::Seed { seed, verbose, profile } => one(seed, profile, verbose),
     }
 }
 
@@ -77,6 +73,8 @@ fn report(seed: u64, profile: ProfileName, failure: &Failure) -> ExitCode {
 }
 
 fn swarm_run(seeds: std::ops::Range<u64>, profiles: &[ProfileName], keep_going: bool) -> ExitCode {
+    // The words of a panic are in the failure; `seed` shows where it was.
+    std::panic::set_hook(Box::new(|_| {}));
     let begun = std::time::Instant::now();
     let (mut events, mut taken, mut cases) = (0, 0, 0_u64);
     let mut marks = std::collections::BTreeMap::<&str, u64>::new();
@@ -102,15 +100,8 @@ fn swarm_run(seeds: std::ops::Range<u64>, profiles: &[ProfileName], keep_going: 
         }
     }
     let seconds = begun.elapsed().as_secs_f64();
-    println!(
-        "{cases} cases, {events} events, {taken} messages taken, {:.1} cases/s",
-        cases as f64 / seconds
-    );
-    let never: Vec<_> = marks
-        .iter()
-        .filter(|(_, hits)| **hits == 0)
-        .map(|(mark, _)| *mark)
-        .collect();
+    println!("{cases} cases, {events} events, {taken} messages taken, {:.1} cases/s", cases as f64 / seconds);
+    let never: Vec<_> = marks.iter().filter(|(_, hits)| **hits == 0).map(|(mark, _)| *mark).collect();
     println!("rare branches never taken: {}", never.join(" "));
     code
 }

@@ -129,9 +129,7 @@ pub fn plan(seed: u64, profile: ProfileName) -> Plan {
     let draw = |position: u64, low, high| rng.between(Stream::Shape, position, low, high);
     let busy = draw(1, 20, 120) * SECOND;
     let faulty = draw(2, 0, 9) > 0;
-    let agents: Vec<AgentPlan> = (0..draw(3, 1, 5))
-        .map(|number| agent(rng, number, busy))
-        .collect();
+    let agents: Vec<AgentPlan> = (0..draw(3, 1, 5)).map(|number| agent(rng, number, busy)).collect();
     let mut steps = Vec::new();
     for number in (0..agents.len()).filter(|number| agents[*number].invoked) {
         let at = draw(20 + number as u64, 1, INVOKED);
@@ -191,18 +189,11 @@ fn work(rng: Rng, number: u64, agents: u64) -> Step {
         _ => draw(4, 1, 300),
     } as usize;
     match draw(5, 0, 99) {
-        0..50 => Step::Direct {
-            to,
-            steer: draw(6, 0, 3) == 0,
-            size,
-        },
+        0..50 => Step::Direct { to, steer: draw(6, 0, 3) == 0, size },
         50..65 => Step::Channel { size },
         65..75 => Step::Reply { size },
         75..86 => Step::Send { to, size },
-        86 => Step::Burst {
-            to,
-            count: draw(7, 20, 200) as usize,
-        },
+        86 => Step::Burst { to, count: draw(7, 20, 200) as usize },
         87..90 => Step::Input { to },
         90..93 => Step::Release { agent: to },
         93..96 => Step::InvokeRelease { agent: to },
@@ -214,7 +205,7 @@ fn work(rng: Rng, number: u64, agents: u64) -> Step {
 fn weights(rng: Rng) -> [u64; CLASSES] {
     std::array::from_fn(|class| {
         let word = rng.word(Stream::Shape, 1_000 + class as u64);
-        if word % 2 == 0 { 0 } else { 1 + (word >> 8) % 10 }
+        if word.is_multiple_of(2) { 0 } else { 1 + (word >> 8) % 10 }
     })
 }
 
@@ -231,7 +222,7 @@ fn fault(rng: Rng, number: u64, agents: u64, weights: &[u64; CLASSES]) -> Option
     let agent = draw(4, 0, agents - 1) as usize;
     Some(match class {
         0 => Fault::Cut,
-        1 => Fault::HalfOpen { lasts: lasts * 2 },
+        1 => Fault::HalfOpen { lasts: draw(5, SECOND, 120 * SECOND) },
         2 => Fault::Refuse { lasts },
         3 => Fault::Unauthorized { lasts },
         4 => Fault::SlowHandshake { lasts },
@@ -242,13 +233,9 @@ fn fault(rng: Rng, number: u64, agents: u64, weights: &[u64; CLASSES]) -> Option
         9 => Fault::Calls { lasts },
         10 => Fault::Kill { agent },
         11 => Fault::Store { lasts },
-        12 => Fault::Crash {
-            commands: draw(5, 0, 60),
-        },
+        12 => Fault::Crash { commands: draw(5, 0, 60) },
         13 => Fault::Terminate,
-        14 => Fault::WallStep {
-            by: draw(5, 0, 20_000_000) as i64 - 10_000_000,
-        },
+        14 => Fault::WallStep { by: draw(5, 0, 20_000_000) as i64 - 10_000_000 },
         15 => Fault::Suspend { lasts: lasts * 4 },
         16 => Fault::Rotate,
         _ => Fault::Resend,

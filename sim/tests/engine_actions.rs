@@ -8,20 +8,14 @@ use support::{ALL, Bench, Node, WITH_CURSOR, text};
 
 fn spawn(bench: &mut Bench, body: Value) -> Value {
     let mut input = json!({ "name": "bob", "cli": "claude", "task": "t" });
-    input
-        .as_object_mut()
-        .unwrap()
-        .extend(body.as_object().unwrap().clone());
+    input.as_object_mut().unwrap().extend(body.as_object().unwrap().clone());
     let key = bench.key.clone();
     bench.post("/v1/agents/spawn", &key, input)
 }
 
 fn refused_spawn(bench: &mut Bench, token: &str, body: &Value) -> (u16, String) {
     let mut input = json!({ "name": "bob", "cli": "claude", "task": "t" });
-    input
-        .as_object_mut()
-        .unwrap()
-        .extend(body.as_object().unwrap().clone());
+    input.as_object_mut().unwrap().extend(body.as_object().unwrap().clone());
     bench.refused("POST", "/v1/agents/spawn", token, input)
 }
 
@@ -80,10 +74,7 @@ fn a_spawn_names_its_capability_in_the_frame_and_itself_in_the_answer() {
                 "{profile}"
             );
             let frame = bench.frames(connection).remove(0);
-            assert_eq!(
-                (&frame["action"], &frame["input"]["name"]),
-                (&json!("spawn:claude"), &json!("bob"))
-            );
+            assert_eq!((&frame["action"], &frame["input"]["name"]), (&json!("spawn:claude"), &json!("bob")));
             assert!(text(&frame["invocation_id"]).starts_with("inv_"));
         }
     }
@@ -95,24 +86,14 @@ fn a_named_node_must_exist_and_offer_but_may_be_away() {
         let mut bench = Bench::new(profile);
         let (key, (node, connection)) = (bench.key.clone(), bench.broker("n"));
         let mut refused = |body| refused_spawn(&mut bench, &key, &body);
-        assert_eq!(
-            refused(json!({ "target_node": "none" })),
-            (404, "node_not_found".into())
-        );
-        assert_eq!(
-            refused(json!({ "node": "n", "cli": "codex" })),
-            (409, "capability_mismatch".into())
-        );
+        assert_eq!(refused(json!({ "target_node": "none" })), (404, "node_not_found".into()));
+        assert_eq!(refused(json!({ "node": "n", "cli": "codex" })), (409, "capability_mismatch".into()));
         bench.close(connection);
         let id = text(&spawn(&mut bench, json!({ "target": "n" }))["invocation_id"]);
         assert_eq!(status(&mut bench, &id), "pending");
         let back = bench.connect(&node);
         bench.register(back, &node);
-        assert_eq!(
-            invoked(&mut bench, back),
-            [&*id],
-            "sent right after the registration"
-        );
+        assert_eq!(invoked(&mut bench, back), [&*id], "sent right after the registration");
         assert_eq!(status(&mut bench, &id), "dispatched", "{profile}");
     }
 }
@@ -121,20 +102,10 @@ fn a_named_node_must_exist_and_offer_but_may_be_away() {
 fn the_place_called_self_is_the_node_of_the_caller() {
     let mut bench = Bench::new(ProfileName::V6_0_3);
     let (_, connection) = bench.broker("n");
-    let (key, alice, dave) = (
-        bench.key.clone(),
-        bench.worker(connection, "alice"),
-        bench.agent("dave"),
-    );
+    let (key, alice, dave) = (bench.key.clone(), bench.worker(connection, "alice"), bench.agent("dave"));
     let body = json!({ "target_node": "self" });
-    assert_eq!(
-        refused_spawn(&mut bench, &key, &body),
-        (400, "placement_self_requires_agent".into())
-    );
-    assert_eq!(
-        refused_spawn(&mut bench, &dave.token, &body),
-        (409, "placement_self_unavailable".into())
-    );
+    assert_eq!(refused_spawn(&mut bench, &key, &body), (400, "placement_self_requires_agent".into()));
+    assert_eq!(refused_spawn(&mut bench, &dave.token, &body), (409, "placement_self_unavailable".into()));
     let spawn = json!({ "name": "bob", "cli": "claude", "task": "t", "target_node": "self" });
     bench.post("/v1/agents/spawn", &alice.token, spawn);
     assert_eq!(invoked(&mut bench, connection).len(), 1);
@@ -156,11 +127,7 @@ fn a_spawn_without_a_place_goes_to_the_least_loaded_live_node_with_room() {
         }
         let key = bench.key.clone();
         let full = refused_spawn(&mut bench, &key, &json!({ "target_node": "b" }));
-        assert_eq!(
-            full,
-            (503, "handler_unavailable".into()),
-            "its slot is reserved: {profile}"
-        );
+        assert_eq!(full, (503, "handler_unavailable".into()), "its slot is reserved: {profile}");
         for connection in [busy, small, calm] {
             bench.close(connection);
         }
@@ -185,16 +152,9 @@ fn an_open_invocation_is_sent_again_after_30_s_with_the_same_id_to_the_same_node
         assert_eq!(status(&mut bench, &id), "dispatched", "30 s are not over");
         beat(&mut bench);
         let back = invocation(&mut bench, &id);
-        assert_eq!(
-            (&back["status"], &back["dispatched_node_id"]),
-            (&json!("pending"), &Value::Null)
-        );
+        assert_eq!((&back["status"], &back["dispatched_node_id"]), (&json!("pending"), &Value::Null));
         result(&mut bench, connection, &id, "output", json!("late"));
-        assert_eq!(
-            status(&mut bench, &id),
-            "pending",
-            "the late result is dropped without a word"
-        );
+        assert_eq!(status(&mut bench, &id), "pending", "the late result is dropped without a word");
         beat(&mut bench);
         assert_eq!(invoked(&mut bench, connection), [&*id], "{profile}");
         result(&mut bench, connection, &id, "output", json!("in time"));
@@ -279,11 +239,7 @@ fn waiting_work_is_drained_by_every_heartbeat_of_older_releases_only() {
         let connection = bench.connect(&node);
         bench.register(connection, &node);
         if !drained {
-            assert_eq!(
-                invoked(&mut bench, connection),
-                [id],
-                "a registration drains: {profile}"
-            );
+            assert_eq!(invoked(&mut bench, connection), [id], "a registration drains: {profile}");
         }
     }
 }
@@ -320,20 +276,13 @@ fn a_release_goes_to_the_node_of_the_agent_and_takes_it_off() {
         for delete in [false, true] {
             let mut bench = Bench::new(profile);
             let (node, connection) = bench.broker("n");
-            let (key, alice, bob) = (
-                bench.key.clone(),
-                bench.agent("alice"),
-                bench.worker(connection, "bob"),
-            );
+            let (key, alice, bob) =
+                (bench.key.clone(), bench.agent("alice"), bench.worker(connection, "bob"));
             assert_eq!(bench.node_view(&node)["active_agents"], 1);
             let body = json!({ "name": "bob", "reason": "done", "delete_agent": delete });
             let release = bench.post("/v1/agents/release", &key, body.clone());
             let frame = bench.frames(connection).remove(0);
-            assert_eq!(
-                (&frame["action"], &frame["input"]),
-                (&json!("release"), &body),
-                "{profile}"
-            );
+            assert_eq!((&frame["action"], &frame["input"]), (&json!("release"), &body), "{profile}");
             let id = text(&release["invocation_id"]);
             result(&mut bench, connection, &id, "output", json!({}));
             assert_eq!(bench.node_view(&node)["active_agents"], 0);
@@ -361,18 +310,9 @@ fn a_failed_release_changes_nothing_and_some_cannot_be_asked_for() {
     bench.worker(connection, "bob");
     bench.agent("dave");
     let release = bench.post("/v1/agents/release", &key, json!({ "name": "bob" }));
-    result(
-        &mut bench,
-        connection,
-        &text(&release["invocation_id"]),
-        "error",
-        json!("no"),
-    );
+    result(&mut bench, connection, &text(&release["invocation_id"]), "error", json!("no"));
     assert_eq!(bench.status_of("bob"), "active");
-    for (name, expected) in [
-        ("nobody", (404, "agent_not_found")),
-        ("dave", (409, "agent_not_node_bound")),
-    ] {
+    for (name, expected) in [("nobody", (404, "agent_not_found")), ("dave", (409, "agent_not_node_bound"))] {
         let refused = bench.refused("POST", "/v1/agents/release", &key, json!({ "name": name }));
         assert_eq!(refused, (expected.0, expected.1.to_owned()));
     }
@@ -389,16 +329,8 @@ fn a_release_whose_node_is_away_waits_or_completes_locally() {
         bench.close(connection);
         let release = bench.post("/v1/agents/release", &key, json!({ "name": "bob" }));
         bench.pass(120_000);
-        let expected = if profile >= ProfileName::V8_2_2 {
-            "completed"
-        } else {
-            "pending"
-        };
-        assert_eq!(
-            status(&mut bench, &text(&release["invocation_id"])),
-            expected,
-            "{profile}"
-        );
+        let expected = if profile >= ProfileName::V8_2_2 { "completed" } else { "pending" };
+        assert_eq!(status(&mut bench, &text(&release["invocation_id"])), expected, "{profile}");
     }
 }
 
@@ -438,10 +370,6 @@ fn invoking_honours_an_idempotency_key_in_newer_releases_only() {
             assert_eq!(response.status, 201);
         }
         let sent = invoked(&mut bench, connection).len();
-        assert_eq!(
-            sent,
-            if profile >= ProfileName::V8_2_2 { 1 } else { 2 },
-            "{profile}"
-        );
+        assert_eq!(sent, if profile >= ProfileName::V8_2_2 { 1 } else { 2 }, "{profile}");
     }
 }

@@ -19,13 +19,7 @@ fn scene(profile: ProfileName) -> Scene {
     let mut bench = Bench::new(profile);
     let (node, connection) = bench.broker("n");
     let (alice, bob) = (bench.agent("alice"), bench.worker(connection, "bob"));
-    Scene {
-        bench,
-        node,
-        connection,
-        alice,
-        bob,
-    }
+    Scene { bench, node, connection, alice, bob }
 }
 
 impl Scene {
@@ -41,10 +35,7 @@ impl Scene {
         let inventory = self.bench.inventory(&[&self.bob]);
         self.bench.send(self.connection, inventory);
         let frames = self.bench.frames(self.connection);
-        frames
-            .into_iter()
-            .filter(|frame| frame["type"] == "deliver")
-            .collect()
+        frames.into_iter().filter(|frame| frame["type"] == "deliver").collect()
     }
 }
 
@@ -54,19 +45,12 @@ fn a_delivered_frame_is_not_sent_again_by_any_timer() {
         let mut scene = scene(profile);
         scene.dms(2);
         let connection = scene.connection;
-        assert_eq!(
-            scene.bench.delivered(connection),
-            pairs(&[("bob", 1), ("bob", 2)])
-        );
+        assert_eq!(scene.bench.delivered(connection), pairs(&[("bob", 1), ("bob", 2)]));
         for _ in 0..200 {
             scene.bench.pass(10_000);
             scene.bench.heartbeat(connection);
         }
-        assert_eq!(
-            scene.bench.frames(connection),
-            Vec::<Value>::new(),
-            "{profile}: starved until reconnect"
-        );
+        assert_eq!(scene.bench.frames(connection), Vec::<Value>::new(), "{profile}: starved until reconnect");
         assert_eq!(scene.bench.rows(&scene.bob), [(1, "delivered"), (2, "delivered")]);
         assert_eq!(numbered(&scene.replayed())[..2], pairs(&[("bob", 1), ("bob", 2)]));
     }
@@ -78,16 +62,8 @@ fn a_replayed_frame_is_identical_to_the_live_one() {
         let mut scene = scene(profile);
         let root = scene.bench.say(&scene.alice, "hi @bob");
         let token = scene.alice.token.clone();
-        scene.bench.post(
-            &format!("/v1/messages/{root}/replies"),
-            &token,
-            json!({ "text": "more" }),
-        );
-        scene.bench.post(
-            "/v1/dm",
-            &token,
-            json!({ "to": "bob", "text": "now", "mode": "steer" }),
-        );
+        scene.bench.post(&format!("/v1/messages/{root}/replies"), &token, json!({ "text": "more" }));
+        scene.bench.post("/v1/dm", &token, json!({ "to": "bob", "text": "now", "mode": "steer" }));
         let connection = scene.connection;
         let live = scene.bench.delivers(connection);
         assert_eq!(live.len(), 3);
@@ -110,14 +86,7 @@ fn a_middle_row_that_ended_leaves_a_hole_and_the_cursor_below_it() {
         for end in ["expire", "ack", "fail"] {
             let mut scene = scene(profile);
             scene.dms(3);
-            let middle = scene
-                .bench
-                .engine
-                .rows(&scene.bob.id)
-                .nth(1)
-                .unwrap()
-                .delivery_id
-                .clone();
+            let middle = scene.bench.engine.rows(&scene.bob.id).nth(1).unwrap().delivery_id.clone();
             if end == "expire" {
                 assert!(scene.bench.engine.expire_row(scene.bench.now, &scene.bob.id, 2));
             } else {
@@ -130,16 +99,8 @@ fn a_middle_row_that_ended_leaves_a_hole_and_the_cursor_below_it() {
             assert_eq!(replayed[..2], pairs(&[("bob", 1), ("bob", 3)]), "{profile} {end}");
             let connection = scene.connection;
             scene.bench.ack(connection, "bob", 1);
-            assert_eq!(
-                scene.bench.engine.ack_cursor(&scene.bob.id),
-                1,
-                "it stays below the hole"
-            );
-            assert_eq!(
-                numbered(&scene.replayed())[0],
-                ("bob".to_owned(), 3),
-                "{profile} {end}"
-            );
+            assert_eq!(scene.bench.engine.ack_cursor(&scene.bob.id), 1, "it stays below the hole");
+            assert_eq!(numbered(&scene.replayed())[0], ("bob".to_owned(), 3), "{profile} {end}");
         }
     }
 }
@@ -156,20 +117,13 @@ fn reordered_live_frames_swap_in_pairs_and_are_all_delivered() {
             pairs(&[("bob", 2), ("bob", 1), ("bob", 4), ("bob", 3)])
         );
         scene.dms(1);
-        assert_eq!(
-            scene.bench.rows(&scene.bob)[4],
-            (5, "delivered"),
-            "marked before it left"
-        );
+        assert_eq!(scene.bench.rows(&scene.bob)[4], (5, "delivered"), "marked before it left");
         assert_eq!(scene.bench.delivered(connection), []);
         scene.bench.engine.release_held_back();
         assert_eq!(scene.bench.delivered(connection), pairs(&[("bob", 5)]));
         scene.bench.engine.reorder_live_frames(false);
         scene.dms(2);
-        assert_eq!(
-            scene.bench.delivered(connection),
-            pairs(&[("bob", 6), ("bob", 7)])
-        );
+        assert_eq!(scene.bench.delivered(connection), pairs(&[("bob", 6), ("bob", 7)]));
     }
 }
 
@@ -180,9 +134,7 @@ fn registering_an_agent_replays_the_node_in_5_and_only_that_agent_later() {
         scene.dms(1);
         let connection = scene.connection;
         scene.bench.delivers(connection);
-        scene
-            .bench
-            .send(connection, json!({ "type": "agent.register", "name": "carol" }));
+        scene.bench.send(connection, json!({ "type": "agent.register", "name": "carol" }));
         let frames = scene.bench.frames(connection);
         assert_eq!(frames[0]["type"], "reply", "the reply comes first");
         let replayed = numbered(&frames[1..]);
@@ -201,16 +153,10 @@ fn an_upserting_registration_replays_what_is_unacked_with_the_same_sequences() {
     let connection = scene.connection;
     scene.bench.ack(connection, "bob", 1);
     scene.bench.delivers(connection);
-    scene
-        .bench
-        .send(connection, json!({ "type": "agent.register", "name": "bob" }));
+    scene.bench.send(connection, json!({ "type": "agent.register", "name": "bob" }));
     let frames = scene.bench.frames(connection);
     assert_eq!(frames[0]["data"]["delivery_ack_seq"], 1);
-    assert_eq!(
-        numbered(&frames[1..]),
-        pairs(&[("bob", 2), ("bob", 3)]),
-        "it starts mid-stream"
-    );
+    assert_eq!(numbered(&frames[1..]), pairs(&[("bob", 2), ("bob", 3)]), "it starts mid-stream");
 }
 
 #[test]
@@ -247,18 +193,10 @@ fn a_new_cursor_connection_is_sent_nothing_for_an_agent_that_is_not_ready() {
         let message = scene.bench.dm(&scene.alice, "bob", "queued");
         let read = format!("/v1/messages/{message}/read");
         scene.bench.post(&read, &scene.alice.token.clone(), json!({}));
-        assert_eq!(
-            scene.bench.frames(connection),
-            Vec::<Value>::new(),
-            "neither rows nor events"
-        );
+        assert_eq!(scene.bench.frames(connection), Vec::<Value>::new(), "neither rows nor events");
         assert_eq!(scene.bench.rows(&scene.bob), [(1, "delivered"), (2, "queued")]);
         scene.bench.sync(connection, &[&carol]);
-        assert_eq!(
-            scene.bench.frames(connection),
-            Vec::<Value>::new(),
-            "not listed, not ready: {profile}"
-        );
+        assert_eq!(scene.bench.frames(connection), Vec::<Value>::new(), "not listed, not ready: {profile}");
         let inventory = scene.bench.inventory(&[&carol, &scene.bob]);
         scene.bench.send(connection, inventory);
         let frames = scene.bench.frames(connection);
@@ -281,17 +219,9 @@ fn a_connection_without_the_cursor_is_replayed_at_its_registration() {
         scene.bench.send(connection, frame);
         let frames = scene.bench.frames(connection);
         assert_eq!(frames[0]["type"], "reply");
-        assert_eq!(
-            numbered(&frames[1..]),
-            pairs(&[("bob", 1), ("bob", 2)]),
-            "{profile}"
-        );
+        assert_eq!(numbered(&frames[1..]), pairs(&[("bob", 1), ("bob", 2)]), "{profile}");
         scene.dms(1);
-        assert_eq!(
-            scene.bench.delivered(connection),
-            pairs(&[("bob", 3)]),
-            "all are ready"
-        );
+        assert_eq!(scene.bench.delivered(connection), pairs(&[("bob", 3)]), "all are ready");
     }
 }
 
@@ -302,11 +232,7 @@ fn before_a_registration_only_5_delivers() {
         scene.bench.close(scene.connection);
         let connection = scene.bench.connect(&scene.node);
         scene.dms(1);
-        let expected = if profile == ProfileName::V5_0_5 {
-            pairs(&[("bob", 1)])
-        } else {
-            Vec::new()
-        };
+        let expected = if profile == ProfileName::V5_0_5 { pairs(&[("bob", 1)]) } else { Vec::new() };
         assert_eq!(scene.bench.delivered(connection), expected, "{profile}");
     }
 }
@@ -318,11 +244,7 @@ fn registering_the_node_again_on_its_socket_gates_agents_in_6_0_3_only() {
         let connection = scene.connection;
         scene.bench.register(connection, &scene.node);
         scene.dms(1);
-        let expected = if profile == ProfileName::V6_0_3 {
-            Vec::new()
-        } else {
-            pairs(&[("bob", 1)])
-        };
+        let expected = if profile == ProfileName::V6_0_3 { Vec::new() } else { pairs(&[("bob", 1)]) };
         assert_eq!(scene.bench.delivered(connection), expected, "{profile}");
     }
 }
@@ -339,11 +261,7 @@ fn the_sequence_goes_on_over_connections_and_tokens_and_rooms() {
         scene.replayed();
         scene.dms(1);
         let connection = scene.connection;
-        assert_eq!(
-            scene.bench.delivered(connection),
-            pairs(&[("bob", 3)]),
-            "{profile}"
-        );
+        assert_eq!(scene.bench.delivered(connection), pairs(&[("bob", 3)]), "{profile}");
     }
 }
 
@@ -390,17 +308,9 @@ fn an_ack_needs_the_name_and_the_place_of_the_agent() {
         let mut scene = scene(profile);
         let (_, other) = scene.bench.broker("other");
         scene.dms(2);
-        for (connection, name) in [
-            (other, "bob"),
-            (scene.connection, "Bob"),
-            (scene.connection, "alice"),
-        ] {
+        for (connection, name) in [(other, "bob"), (scene.connection, "Bob"), (scene.connection, "alice")] {
             scene.bench.ack(connection, name, 2);
-            assert_eq!(
-                scene.bench.engine.ack_cursor(&scene.bob.id),
-                0,
-                "{profile} {name}"
-            );
+            assert_eq!(scene.bench.engine.ack_cursor(&scene.bob.id), 0, "{profile} {name}");
         }
         scene.bench.ack(scene.connection, "bob", 1);
         assert_eq!(scene.bench.rows(&scene.bob), [(1, "acked"), (2, "delivered")]);
@@ -411,18 +321,9 @@ fn an_ack_needs_the_name_and_the_place_of_the_agent() {
 fn a_deferred_row_is_queued_again_and_replayed() {
     let mut scene = scene(ProfileName::V6_0_3);
     scene.dms(1);
-    let id = scene
-        .bench
-        .engine
-        .rows(&scene.bob.id)
-        .next()
-        .unwrap()
-        .delivery_id
-        .clone();
+    let id = scene.bench.engine.rows(&scene.bob.id).next().unwrap().delivery_id.clone();
     let token = scene.bob.token.clone();
-    scene
-        .bench
-        .post(&format!("/v1/deliveries/{id}/defer"), &token, json!({}));
+    scene.bench.post(&format!("/v1/deliveries/{id}/defer"), &token, json!({}));
     assert_eq!(scene.bench.rows(&scene.bob), [(1, "queued")]);
     assert_eq!(numbered(&scene.replayed()), pairs(&[("bob", 1)]));
 }
@@ -430,11 +331,7 @@ fn a_deferred_row_is_queued_again_and_replayed() {
 #[test]
 fn the_same_seed_and_the_same_calls_give_the_same_outputs() {
     let run = |profile: ProfileName, seed| {
-        let mut bench = Bench::with(Options {
-            profile: profile.into(),
-            seed,
-            ..Options::default()
-        });
+        let mut bench = Bench::with(Options { profile: profile.into(), seed, ..Options::default() });
         let (node, connection) = bench.broker("n");
         let (alice, bob) = (bench.agent("alice"), bench.worker(connection, "bob"));
         bench.say(&alice, "one");

@@ -8,11 +8,7 @@ use support::{ALL, Bench, Node, numbered, pairs, text};
 /// The implicit node of an agent.
 fn direct(bench: &mut Bench, token: &str) -> Node {
     let data = bench.post("/v1/agent/node-token", token, json!({}));
-    Node {
-        id: text(&data["node_id"]),
-        name: text(&data["node_name"]),
-        token: text(&data["token"]),
-    }
+    Node { id: text(&data["node_id"]), name: text(&data["node_name"]), token: text(&data["token"]) }
 }
 
 #[test]
@@ -34,11 +30,7 @@ fn an_agent_without_a_broker_is_reached_on_a_node_of_its_own() {
         bench.dm(&alice, "bob", "live");
         let frames = bench.frames(socket);
         assert_eq!(frames[0]["type"], "reply", "{profile}");
-        assert_eq!(
-            numbered(&frames[1..]),
-            pairs(&[("bob", 1), ("bob", 2)]),
-            "{profile}"
-        );
+        assert_eq!(numbered(&frames[1..]), pairs(&[("bob", 1), ("bob", 2)]), "{profile}");
         bench.ack(socket, "bob", 2);
         assert_eq!(bench.engine.ack_cursor(&bob.id), 2);
     }
@@ -80,14 +72,8 @@ fn a_denied_action_is_told_under_the_name_of_the_action() {
         let bob = bench.worker(broker, "bob");
         bench.engine.deny_action(bench.now, &bob.id, "echo");
         let frames = bench.delivers(broker);
-        assert_eq!(
-            (&frames[0]["msg_id"], &frames[0]["seq"]),
-            (&json!("echo"), &json!(0))
-        );
-        assert_eq!(
-            frames[0]["delivery_id"],
-            format!("evt_action_denied_echo_{0}_{0}", bob.id)
-        );
+        assert_eq!((&frames[0]["msg_id"], &frames[0]["seq"]), (&json!("echo"), &json!(0)));
+        assert_eq!(frames[0]["delivery_id"], format!("evt_action_denied_echo_{0}_{0}", bob.id));
         assert_eq!(frames[0]["payload"]["type"], "action.denied", "{profile}");
     }
 }
@@ -107,19 +93,10 @@ fn who_joins_and_leaves_is_told_to_the_members() {
         bench.post("/v1/channels/ops/join", &alice.token, json!({}));
         bench.post("/v1/channels/ops/leave", &alice.token, json!({}));
         let frames = bench.frames(broker);
-        let told: Vec<_> = frames
-            .iter()
-            .map(|frame| (&frame["event"], &frame["data"]["agent_name"]))
-            .collect();
-        let expected = [
-            (json!("member.joined"), json!("alice")),
-            (json!("member.left"), json!("alice")),
-        ];
-        assert_eq!(
-            told,
-            expected.each_ref().map(|(event, name)| (event, name)),
-            "{profile}"
-        );
+        let told: Vec<_> =
+            frames.iter().map(|frame| (&frame["event"], &frame["data"]["agent_name"])).collect();
+        let expected = [(json!("member.joined"), json!("alice")), (json!("member.left"), json!("alice"))];
+        assert_eq!(told, expected.each_ref().map(|(event, name)| (event, name)), "{profile}");
         assert_eq!(frames[0]["agent_ids"], json!([bob.id]));
     }
 }

@@ -45,26 +45,16 @@ fn optional_keys_exist_from_their_release_on_and_are_errors_before() {
         (with(heartbeat.clone(), "load", Value::Null), V8_2_2),
         (with(heartbeat.clone(), "load_reported", json!(true)), V8_2_2),
         (with(agent.clone(), "auto_join_general", json!(false)), V8_11_4),
-        (
-            json!({ "type": "agent.recover", "name": "a", "expected_agent_id": "1" }),
-            V8_2_2,
-        ),
+        (json!({ "type": "agent.recover", "name": "a", "expected_agent_id": "1" }), V8_2_2),
         (json!({ "type": "node.spawn", "input": {} }), V6_0_3),
     ];
     for profile in ALL {
         for (frame, since) in &cases {
-            assert_eq!(
-                passes(profile, frame.clone()),
-                profile >= *since,
-                "{profile}: {frame}"
-            );
+            assert_eq!(passes(profile, frame.clone()), profile >= *since, "{profile}: {frame}");
         }
         for frame in [&register, &heartbeat, &agent] {
             assert!(passes(profile, frame.clone()), "{profile}: {frame}");
-            assert!(
-                !passes(profile, with(frame.clone(), "surprise", json!(1))),
-                "{profile}: {frame}"
-            );
+            assert!(!passes(profile, with(frame.clone(), "surprise", json!(1))), "{profile}: {frame}");
         }
     }
 }
@@ -98,18 +88,13 @@ fn an_invalid_message_has_a_foreign_id_and_leaves_the_socket_open() {
     for profile in ALL {
         let mut bench = Bench::new(profile);
         let (_, connection) = bench.broker("n");
-        let answer = bench.ask(
-            connection,
-            json!({ "type": "agent.register", "id": "mine", "nam": "bob" }),
-        );
+        let answer = bench.ask(connection, json!({ "type": "agent.register", "id": "mine", "nam": "bob" }));
         assert_eq!(keys(&answer), ["code", "id", "message", "ok", "type", "v"]);
         assert_eq!(answer["code"], "invalid_message");
         assert_ne!(answer["id"], "mine");
         assert_eq!((&answer["v"], &answer["ok"]), (&json!(1), &json!(false)));
         bench.engine.text(bench.now, connection, "{");
-        bench
-            .engine
-            .text(bench.now, connection, r#"{"v":2,"type":"node.deregister"}"#);
+        bench.engine.text(bench.now, connection, r#"{"v":2,"type":"node.deregister"}"#);
         assert_eq!(bench.frames(connection).len(), 2);
         assert_eq!(bench.closes(), []);
         bench.worker(connection, "bob");
@@ -121,33 +106,20 @@ fn answers_echo_the_id_or_mint_one() {
     for profile in ALL {
         let mut bench = Bench::new(profile);
         let (_, connection) = bench.broker("n");
-        let named = bench.ask(
-            connection,
-            json!({ "type": "agent.register", "id": "r1", "name": "bob" }),
-        );
+        let named = bench.ask(connection, json!({ "type": "agent.register", "id": "r1", "name": "bob" }));
         assert_eq!(keys(&named), ["data", "id", "ok", "type", "v"]);
         assert_eq!((&named["id"], &named["ok"]), (&json!("r1"), &json!(true)));
         let unnamed = bench.ask(connection, json!({ "type": "inventory.sync", "agents": [] }));
-        assert!(
-            unnamed["id"].as_str().is_some_and(|id| !id.is_empty()),
-            "{unnamed}"
-        );
+        assert!(unnamed["id"].as_str().is_some_and(|id| !id.is_empty()), "{unnamed}");
         let frame = json!({ "type": "node.register", "id": "r2", "name": "n", "node_id": "other", "capabilities": [],
             "max_agents": 0, "tags": [], "version": "1" });
         let frame = if bench.has_cursor() {
-            with(
-                frame,
-                "provider",
-                json!({ "name": "broker", "instance_id": "i1" }),
-            )
+            with(frame, "provider", json!({ "name": "broker", "instance_id": "i1" }))
         } else {
             frame
         };
         let refused = bench.ask(connection, frame);
-        assert_eq!(
-            (&refused["id"], &refused["code"]),
-            (&json!("r2"), &json!("node_id_mismatch"))
-        );
+        assert_eq!((&refused["id"], &refused["code"]), (&json!("r2"), &json!("node_id_mismatch")));
     }
 }
 
@@ -179,16 +151,8 @@ fn the_reply_to_a_registration_describes_the_node_and_the_accepted_capabilities(
             (&data["id"], &data["status"], &data["handlers_live"]),
             (&json!(node.id), &json!("online"), &json!(true))
         );
-        assert!(
-            data["capabilities"]
-                .as_array()
-                .unwrap()
-                .contains(&json!({ "name": "echo" }))
-        );
-        assert_eq!(
-            data.get("registration_contract").is_some(),
-            profile >= ProfileName::V8_11_4
-        );
+        assert!(data["capabilities"].as_array().unwrap().contains(&json!({ "name": "echo" })));
+        assert_eq!(data.get("registration_contract").is_some(), profile >= ProfileName::V8_11_4);
         if !bench.has_cursor() {
             assert!(data.get("provider").is_none() && data.get("accepted_capabilities").is_none());
             continue;
@@ -198,13 +162,7 @@ fn the_reply_to_a_registration_describes_the_node_and_the_accepted_capabilities(
             .as_array()
             .unwrap()
             .iter()
-            .map(|entry| {
-                (
-                    text(&entry["name"]),
-                    text(&entry["kind"]),
-                    entry["accepted"] == true,
-                )
-            })
+            .map(|entry| (text(&entry["name"]), text(&entry["kind"]), entry["accepted"] == true))
             .collect();
         let expected = [
             ("spawn:claude", "capacity"),
@@ -213,10 +171,8 @@ fn the_reply_to_a_registration_describes_the_node_and_the_accepted_capabilities(
             (CURSOR, "capacity"),
             ("quiet", "capacity"),
         ];
-        let expected: Vec<_> = expected
-            .iter()
-            .map(|(name, kind)| ((*name).to_owned(), (*kind).to_owned(), true))
-            .collect();
+        let expected: Vec<_> =
+            expected.iter().map(|(name, kind)| ((*name).to_owned(), (*kind).to_owned(), true)).collect();
         assert_eq!(accepted, expected, "{profile}");
     }
 }
@@ -227,10 +183,7 @@ fn capabilities_are_replaced_by_every_registration() {
     let (node, connection) = bench.broker("n");
     let frame = with(bench.registration(&node, "i1"), "capabilities", json!([]));
     let data = bench.reply(connection, frame);
-    assert_eq!(
-        (&data["capabilities"], &data["handlers_live"]),
-        (&json!([]), &json!(false))
-    );
+    assert_eq!((&data["capabilities"], &data["handlers_live"]), (&json!([]), &json!(false)));
 }
 
 #[test]
@@ -257,15 +210,9 @@ fn the_minimal_session_runs_as_written() {
     bench.heartbeat(connection);
     assert_eq!(bench.frames(connection), Vec::<Value>::new());
 
-    let carol = bench.ask(
-        connection,
-        json!({ "type": "agent.register", "id": "r1", "name": "carol" }),
-    );
+    let carol = bench.ask(connection, json!({ "type": "agent.register", "id": "r1", "name": "carol" }));
     assert_eq!(carol["id"], "r1");
-    assert_eq!(
-        keys(&carol["data"]),
-        ["agent_id", "delivery_ack_seq", "name", "token"]
-    );
+    assert_eq!(keys(&carol["data"]), ["agent_id", "delivery_ack_seq", "name", "token"]);
     assert_eq!(carol["data"]["delivery_ack_seq"], 0);
 
     bench.dm(&alice, "bob", "now");
@@ -283,16 +230,10 @@ fn the_minimal_session_runs_as_written() {
         (&json!("action.invoke"), &json!(id), &json!("spawn:claude"))
     );
     bench.worker(connection, "dave");
-    bench.send(
-        connection,
-        json!({ "type": "action.result", "invocation_id": id, "output": { "ok": 1 } }),
-    );
+    bench.send(connection, json!({ "type": "action.result", "invocation_id": id, "output": { "ok": 1 } }));
     assert_eq!(bench.frames(connection), Vec::<Value>::new());
     let done = bench.get(&format!("/v1/actions/spawn/invocations/{id}"), &key);
-    assert_eq!(
-        (&done["status"], &done["output"]),
-        (&json!("completed"), &json!({ "ok": 1 }))
-    );
+    assert_eq!((&done["status"], &done["output"]), (&json!("completed"), &json!({ "ok": 1 })));
 }
 
 #[test]
@@ -307,19 +248,12 @@ fn the_reply_to_agent_register_has_exactly_its_keys() {
             &["agent_id", "name", "token"]
         };
         assert_eq!(keys(&data), expected, "{profile}");
-        assert_eq!(
-            bench.get("/v1/agent", &text(&data["token"]))["id"],
-            data["agent_id"]
-        );
+        assert_eq!(bench.get("/v1/agent", &text(&data["token"]))["id"], data["agent_id"]);
         let mut plain = bench.registration(&node, "i1");
         plain["capabilities"] = json!([{ "name": "release" }]);
         bench.reply(connection, plain);
         let data = bench.reply(connection, json!({ "type": "agent.register", "name": "eve" }));
-        assert_eq!(
-            keys(&data),
-            ["agent_id", "name", "token"],
-            "not advertised: {profile}"
-        );
+        assert_eq!(keys(&data), ["agent_id", "name", "token"], "not advertised: {profile}");
     }
 }
 
@@ -333,28 +267,20 @@ fn second_registrations(profile: ProfileName) -> [Option<String>; 4] {
     bench.sync(there, &[]);
     bench.worker(there, "busy");
     let direct = bench.agent("direct");
-    [
-        ("own", Some(&own)),
-        ("busy", None),
-        ("idle", Some(&idle)),
-        ("direct", Some(&direct)),
-    ]
-    .map(|(name, before)| {
-        let answer = bench.ask(here, json!({ "type": "agent.register", "name": name }));
-        if answer["type"] == "error" {
-            return Some(text(&answer["code"]));
-        }
-        let before = before.expect("busy elsewhere is never taken over");
-        assert_eq!(answer["data"]["agent_id"], json!(before.id));
-        let old = bench.refused("GET", "/v1/agent", &before.token, Value::Null);
-        assert_eq!(
-            old,
-            (401, "agent_token_invalid".into()),
-            "the old token dies at once"
-        );
-        bench.get("/v1/agent", &text(&answer["data"]["token"]));
-        None
-    })
+    [("own", Some(&own)), ("busy", None), ("idle", Some(&idle)), ("direct", Some(&direct))].map(
+        |(name, before)| {
+            let answer = bench.ask(here, json!({ "type": "agent.register", "name": name }));
+            if answer["type"] == "error" {
+                return Some(text(&answer["code"]));
+            }
+            let before = before.expect("busy elsewhere is never taken over");
+            assert_eq!(answer["data"]["agent_id"], json!(before.id));
+            let old = bench.refused("GET", "/v1/agent", &before.token, Value::Null);
+            assert_eq!(old, (401, "agent_token_invalid".into()), "the old token dies at once");
+            bench.get("/v1/agent", &text(&answer["data"]["token"]));
+            None
+        },
+    )
 }
 
 #[test]
@@ -383,26 +309,13 @@ fn a_node_recovers_its_own_agents_only() {
             |name: &str, id: &str| json!({ "type": "agent.recover", "name": name, "expected_agent_id": id });
         assert_eq!(bench.error(home, recover("nobody", "1")), "agent_not_found");
         assert_eq!(bench.error(home, recover("bob", "1")), "agent_identity_conflict");
-        assert_eq!(
-            bench.error(other, recover("bob", &bob.id)),
-            "agent_recovery_not_authorized"
-        );
-        assert_eq!(
-            bench.error(home, recover("alice", &alice.id)),
-            "agent_recovery_not_authorized"
-        );
+        assert_eq!(bench.error(other, recover("bob", &bob.id)), "agent_recovery_not_authorized");
+        assert_eq!(bench.error(home, recover("alice", &alice.id)), "agent_recovery_not_authorized");
         bench.send(home, recover("bob", &bob.id));
         let frames = bench.frames(home);
-        assert_eq!(
-            keys(&frames[0]["data"]),
-            ["agent_id", "delivery_ack_seq", "name", "token"]
-        );
+        assert_eq!(keys(&frames[0]["data"]), ["agent_id", "delivery_ack_seq", "name", "token"]);
         assert_eq!(frames[0]["data"]["agent_id"], json!(bob.id));
-        assert_eq!(
-            numbered(&frames[1..]),
-            pairs(&[("bob", 1)]),
-            "replay after the reply"
-        );
+        assert_eq!(numbered(&frames[1..]), pairs(&[("bob", 1)]), "replay after the reply");
         bench.get("/v1/agent", &bob.token);
         bench.get("/v1/agent", &text(&frames[0]["data"]["token"]));
     }
@@ -414,33 +327,16 @@ fn a_deregistered_agent_is_offline_on_its_direct_node_and_keeps_its_mail() {
         let mut bench = Bench::new(profile);
         let (_, connection) = bench.broker("n");
         let (alice, bob) = (bench.agent("alice"), bench.worker(connection, "bob"));
-        bench.send(
-            connection,
-            json!({ "type": "agent.deregister", "agent_id": bob.id }),
-        );
-        bench.send(
-            connection,
-            json!({ "type": "agent.deregister", "agent_id": alice.id }),
-        );
-        assert_eq!(
-            bench.frames(connection),
-            Vec::<Value>::new(),
-            "never answered without an id"
-        );
+        bench.send(connection, json!({ "type": "agent.deregister", "agent_id": bob.id }));
+        bench.send(connection, json!({ "type": "agent.deregister", "agent_id": alice.id }));
+        assert_eq!(bench.frames(connection), Vec::<Value>::new(), "never answered without an id");
         assert_eq!(bench.status_of("bob"), "offline");
         assert_eq!(bench.status_of("alice"), "active");
         bench.dm(&alice, "bob", "x");
         assert_eq!(bench.frames(connection), Vec::<Value>::new());
         assert_eq!(bench.rows(&bob), [(1, "queued")]);
-        bench.send(
-            connection,
-            json!({ "type": "agent.deregister", "id": "d", "agent_id": bob.id }),
-        );
-        assert_eq!(
-            bench.frames(connection).len(),
-            usize::from(profile >= ProfileName::V8_11_4),
-            "{profile}"
-        );
+        bench.send(connection, json!({ "type": "agent.deregister", "id": "d", "agent_id": bob.id }));
+        assert_eq!(bench.frames(connection).len(), usize::from(profile >= ProfileName::V8_11_4), "{profile}");
     }
 }
 
@@ -456,11 +352,7 @@ fn a_refused_registration_leaves_a_connection_that_acts_as_the_default_provider(
         let frame = bench.registration(&node, "i2");
         assert_eq!(bench.error(half, frame), "provider_instance_conflict");
         bench.ack(half, "bob", 1);
-        assert_eq!(
-            bench.rows(&bob),
-            [(1, "delivered")],
-            "its ack is ignored: {profile}"
-        );
+        assert_eq!(bench.rows(&bob), [(1, "delivered")], "its ack is ignored: {profile}");
         let lost = bench.worker(half, "lost");
         bench.dm(&alice, "lost", "y");
         assert_eq!(bench.rows(&lost), [(1, "queued")]);

@@ -15,16 +15,7 @@ fn success_and_failure_have_their_envelopes() {
         assert_eq!((status, keys(&answer)), (201, vec!["data", "ok"]));
         assert_eq!(
             keys(&answer["data"]),
-            [
-                "capabilities",
-                "created_at",
-                "handle",
-                "id",
-                "name",
-                "status",
-                "token",
-                "workspace_id"
-            ]
+            ["capabilities", "created_at", "handle", "id", "name", "status", "token", "workspace_id"]
         );
         assert_eq!(answer["data"]["handle"], "@ann");
         let (status, answer) = bench.call("POST", "/v1/agents", &key, json!({ "name": "ann" }));
@@ -60,10 +51,7 @@ fn every_wrong_credential_is_a_401_with_its_code() {
         ("rk_live_00000000000000000000000000000000", "unauthorized"),
         ("at_live_00000000000000000000000000000000", "agent_token_invalid"),
         (node.token.as_str(), "node_token_forbidden"),
-        (
-            "ot_live_000000000000000000000000000000000000000000000000",
-            "observer_token_forbidden",
-        ),
+        ("ot_live_000000000000000000000000000000000000000000000000", "observer_token_forbidden"),
     ] {
         let refused = bench.refused("GET", "/v1/agent", token, Value::Null);
         assert_eq!(refused, (401, code.to_owned()), "{token}");
@@ -75,11 +63,7 @@ fn every_wrong_credential_is_a_401_with_its_code() {
         ("/v1/nodes/n/agents", json!({ "agent_name": "ann" })),
     ] {
         let refused = bench.refused("POST", path, &ann.token, body);
-        assert_eq!(
-            refused,
-            (401, "unauthorized".to_owned()),
-            "{path} with an agent token"
-        );
+        assert_eq!(refused, (401, "unauthorized".to_owned()), "{path} with an agent token");
     }
 }
 
@@ -99,48 +83,18 @@ fn a_workspace_key_cannot_speak_where_an_agent_has_to() {
 fn unknown_routes_and_bad_bodies_have_codes() {
     let mut bench = Bench::new(ProfileName::V6_0_3);
     let (key, ann) = (bench.key.clone(), bench.agent("ann"));
-    assert_eq!(
-        bench.refused("GET", "/v1/nothing", &key, Value::Null),
-        (404, "not_found".into())
-    );
+    assert_eq!(bench.refused("GET", "/v1/nothing", &key, Value::Null), (404, "not_found".into()));
     let (status, answer) = bench.call("POST", "/v1/dm", &ann.token, json!({ "to": "ann" }));
-    assert_eq!(
-        (status, &answer["error"]["code"]),
-        (400, &json!("invalid_request"))
-    );
+    assert_eq!((status, &answer["error"]["code"]), (400, &json!("invalid_request")));
     assert!(text(&answer["error"]["message"]).contains("text"), "{answer}");
     for (path, body, expected) in [
-        (
-            "/v1/dm",
-            json!({ "to": "nobody", "text": "x" }),
-            (404, "agent_not_found"),
-        ),
-        (
-            "/v1/dm",
-            json!({ "to": "ann", "text": "x", "mode": "now" }),
-            (400, "invalid_request"),
-        ),
-        (
-            "/v1/channels/none/messages",
-            json!({ "text": "x" }),
-            (404, "channel_not_found"),
-        ),
+        ("/v1/dm", json!({ "to": "nobody", "text": "x" }), (404, "agent_not_found")),
+        ("/v1/dm", json!({ "to": "ann", "text": "x", "mode": "now" }), (400, "invalid_request")),
+        ("/v1/channels/none/messages", json!({ "text": "x" }), (404, "channel_not_found")),
         ("/v1/channels/none/join", json!({}), (404, "channel_not_found")),
-        (
-            "/v1/channels",
-            json!({ "name": "No Spaces" }),
-            (400, "invalid_channel_name"),
-        ),
-        (
-            "/v1/channels",
-            json!({ "name": "general" }),
-            (409, "channel_already_exists"),
-        ),
-        (
-            "/v1/messages/1/replies",
-            json!({ "text": "x" }),
-            (404, "message_not_found"),
-        ),
+        ("/v1/channels", json!({ "name": "No Spaces" }), (400, "invalid_channel_name")),
+        ("/v1/channels", json!({ "name": "general" }), (409, "channel_already_exists")),
+        ("/v1/messages/1/replies", json!({ "text": "x" }), (404, "message_not_found")),
         ("/v1/messages/1/read", json!({}), (404, "message_not_found")),
         ("/v1/deliveries/del_1/ack", json!({}), (404, "delivery_not_found")),
     ] {
@@ -155,10 +109,7 @@ fn tokens_and_ids_have_the_form_of_their_kind() {
     let (ann, node) = (bench.agent("ann"), bench.node("n"));
     let hex = |token: &str, prefix: &str, digits| {
         let body = token.strip_prefix(prefix).expect("the prefix of its kind");
-        assert!(
-            body.len() == digits && body.bytes().all(|byte| byte.is_ascii_hexdigit()),
-            "{token}"
-        );
+        assert!(body.len() == digits && body.bytes().all(|byte| byte.is_ascii_hexdigit()), "{token}");
     };
     hex(&bench.key, "rk_live_", 32);
     hex(&ann.token, "at_live_", 32);
@@ -209,10 +160,7 @@ fn names_of_released_agents_are_reserved_in_newer_releases() {
         let key = bench.key.clone();
         let (status, answer) = bench.call("POST", "/v1/agents", &key, json!({ "name": "a#released-1" }));
         if profile >= ProfileName::V8_2_2 {
-            assert_eq!(
-                (status, &answer["error"]["code"]),
-                (400, &json!("invalid_agent_name"))
-            );
+            assert_eq!((status, &answer["error"]["code"]), (400, &json!("invalid_agent_name")));
         } else {
             assert_eq!(status, 201, "{profile}");
         }
@@ -237,20 +185,10 @@ fn an_agent_view_shows_what_waits_for_the_agent() {
     let (key, ann, _bob) = (bench.key.clone(), bench.agent("ann"), bench.agent("bob"));
     bench.dm(&ann, "bob", "one");
     let bob = bench.get("/v1/agents/bob", &key);
-    assert_eq!(
-        bob["pending_deliveries"].as_array().map(Vec::len),
-        Some(1),
-        "{bob}"
-    );
+    assert_eq!(bob["pending_deliveries"].as_array().map(Vec::len), Some(1), "{bob}");
     let offline = bench.get("/v1/agents?status=offline", &key);
     assert_eq!(offline, json!([]));
-    assert_eq!(
-        bench
-            .get("/v1/agents?status=active", &key)
-            .as_array()
-            .map(Vec::len),
-        Some(2)
-    );
+    assert_eq!(bench.get("/v1/agents?status=active", &key).as_array().map(Vec::len), Some(2));
 }
 
 #[test]
@@ -260,17 +198,9 @@ fn joining_twice_is_no_error_and_creators_are_members() {
     bench.post("/v1/channels", &ann.token, json!({ "name": "dev" }));
     for (agent, already) in [(&ann, true), (&bob, false), (&bob, true)] {
         let data = bench.post("/v1/channels/dev/join", &agent.token, json!({}));
-        assert_eq!(
-            data,
-            json!({ "channel": "dev", "agent_id": agent.id, "already_member": already })
-        );
+        assert_eq!(data, json!({ "channel": "dev", "agent_id": agent.id, "already_member": already }));
     }
-    assert_eq!(
-        bench
-            .call("POST", "/v1/channels/dev/leave", &bob.token, json!({}))
-            .0,
-        204
-    );
+    assert_eq!(bench.call("POST", "/v1/channels/dev/leave", &bob.token, json!({})).0, 204);
     bench.post("/v1/channels/dev/messages", &ann.token, json!({ "text": "x" }));
     assert_eq!(bench.rows(&bob), []);
 }
@@ -278,9 +208,7 @@ fn joining_twice_is_no_error_and_creators_are_members() {
 fn keyed(bench: &mut Bench, path: &str, token: &str, key: &str, body: &Value) -> (u16, Value, bool) {
     let headers = [("idempotency-key", key)];
     let response = bench.request("POST", path, Some(token), &headers, body);
-    let replayed = response
-        .headers
-        .contains(&("idempotency-replayed", "true".to_owned()));
+    let replayed = response.headers.contains(&("idempotency-replayed", "true".to_owned()));
     (response.status, support::parsed(&response.body), replayed)
 }
 
@@ -293,20 +221,12 @@ fn a_repeated_key_gets_the_stored_answer_and_causes_no_second_delivery() {
         let reply = format!("/v1/messages/{root}/replies");
         let dm = json!({ "to": "bob", "text": "x" });
         let body = json!({ "text": "x" });
-        for (path, body) in [
-            ("/v1/dm", &dm),
-            ("/v1/channels/general/messages", &body),
-            (&reply, &body),
-        ] {
+        for (path, body) in [("/v1/dm", &dm), ("/v1/channels/general/messages", &body), (&reply, &body)] {
             let before = bench.rows(&bob).len();
             let first = keyed(&mut bench, path, &ann.token, "k1", body);
             let second = keyed(&mut bench, path, &ann.token, "k1", body);
             assert_eq!((first.0, first.2), (201, false), "{path} {profile}");
-            assert_eq!(
-                (second.0, &second.1, second.2),
-                (201, &first.1, true),
-                "{path} {profile}"
-            );
+            assert_eq!((second.0, &second.1, second.2), (201, &first.1, true), "{path} {profile}");
             assert_eq!(bench.rows(&bob).len(), before + 1, "{path} {profile}");
         }
     }
@@ -318,37 +238,16 @@ fn a_key_is_refused_for_another_payload_and_free_again_after_a_day() {
     let (ann, bob) = (bench.agent("ann"), bench.agent("bob"));
     let body = json!({ "to": "bob", "text": "x" });
     keyed(&mut bench, "/v1/dm", &ann.token, "k", &body);
-    let other = keyed(
-        &mut bench,
-        "/v1/dm",
-        &ann.token,
-        "k",
-        &json!({ "to": "bob", "text": "y" }),
-    );
-    assert_eq!(
-        (other.0, &other.1["error"]["code"]),
-        (409, &json!("idempotency_key_reused"))
-    );
+    let other = keyed(&mut bench, "/v1/dm", &ann.token, "k", &json!({ "to": "bob", "text": "y" }));
+    assert_eq!((other.0, &other.1["error"]["code"]), (409, &json!("idempotency_key_reused")));
     let waiting = json!({ "to": "bob", "text": "x", "mode": "wait" });
-    assert!(
-        keyed(&mut bench, "/v1/dm", &ann.token, "k", &waiting).2,
-        "wait is no part of the fingerprint"
-    );
-    let others = keyed(
-        &mut bench,
-        "/v1/dm",
-        &bob.token,
-        "k",
-        &json!({ "to": "ann", "text": "z" }),
-    );
+    assert!(keyed(&mut bench, "/v1/dm", &ann.token, "k", &waiting).2, "wait is no part of the fingerprint");
+    let others = keyed(&mut bench, "/v1/dm", &bob.token, "k", &json!({ "to": "ann", "text": "z" }));
     assert_eq!(others.0, 201, "keys are the actor's own");
     let long = "k".repeat(256);
     for bad in ["", "with space", &long] {
         let answer = keyed(&mut bench, "/v1/dm", &ann.token, bad, &body);
-        assert_eq!(
-            (answer.0, &answer.1["error"]["code"]),
-            (400, &json!("invalid_idempotency_key"))
-        );
+        assert_eq!((answer.0, &answer.1["error"]["code"]), (400, &json!("invalid_idempotency_key")));
     }
     bench.now += 24 * 60 * 60 * 1_000;
     assert!(!keyed(&mut bench, "/v1/dm", &ann.token, "k", &body).2);

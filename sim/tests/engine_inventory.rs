@@ -26,12 +26,8 @@ fn the_reply_counts_what_happened() {
         let bob = bench.worker(connection, "bob");
         let stranger = json!({ "agent_id": "1", "name": "stranger" });
         let data = bench.reply(connection, listing(&[entry(&bob), stranger]));
-        let mut expected = vec![
-            "completed_invocations",
-            "open_invocations",
-            "rebound_agents",
-            "rescheduled_invocations",
-        ];
+        let mut expected =
+            vec!["completed_invocations", "open_invocations", "rebound_agents", "rescheduled_invocations"];
         if isolated(profile) {
             expected.insert(3, "rejected_agents");
             assert_eq!(data["rejected_agents"], 0);
@@ -41,11 +37,7 @@ fn the_reply_counts_what_happened() {
         assert_eq!(data["rebound_agents"], counted, "{profile}");
         let key = bench.key.clone();
         let refused = bench.refused("GET", "/v1/agents/stranger", &key, Value::Null);
-        assert_eq!(
-            refused,
-            (404, "agent_not_found".into()),
-            "unknown names are not created"
-        );
+        assert_eq!(refused, (404, "agent_not_found".into()), "unknown names are not created");
     }
 }
 
@@ -57,10 +49,7 @@ fn unlisted_agents_are_offline_but_their_mail_still_comes() {
         let (alice, bob) = (bench.agent("alice"), bench.worker(connection, "bob"));
         bench.worker(connection, "carol");
         bench.sync(connection, &[&bob]);
-        assert_eq!(
-            (bench.status_of("bob"), bench.status_of("carol")),
-            ("active".into(), "offline".into())
-        );
+        assert_eq!((bench.status_of("bob"), bench.status_of("carol")), ("active".into(), "offline".into()));
         bench.frames(connection);
         bench.dm(&alice, "carol", "x");
         assert_eq!(bench.delivered(connection), pairs(&[("carol", 1)]), "{profile}");
@@ -108,11 +97,7 @@ fn conflict(profile: ProfileName, code: &str) -> (Bench, ConnectionId, Agent, Va
 
 #[test]
 fn one_bad_entry_fails_the_whole_inventory_or_is_skipped_and_counted() {
-    let codes = [
-        "agent_location_conflict",
-        "agent_provider_conflict",
-        "agent_identity_mismatch",
-    ];
+    let codes = ["agent_location_conflict", "agent_provider_conflict", "agent_identity_mismatch"];
     for profile in ALL {
         for code in codes {
             let (mut bench, connection, good, bad) = conflict(profile, code);
@@ -122,26 +107,15 @@ fn one_bad_entry_fails_the_whole_inventory_or_is_skipped_and_counted() {
             let frames = bench.frames(connection);
             let exists = profile != ProfileName::V5_0_5 || code == "agent_location_conflict";
             if !exists {
-                assert!(
-                    frames.iter().any(|frame| frame["type"] == "reply"),
-                    "{profile} {code}"
-                );
+                assert!(frames.iter().any(|frame| frame["type"] == "reply"), "{profile} {code}");
             } else if isolated(profile) {
                 assert_eq!(frames[0]["data"]["rejected_agents"], 1, "{profile} {code}");
                 assert_eq!(numbered(&frames[1..]), pairs(&[("good", 1)]), "{profile} {code}");
                 assert_eq!(bench.status_of("good"), "active");
             } else {
                 let answer = frames.iter().find(|frame| frame["type"] == "error");
-                assert_eq!(
-                    answer.map(|frame| text(&frame["code"])),
-                    Some(code.to_owned()),
-                    "{profile}"
-                );
-                assert_eq!(
-                    bench.status_of("good"),
-                    "offline",
-                    "nothing changed: {profile} {code}"
-                );
+                assert_eq!(answer.map(|frame| text(&frame["code"])), Some(code.to_owned()), "{profile}");
+                assert_eq!(bench.status_of("good"), "offline", "nothing changed: {profile} {code}");
                 if bench.has_cursor() {
                     assert_eq!(frames.len(), 1, "nobody became ready");
                     assert_eq!(bench.rows(&good), [(1, "queued")]);
@@ -172,10 +146,8 @@ fn listing_the_invocation_of_a_spawn_completes_it_and_tells_the_caller() {
         let alice = bench.worker(connection, "alice");
         let spawn = json!({ "name": "bob", "cli": "claude", "task": "t" });
         let id = text(&bench.post("/v1/agents/spawn", &alice.token, spawn)["invocation_id"]);
-        let bob = bench.reply(
-            connection,
-            json!({ "type": "agent.register", "name": "bob", "invocation_id": id }),
-        );
+        let bob =
+            bench.reply(connection, json!({ "type": "agent.register", "name": "bob", "invocation_id": id }));
         let open = bench.get(&format!("/v1/actions/spawn/invocations/{id}"), &alice.token);
         assert_eq!(open["status"], "dispatched", "registering does not complete it");
         bench.frames(connection);
@@ -190,10 +162,7 @@ fn listing_the_invocation_of_a_spawn_completes_it_and_tells_the_caller() {
         assert_eq!(told[0]["payload"]["data"]["output"], output, "{profile}");
         let reply = frames.iter().find(|frame| frame["type"] == "reply").unwrap();
         assert_eq!(
-            (
-                &reply["data"]["completed_invocations"],
-                &reply["data"]["rescheduled_invocations"]
-            ),
+            (&reply["data"]["completed_invocations"], &reply["data"]["rescheduled_invocations"]),
             (&json!(1), &json!(0))
         );
         let late = json!({ "type": "action.result", "invocation_id": id, "output": "mine" });
@@ -219,10 +188,7 @@ fn an_open_invocation_that_is_not_listed_is_sent_again_with_the_same_id() {
             let id = text(&data["invocation_id"]);
             let first = bench.frames(connection).remove(0);
             let data = bench.sync(connection, &[]);
-            assert_eq!(
-                (&data["rescheduled_invocations"], &data["open_invocations"]),
-                (&json!(1), &json!(0))
-            );
+            assert_eq!((&data["rescheduled_invocations"], &data["open_invocations"]), (&json!(1), &json!(0)));
             let late = json!({ "type": "action.result", "invocation_id": id, "output": 1 });
             bench.send(connection, late.clone());
             let path = format!("/v1/actions/{action}/invocations/{id}");
@@ -269,10 +235,8 @@ fn the_agent_that_had_another_one_spawned_hears_of_its_end_in_newer_releases() {
                 _ => bench.send(connection, listing(&[entry(&alice)])),
             }
             let frames = bench.frames(connection);
-            let told: Vec<_> = frames
-                .iter()
-                .filter(|frame| frame["payload"]["type"] == "agent.exited")
-                .collect();
+            let told: Vec<_> =
+                frames.iter().filter(|frame| frame["payload"]["type"] == "agent.exited").collect();
             if profile < ProfileName::V8_2_2 {
                 assert!(told.is_empty(), "{profile}");
                 continue;

@@ -7,12 +7,7 @@ use serde_json::{Value, json};
 use support::{ALL, Bench, numbered, pairs, text};
 
 fn small(profile: ProfileName) -> Bench {
-    Bench::with(Options {
-        profile: profile.into(),
-        mailbox_depth: 2,
-        ttl_ms: 60_000,
-        ..Options::default()
-    })
+    Bench::with(Options { profile: profile.into(), mailbox_depth: 2, ttl_ms: 60_000, ..Options::default() })
 }
 
 /// Expiry happens while the agent looks at its mail, not in the background.
@@ -41,11 +36,7 @@ fn a_full_mailbox_skips_the_recipient_and_tells_the_sender_after_the_201() {
         assert!(frames[0]["data"]["error"].is_string());
         bench.ack(connection, "bob", 1);
         bench.dm(&alice, "bob", "four");
-        assert_eq!(
-            bench.delivered(connection),
-            pairs(&[("bob", 3)]),
-            "the refused one took no number"
-        );
+        assert_eq!(bench.delivered(connection), pairs(&[("bob", 3)]), "the refused one took no number");
     }
 }
 
@@ -62,11 +53,7 @@ fn an_expired_row_is_dead_its_sender_is_told_and_the_cursor_stays() {
             bench.heartbeat(connection);
         }
         if expires_on_read(profile) {
-            assert_eq!(
-                bench.rows(&bob),
-                [(1, "delivered")],
-                "nobody looked yet: {profile}"
-            );
+            assert_eq!(bench.rows(&bob), [(1, "delivered")], "nobody looked yet: {profile}");
             assert_eq!(bench.get("/v1/deliveries", &bob.token), json!([]));
         } else {
             bench.pass(15_000);
@@ -77,26 +64,16 @@ fn an_expired_row_is_dead_its_sender_is_told_and_the_cursor_stays() {
         let data = &frames[0]["data"];
         assert_eq!(
             (&frames[0]["event"], &data["reason"], &data["error"]),
-            (
-                &json!("delivery.failed"),
-                &json!("ttl_expired"),
-                &json!("delivery TTL expired")
-            )
+            (&json!("delivery.failed"), &json!("ttl_expired"), &json!("delivery TTL expired"))
         );
-        assert_eq!(
-            (&data["message_id"], &data["retryable"]),
-            (&json!(message), &json!(false))
-        );
+        assert_eq!((&data["message_id"], &data["retryable"]), (&json!(message), &json!(false)));
         assert!(text(&data["delivery_id"]).starts_with("del_"));
         bench.dm(&alice, "bob", "two");
         let connection = bench.reopen(&node, connection);
         let inventory = bench.inventory(&[&alice, &bob]);
         bench.send(connection, inventory);
         let frames: Vec<Value> = bench.frames(connection);
-        let replayed: Vec<Value> = frames
-            .into_iter()
-            .filter(|frame| frame["type"] == "deliver")
-            .collect();
+        let replayed: Vec<Value> = frames.into_iter().filter(|frame| frame["type"] == "deliver").collect();
         assert_eq!(numbered(&replayed)[0], ("bob".to_owned(), 2), "{profile}");
     }
 }
@@ -127,16 +104,9 @@ fn expired_rows_are_neither_replayed_nor_counted_even_before_anything_buried_the
         let inventory = bench.inventory(&[&bob]);
         bench.send(connection, inventory);
         let frames = bench.frames(connection);
-        assert!(
-            frames.iter().all(|frame| frame["type"] == "reply"),
-            "{profile}: {frames:?}"
-        );
+        assert!(frames.iter().all(|frame| frame["type"] == "reply"), "{profile}: {frames:?}");
         bench.dm(&alice, "bob", "three");
-        assert_eq!(
-            bench.delivered(connection),
-            pairs(&[("bob", 3)]),
-            "there is room: {profile}"
-        );
+        assert_eq!(bench.delivered(connection), pairs(&[("bob", 3)]), "there is room: {profile}");
     }
 }
 

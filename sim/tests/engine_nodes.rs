@@ -9,10 +9,7 @@ use support::{ALL, Bench, Node, WITH_CURSOR, keys, pairs, text};
 /// Enrols with the given header as proof.
 fn enrol(bench: &mut Bench, proof: Option<&str>, body: &Value) -> (u16, Value) {
     let key = bench.key.clone();
-    let headers: Vec<_> = proof
-        .map(|token| ("x-relaycast-node-token", token))
-        .into_iter()
-        .collect();
+    let headers: Vec<_> = proof.map(|token| ("x-relaycast-node-token", token)).into_iter().collect();
     let response = bench.request("POST", "/v1/nodes", Some(&key), &headers, body);
     (response.status, support::parsed(&response.body))
 }
@@ -79,26 +76,15 @@ fn enrolling_again_rotates_the_token_and_forces_the_node_offline() {
         let data = &answer["data"];
         assert_ne!(data["token"], json!(node.token));
         assert_eq!(
-            (
-                &data["id"],
-                &data["status"],
-                &data["handlers_live"],
-                &data["version"]
-            ),
+            (&data["id"], &data["status"], &data["handlers_live"], &data["version"]),
             (&json!(node.id), &json!("offline"), &json!(false), &json!("2"))
         );
-        assert_eq!(
-            bench.engine.upgrade(bench.now, "/v1/node/ws", Some(&node.token)),
-            Err(401)
-        );
+        assert_eq!(bench.engine.upgrade(bench.now, "/v1/node/ws", Some(&node.token)), Err(401));
         assert_eq!(bench.closes(), [], "the open socket lives on");
         bench.heartbeat(connection);
         assert_eq!(bench.node_view(&node)["status"], "online", "{profile}");
-        let kept = enrol(
-            &mut bench,
-            Some(&text(&data["token"])),
-            &json!({ "name": "n", "node_id": node.id }),
-        );
+        let kept =
+            enrol(&mut bench, Some(&text(&data["token"])), &json!({ "name": "n", "node_id": node.id }));
         assert_eq!(kept.1["data"]["version"], "2", "omitted fields are kept");
     }
 }
@@ -108,28 +94,14 @@ fn a_name_that_another_id_holds_is_rotated_or_a_conflict() {
     for profile in ALL {
         let mut bench = Bench::new(profile);
         let node = bench.node("n");
-        let (status, answer) = enrol(
-            &mut bench,
-            Some(&node.token),
-            &json!({ "name": "n", "node_id": "node_other" }),
-        );
+        let (status, answer) =
+            enrol(&mut bench, Some(&node.token), &json!({ "name": "n", "node_id": "node_other" }));
         if by_id(profile) {
-            assert_eq!(
-                (status, &answer["error"]["code"]),
-                (409, &json!("node_name_conflict"))
-            );
+            assert_eq!((status, &answer["error"]["code"]), (409, &json!("node_name_conflict")));
             continue;
         }
-        assert_eq!(
-            (status, &answer["data"]["id"]),
-            (201, &json!(node.id)),
-            "{profile}"
-        );
-        let taken = Node {
-            id: "node_other".into(),
-            token: text(&answer["data"]["token"]),
-            ..node
-        };
+        assert_eq!((status, &answer["data"]["id"]), (201, &json!(node.id)), "{profile}");
+        let taken = Node { id: "node_other".into(), token: text(&answer["data"]["token"]), ..node };
         let connection = bench.connect(&taken);
         let frame = bench.registration(&taken, "i1");
         assert_eq!(bench.error(connection, frame), "node_id_mismatch");
@@ -144,17 +116,9 @@ fn a_used_node_id_under_a_new_name_renames_or_fails_inside() {
         let body = json!({ "name": "renamed", "node_id": node.id });
         let (status, answer) = enrol(&mut bench, Some(&node.token), &body);
         if by_id(profile) {
-            assert_eq!(
-                (status, &answer["data"]["name"]),
-                (201, &json!("renamed")),
-                "{profile}"
-            );
+            assert_eq!((status, &answer["data"]["name"]), (201, &json!("renamed")), "{profile}");
         } else {
-            assert_eq!(
-                (status, &answer["error"]["code"]),
-                (500, &json!("internal_error")),
-                "{profile}"
-            );
+            assert_eq!((status, &answer["error"]["code"]), (500, &json!("internal_error")), "{profile}");
         }
     }
 }
@@ -181,24 +145,13 @@ fn empty_and_marked_node_names_are_refused_by_newer_releases() {
         let mut bench = Bench::new(profile);
         let (status, answer) = enrol(&mut bench, None, &json!({ "name": "#n" }));
         if by_id(profile) {
-            assert_eq!(
-                (status, &answer["error"]["code"]),
-                (400, &json!("invalid_node_name"))
-            );
+            assert_eq!((status, &answer["error"]["code"]), (400, &json!("invalid_node_name")));
         } else {
             assert_eq!(status, 201, "{profile}");
         }
         let (status, answer) = enrol(&mut bench, None, &json!({ "name": "" }));
-        let code = if by_id(profile) {
-            "invalid_node_name"
-        } else {
-            "invalid_request"
-        };
-        assert_eq!(
-            (status, &answer["error"]["code"]),
-            (400, &json!(code)),
-            "{profile}"
-        );
+        let code = if by_id(profile) { "invalid_node_name" } else { "invalid_request" };
+        assert_eq!((status, &answer["error"]["code"]), (400, &json!(code)), "{profile}");
     }
 }
 
@@ -214,10 +167,7 @@ fn from_9_on_an_existing_node_is_touched_only_against_proof() {
                 assert_eq!(status, 201, "{profile}");
                 continue;
             }
-            assert_eq!(
-                (status, &answer["error"]["code"]),
-                (409, &json!("node_token_proof_required"))
-            );
+            assert_eq!((status, &answer["error"]["code"]), (409, &json!("node_token_proof_required")));
             bench.connect(&node);
         }
         if profile >= ProfileName::V9_0_0 {
@@ -234,11 +184,8 @@ fn a_machine_finds_its_own_dead_node_again_in_newer_releases() {
         let mut bench = Bench::new(profile);
         let body = |name: &str| json!({ "name": name, "machine_id": "m1" });
         let (_, first) = enrol(&mut bench, None, &body("one"));
-        let node = Node {
-            id: text(&first["data"]["id"]),
-            name: "one".into(),
-            token: text(&first["data"]["token"]),
-        };
+        let node =
+            Node { id: text(&first["data"]["id"]), name: "one".into(), token: text(&first["data"]["token"]) };
         let (_, never_lived) = enrol(&mut bench, Some(&node.token), &body("two"));
         assert_ne!(never_lived["data"]["id"], json!(node.id), "{profile}");
         let connection = bench.connect(&node);
@@ -254,11 +201,7 @@ fn a_machine_finds_its_own_dead_node_again_in_newer_releases() {
         if adopted {
             let token = text(&stale["data"]["token"]);
             let (_, again) = enrol(&mut bench, Some(&token), &body("five"));
-            assert_ne!(
-                again["data"]["id"],
-                json!(node.id),
-                "reuse clears the proof of life"
-            );
+            assert_ne!(again["data"]["id"], json!(node.id), "reuse clears the proof of life");
         }
     }
 }
@@ -272,15 +215,8 @@ fn the_upgrade_knows_only_101_401_and_426() {
     assert_eq!(upgrade("/v1/node/ws", Some(&node.token)), None);
     assert_eq!(upgrade(&query, None), None);
     assert_eq!(upgrade(&query, Some("nt_live_wrong")), None, "the query wins");
-    assert_eq!(
-        upgrade("/v1/node/ws?token=", Some(&node.token)),
-        None,
-        "an empty query falls back"
-    );
-    assert_eq!(
-        upgrade("/v1/node/ws?token=nt_live_wrong", Some(&node.token)),
-        Some(401)
-    );
+    assert_eq!(upgrade("/v1/node/ws?token=", Some(&node.token)), None, "an empty query falls back");
+    assert_eq!(upgrade("/v1/node/ws?token=nt_live_wrong", Some(&node.token)), Some(401));
     assert_eq!(upgrade("/v1/node/ws", None), Some(401));
     assert_eq!(upgrade("/v1/node/ws", Some(&ann.token)), Some(401));
     assert_eq!(upgrade("/v1/ws/other", Some(&node.token)), Some(426));
@@ -322,11 +258,7 @@ fn from_6_on_sockets_coexist_until_one_registers() {
         assert_eq!(bench.closes(), []);
         let frame = bench.registration(&node, "i1");
         bench.reply(new, frame);
-        assert_eq!(
-            bench.closes(),
-            [(old, 1000, "superseded")],
-            "the same instance takes over"
-        );
+        assert_eq!(bench.closes(), [(old, 1000, "superseded")], "the same instance takes over");
         bench.close(old);
         assert_eq!(bench.node_view(&node)["status"], "online");
         assert_eq!(bench.status_of("bob"), "active", "{profile}");
@@ -378,11 +310,7 @@ fn the_end_of_a_socket_takes_its_agents_offline_at_once() {
         bench.register(back, &node);
         bench.heartbeat(back);
         assert_eq!(bench.node_view(&node)["status"], "online");
-        assert_eq!(
-            bench.status_of("bob"),
-            "offline",
-            "a heartbeat revives no agent: {profile}"
-        );
+        assert_eq!(bench.status_of("bob"), "offline", "a heartbeat revives no agent: {profile}");
     }
 }
 
@@ -399,10 +327,7 @@ fn a_silent_node_is_offline_after_45_s_but_its_socket_still_carries_frames() {
         assert_eq!(bench.node_view(&node)["status"], "online");
         bench.pass(16_000);
         let view = bench.node_view(&node);
-        assert_eq!(
-            (&view["status"], &view["active_agents"]),
-            (&json!("offline"), &json!(0))
-        );
+        assert_eq!((&view["status"], &view["active_agents"]), (&json!("offline"), &json!(0)));
         assert_eq!(bench.status_of("bob"), "offline");
         assert_eq!(bench.closes(), []);
         bench.dm(&ann, "bob", "still routed");
@@ -437,10 +362,7 @@ fn a_forced_disconnect_and_a_rotation_by_hand_behave_as_the_engine_does() {
     let mut bench = Bench::new(ProfileName::V6_0_3);
     let (node, connection) = bench.broker("n");
     bench.engine.rotate_node_token(&node.id);
-    assert_eq!(
-        bench.engine.upgrade(bench.now, "/v1/node/ws", Some(&node.token)),
-        Err(401)
-    );
+    assert_eq!(bench.engine.upgrade(bench.now, "/v1/node/ws", Some(&node.token)), Err(401));
     assert_eq!(bench.engine.connections().collect::<Vec<_>>(), [connection]);
     bench.engine.force_disconnect(bench.now, &node.id);
     assert_eq!(bench.closes(), [(connection, 1000, "force-disconnect")]);
@@ -459,18 +381,9 @@ fn a_full_node_refuses_agents_and_a_heartbeat_overwrites_its_count() {
         bench.worker(connection, "bob");
         assert_eq!(bench.node_view(&node)["active_agents"], 1);
         let register = json!({ "type": "agent.register", "name": "carol" });
-        assert_eq!(
-            bench.error(connection, register.clone()),
-            "node_capacity_exceeded",
-            "{profile}"
-        );
+        assert_eq!(bench.error(connection, register.clone()), "node_capacity_exceeded", "{profile}");
         let (key, _) = (bench.key.clone(), bench.agent("dave"));
-        let refused = bench.refused(
-            "POST",
-            "/v1/nodes/n/agents",
-            &key,
-            json!({ "agent_name": "dave" }),
-        );
+        let refused = bench.refused("POST", "/v1/nodes/n/agents", &key, json!({ "agent_name": "dave" }));
         assert_eq!(refused, (409, "node_capacity_exceeded".into()));
         bench.beat(connection, 0);
         bench.reply(connection, register);

@@ -20,13 +20,7 @@ fn scene(profile: ProfileName) -> Scene {
     let (_, connection) = bench.broker("n");
     let (alice, bob) = (bench.worker(connection, "alice"), bench.worker(connection, "bob"));
     let carol = bench.agent("carol");
-    Scene {
-        bench,
-        connection,
-        alice,
-        bob,
-        carol,
-    }
+    Scene { bench, connection, alice, bob, carol }
 }
 
 impl Scene {
@@ -54,11 +48,8 @@ fn a_channel_message_has_its_shape() {
     for profile in ALL {
         let mut scene = scene(profile);
         let (alice, bob) = (scene.alice.clone(), scene.bob.clone());
-        let (data, frames) = scene.caused(
-            &alice,
-            "/v1/channels/general/messages",
-            json!({ "text": "hi @bob" }),
-        );
+        let (data, frames) =
+            scene.caused(&alice, "/v1/channels/general/messages", json!({ "text": "hi @bob" }));
         let id = text(&data["id"]);
         let expected = json!({
             "v": 1, "type": "deliver", "delivery_id": format!("del_{id}_{}", bob.id), "agent_id": bob.id,
@@ -76,10 +67,7 @@ fn a_channel_message_has_its_shape() {
         let mut payload = message;
         payload["channel_name"] = json!("general");
         payload["from_name"] = json!("alice");
-        assert_eq!(
-            frames[0]["payload"],
-            json!({ "type": "message.created", "data": payload })
-        );
+        assert_eq!(frames[0]["payload"], json!({ "type": "message.created", "data": payload }));
     }
 }
 
@@ -99,10 +87,7 @@ fn a_thread_reply_has_its_shape_and_hangs_on_the_root() {
             "agent_name": "alice", "thread_id": root, "text": "more", "blocks": null, "metadata": {},
             "has_attachments": false, "created_at": "2026-07-01T00:00:00.000Z", "from_name": "alice",
         });
-        assert_eq!(
-            frames[0]["payload"],
-            json!({ "type": "thread.reply", "data": payload })
-        );
+        assert_eq!(frames[0]["payload"], json!({ "type": "thread.reply", "data": payload }));
         assert_eq!(
             (&frames[0]["mode"], &frames[0]["delivery_id"]),
             (&json!("wait"), &json!(format!("del_{id}_{}", bob.id)))
@@ -137,11 +122,7 @@ fn a_direct_message_has_its_shape_and_metadata_from_8_on() {
         }
         assert_eq!(answer, data, "{profile}");
         data["from_name"] = json!("alice");
-        assert_eq!(
-            frames[0]["payload"],
-            json!({ "type": "dm.received", "data": data }),
-            "{profile}"
-        );
+        assert_eq!(frames[0]["payload"], json!({ "type": "dm.received", "data": data }), "{profile}");
         let head = head(&frames[0]);
         assert_eq!(
             (&head["mode"], &head["msg_id"], &head["agent_id"]),
@@ -149,15 +130,9 @@ fn a_direct_message_has_its_shape_and_metadata_from_8_on() {
         );
         let delivery = text(&head["delivery_id"]);
         let number = delivery.strip_prefix("del_").expect("a delivery id");
-        assert!(
-            number.bytes().all(|byte| byte.is_ascii_digit()) && number != id,
-            "{delivery}"
-        );
+        assert!(number.bytes().all(|byte| byte.is_ascii_digit()) && number != id, "{delivery}");
         let (back, _) = scene.caused(&bob, "/v1/dm", json!({ "to": "alice", "text": "x" }));
-        assert_eq!(
-            back["conversation_id"], answer["conversation_id"],
-            "one conversation for both"
-        );
+        assert_eq!(back["conversation_id"], answer["conversation_id"], "one conversation for both");
     }
 }
 
@@ -170,10 +145,7 @@ fn a_reply_in_a_direct_conversation_stays_a_thread_reply() {
         let path = format!("/v1/messages/{}/replies", text(&dm["id"]));
         let (reply, frames) = scene.caused(&bob, &path, json!({ "text": "y" }));
         let frame = &frames[0];
-        assert_eq!(
-            (&frame["agent"], &frame["payload"]["type"]),
-            (&json!("alice"), &json!("thread.reply"))
-        );
+        assert_eq!((&frame["agent"], &frame["payload"]["type"]), (&json!("alice"), &json!("thread.reply")));
         let digest = text(&dm["conversation_id"]).replace("dm_", "dmch_");
         assert_eq!(frame["payload"]["data"]["channel_id"], json!(digest));
         assert_eq!(
@@ -189,11 +161,7 @@ fn a_group_message_has_its_shape() {
     for profile in ALL {
         let mut scene = scene(profile);
         let (alice, bob) = (scene.alice.clone(), scene.bob.clone());
-        let (group, _) = scene.caused(
-            &alice,
-            "/v1/dm/group",
-            json!({ "participants": ["bob", "carol"] }),
-        );
+        let (group, _) = scene.caused(&alice, "/v1/dm/group", json!({ "participants": ["bob", "carol"] }));
         let conversation = text(&group["conversation_id"]);
         let path = format!("/v1/dm/{conversation}/messages");
         let (answer, frames) = scene.caused(&alice, &path, json!({ "text": "all" }));
@@ -205,15 +173,8 @@ fn a_group_message_has_its_shape() {
             "created_at": "2026-07-01T00:00:00.000Z", "id": id, "agent_id": alice.id, "text": "all",
             "injection_mode": "wait", "attachments": [], "from_name": "alice",
         });
-        assert_eq!(
-            frames[0]["payload"],
-            json!({ "type": "group_dm.received", "data": data })
-        );
-        assert_eq!(
-            frames[0]["delivery_id"],
-            json!(format!("del_{id}_{}", bob.id)),
-            "{profile}"
-        );
+        assert_eq!(frames[0]["payload"], json!({ "type": "group_dm.received", "data": data }));
+        assert_eq!(frames[0]["delivery_id"], json!(format!("del_{id}_{}", bob.id)), "{profile}");
     }
 }
 
@@ -223,27 +184,13 @@ fn the_sender_and_strangers_get_nothing_and_muted_members_only_mentions() {
         let mut scene = scene(profile);
         let (alice, bob, carol) = (scene.alice.clone(), scene.bob.clone(), scene.carol.clone());
         scene.caused(&alice, "/v1/channels", json!({ "name": "dev" }));
-        scene.caused(
-            &carol,
-            "/v1/channels/dev/messages",
-            json!({ "text": "from outside" }),
-        );
-        assert_eq!(
-            scene.bench.rows(&alice).len(),
-            1,
-            "the sender need not be a member"
-        );
-        assert_eq!(
-            (scene.bench.rows(&bob), scene.bench.rows(&carol)),
-            (vec![], vec![])
-        );
+        scene.caused(&carol, "/v1/channels/dev/messages", json!({ "text": "from outside" }));
+        assert_eq!(scene.bench.rows(&alice).len(), 1, "the sender need not be a member");
+        assert_eq!((scene.bench.rows(&bob), scene.bench.rows(&carol)), (vec![], vec![]));
         scene.caused(&bob, "/v1/channels/general/mute", json!({}));
-        for (words, seen) in [
-            ("plain", false),
-            ("mail bob@bob.dev", false),
-            ("hey @bob!", true),
-            ("@bobby", false),
-        ] {
+        for (words, seen) in
+            [("plain", false), ("mail bob@bob.dev", false), ("hey @bob!", true), ("@bobby", false)]
+        {
             let (_, frames) = scene.caused(&alice, "/v1/channels/general/messages", json!({ "text": words }));
             assert_eq!(!frames.is_empty(), seen, "{profile}: {words}");
         }
@@ -302,16 +249,10 @@ fn a_reaction_comes_and_goes_as_events_of_its_message() {
     );
     assert_eq!(
         (&frames[0]["msg_id"], &frames[0]["delivery_id"]),
-        (
-            &json!(message),
-            &json!(format!("evt_message_reacted_{id}_{}", alice.id))
-        )
+        (&json!(message), &json!(format!("evt_message_reacted_{id}_{}", alice.id)))
     );
     let removal = format!("{path}/eyes");
-    assert_eq!(
-        scene.bench.call("DELETE", &removal, &bob.token, Value::Null).0,
-        204
-    );
+    assert_eq!(scene.bench.call("DELETE", &removal, &bob.token, Value::Null).0, 204);
     let frames = scene.bench.delivers(scene.connection);
     assert_eq!(
         frames[0]["payload"]["data"],
@@ -346,37 +287,15 @@ fn the_end_of_an_action_is_told_to_its_caller() {
                 json!({ "spawned": true }),
                 Value::Null,
             ),
-            (
-                json!({ "output": [1, "x"] }),
-                "action.completed",
-                json!([1, "x"]),
-                Value::Null,
-            ),
-            (
-                json!({ "output": null }),
-                "action.completed",
-                Value::Null,
-                Value::Null,
-            ),
-            (
-                json!({ "error": "" }),
-                "action.completed",
-                Value::Null,
-                Value::Null,
-            ),
-            (
-                json!({ "error": "boom" }),
-                "action.failed",
-                Value::Null,
-                json!("boom"),
-            ),
+            (json!({ "output": [1, "x"] }), "action.completed", json!([1, "x"]), Value::Null),
+            (json!({ "output": null }), "action.completed", Value::Null, Value::Null),
+            (json!({ "error": "" }), "action.completed", Value::Null, Value::Null),
+            (json!({ "error": "boom" }), "action.failed", Value::Null, json!("boom")),
         ] {
             let mut scene = scene(profile);
             let alice = scene.alice.clone();
             let id = text(
-                &scene
-                    .bench
-                    .post("/v1/actions/echo/invoke", &alice.token, json!({ "input": 7 }))["invocation_id"],
+                &scene.bench.post("/v1/actions/echo/invoke", &alice.token, json!({ "input": 7 }))["invocation_id"],
             );
             let invoke = scene.bench.frames(scene.connection).remove(0);
             assert_eq!(

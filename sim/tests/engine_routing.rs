@@ -19,13 +19,7 @@ fn scene(profile: ProfileName) -> Scene {
     let mut bench = Bench::new(profile);
     let (node, connection) = bench.broker("n");
     let (alice, bob) = (bench.agent("alice"), bench.worker(connection, "bob"));
-    Scene {
-        bench,
-        node,
-        connection,
-        alice,
-        bob,
-    }
+    Scene { bench, node, connection, alice, bob }
 }
 
 impl Scene {
@@ -61,10 +55,7 @@ fn an_agent_of_http_that_is_bound_is_never_pushed_until_binding_adopts() {
         match profile {
             ProfileName::V6_0_3 => assert_eq!(answer["code"], "agent_provider_conflict"),
             ProfileName::V8_2_2 => assert_eq!(
-                (
-                    &answer["data"]["rebound_agents"],
-                    &answer["data"]["rejected_agents"]
-                ),
+                (&answer["data"]["rebound_agents"], &answer["data"]["rejected_agents"]),
                 (&json!(0), &json!(1))
             ),
             _ => assert_eq!(answer["data"]["rebound_agents"], 1, "{profile}"),
@@ -97,9 +88,7 @@ fn disconnecting_over_http_takes_an_agent_home_in_older_releases_only() {
         let routed = profile >= ProfileName::V8_2_2;
         let state = if routed { "delivered" } else { "queued" };
         assert_eq!(scene.bench.rows(&scene.bob), [(1, state)], "{profile}");
-        scene
-            .bench
-            .post("/v1/agents/disconnect", &token, json!({ "deregister": true }));
+        scene.bench.post("/v1/agents/disconnect", &token, json!({ "deregister": true }));
         scene.dms(1);
         assert_eq!(scene.bench.rows(&scene.bob)[1], (2, "queued"), "{profile}");
     }
@@ -123,15 +112,7 @@ fn what_could_not_be_sent_is_tried_again_by_the_sweep_of_newer_releases() {
         scene.bench.post("/v1/nodes/n/agents", &key, bob);
         scene.bench.pass(30_000);
         let ready = profile >= ProfileName::V8_11_4;
-        let expected = if ready {
-            pairs(&[("bob", 1), ("bob", 2)])
-        } else {
-            Vec::new()
-        };
-        assert_eq!(
-            scene.bench.delivered(connection),
-            expected,
-            "readiness still gates: {profile}"
-        );
+        let expected = if ready { pairs(&[("bob", 1), ("bob", 2)]) } else { Vec::new() };
+        assert_eq!(scene.bench.delivered(connection), expected, "readiness still gates: {profile}");
     }
 }

@@ -64,12 +64,8 @@ const ROWS: [&str; 19] = [
 ];
 
 fn main() {
-    let mut subjects = vec![Subject {
-        name: "relay-broker",
-        program: relay_broker().to_owned(),
-        ours: true,
-        singles: 200,
-    }];
+    let mut subjects =
+        vec![Subject { name: "relay-broker", program: relay_broker().to_owned(), ours: true, singles: 200 }];
     for (name, version, singles) in [("9.1.6", "9.1.6", 200), ("12.4.1", "12.4.1", 10)] {
         subjects.extend(published_broker(version).map(|program| Subject {
             name,
@@ -98,14 +94,8 @@ fn measure(subject: &Subject) -> Column {
     starts(subject, &mut column);
     memory_and_idle(subject, &mut column);
     singles(subject, &mut column);
-    let sizes: &[(usize, usize, usize)] = &[
-        (4, 200, 1),
-        (5, 200, 10),
-        (6, 1_000, 1),
-        (7, 1_000, 10),
-        (8, 10_000, 1),
-        (9, 10_000, 10),
-    ];
+    let sizes: &[(usize, usize, usize)] =
+        &[(4, 200, 1), (5, 200, 10), (6, 1_000, 1), (7, 1_000, 10), (8, 10_000, 1), (9, 10_000, 10)];
     for (row, count, agents) in sizes {
         if subject.ours || *count == 200 {
             column.insert(*row, burst(subject, *count, *agents));
@@ -127,11 +117,7 @@ impl World {
         let place = Place::new();
         let broker = start(subject, &place, &engine);
         registrations(&engine, 1);
-        Self {
-            engine,
-            _place: place,
-            broker,
-        }
+        Self { engine, _place: place, broker }
     }
 
     fn spawn(&self, name: &str) {
@@ -141,14 +127,8 @@ impl World {
     }
 
     fn screen(&self, agent: &str) -> String {
-        let answer = self
-            .broker
-            .api
-            .get(&format!("/api/spawned/{agent}/snapshot?format=plain"));
-        answer.json()["screen"]
-            .as_str()
-            .unwrap_or_default()
-            .replace('\n', "")
+        let answer = self.broker.api.get(&format!("/api/spawned/{agent}/snapshot?format=plain"));
+        answer.json()["screen"].as_str().unwrap_or_default().replace('\n', "")
     }
 }
 
@@ -164,14 +144,7 @@ fn engine() -> ScriptedEngine {
 
 fn start(subject: &Subject, place: &Place, engine: &ScriptedEngine) -> Broker {
     let mut command = place.command(&subject.program, &engine.base_url(), &engine.workspace_key);
-    command.args([
-        "init",
-        "--instance-name",
-        "bench",
-        "--channels",
-        "general",
-        "--persist",
-    ]);
+    command.args(["init", "--instance-name", "bench", "--channels", "general", "--persist"]);
     Broker::start(&mut command, place)
 }
 
@@ -179,9 +152,8 @@ fn start(subject: &Subject, place: &Place, engine: &ScriptedEngine) -> Broker {
 fn registrations(engine: &ScriptedEngine, count: usize) -> u64 {
     within(Duration::from_secs(30), "a registration", || {
         let seen = engine.seen();
-        let mut registered = seen
-            .iter()
-            .filter(|seen| matches!(seen.what, What::Model(Event::NodeRegistered { .. })));
+        let mut registered =
+            seen.iter().filter(|seen| matches!(seen.what, What::Model(Event::NodeRegistered { .. })));
         registered.nth(count - 1).map(|seen| seen.at_ns)
     })
 }
@@ -211,10 +183,7 @@ fn memory_and_idle(subject: &Subject, column: &mut Column) {
     let pid = world.broker.process.pid();
     let rss = || {
         sleep(Duration::from_secs(2));
-        family(pid, &subject.program)
-            .iter()
-            .map(|pid| kib(*pid, "status", "VmRSS:"))
-            .sum::<u64>()
+        family(pid, &subject.program).iter().map(|pid| kib(*pid, "status", "VmRSS:")).sum::<u64>()
     };
     column.insert(10, mib(rss()));
     for number in 0..10 {
@@ -234,10 +203,7 @@ fn memory_and_idle(subject: &Subject, column: &mut Column) {
     let fifty = rss();
     column.insert(12, mib(fifty));
     column.insert(13, format!("{:.0}", (fifty as f64 - ten as f64) / 40.0));
-    let pss = family(pid, &subject.program)
-        .iter()
-        .map(|pid| kib(*pid, "smaps_rollup", "Pss:"))
-        .sum::<u64>();
+    let pss = family(pid, &subject.program).iter().map(|pid| kib(*pid, "smaps_rollup", "Pss:")).sum::<u64>();
     column.insert(14, mib(pss));
 }
 
@@ -277,12 +243,7 @@ fn burst(subject: &Subject, count: usize, agents: usize) -> String {
     }
     let alice = Sender::join(&world.engine.client(), "alice");
     let messages: Vec<(&str, String)> = (0..count)
-        .map(|number| {
-            (
-                names[number % agents].as_str(),
-                format!("{number:05} {}", "x".repeat(58)),
-            )
-        })
+        .map(|number| (names[number % agents].as_str(), format!("{number:05} {}", "x".repeat(58))))
         .collect();
     let began = now_ns();
     world.engine.dm_all(&alice, &messages);
@@ -295,23 +256,15 @@ fn burst(subject: &Subject, count: usize, agents: usize) -> String {
     let mut done = 0;
     while done < count && Instant::now() < until {
         sleep(Duration::from_millis(20));
-        done = names
-            .iter()
-            .map(|name| world.engine.acked_up_to(name) as usize)
-            .sum();
+        done = names.iter().map(|name| world.engine.acked_up_to(name) as usize).sum();
     }
     if done < count {
         return format!("{done} of {count}");
     }
-    let last = world
-        .engine
-        .seen()
-        .iter()
-        .rev()
-        .find_map(|seen| match &seen.what {
-            What::In(frame) if frame["type"] == "delivery.ack" => Some(seen.at_ns),
-            _ => None,
-        });
+    let last = world.engine.seen().iter().rev().find_map(|seen| match &seen.what {
+        What::In(frame) if frame["type"] == "delivery.ack" => Some(seen.at_ns),
+        _ => None,
+    });
     let seconds = (last.unwrap_or(began) - began) as f64 / 1e9;
     format!("{:.0}", count as f64 / seconds)
 }
@@ -358,11 +311,7 @@ fn family(pid: u32, program: &Path) -> Vec<u32> {
         true
     };
     let same = |child: &u32| fs::read_link(format!("/proc/{child}/exe")).is_ok_and(|exe| exe == program);
-    parents
-        .keys()
-        .copied()
-        .filter(|child| descends(*child) && same(child))
-        .collect()
+    parents.keys().copied().filter(|child| descends(*child) && same(child)).collect()
 }
 
 /// The fields of `/proc/PID/stat` after the name.
@@ -374,10 +323,7 @@ fn stat(pid: u32) -> Vec<String> {
 
 fn ticks(pid: u32) -> u64 {
     let fields = stat(pid);
-    [11, 12]
-        .iter()
-        .filter_map(|field| fields.get(*field)?.parse::<u64>().ok())
-        .sum()
+    [11, 12].iter().filter_map(|field| fields.get(*field)?.parse::<u64>().ok()).sum()
 }
 
 fn kib(pid: u32, file: &str, key: &str) -> u64 {

@@ -32,11 +32,7 @@ pub fn program() -> PathBuf {
 impl Agent {
     /// Arguments for an agent of `place` that reads lines.
     pub fn lines(place: &Place, name: &str) -> (Self, Vec<String>) {
-        let agent = Self {
-            name: name.to_owned(),
-            log: place.path(&format!("{name}.log")),
-            gate: None,
-        };
+        let agent = Self { name: name.to_owned(), log: place.path(&format!("{name}.log")), gate: None };
         let args = vec!["lines".into(), agent.log.display().to_string()];
         (agent, args)
     }
@@ -103,9 +99,6 @@ impl Agent {
 
     /// How often it read something that contains `text`.
     pub fn count(&self, text: &str) -> usize {
-        self.reads()
-            .iter()
-            .filter(|read| read.text.contains(text))
-            .count()
+        self.reads().iter().filter(|read| read.text.contains(text)).count()
     }
 }

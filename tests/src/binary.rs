@@ -28,14 +28,7 @@ fn build() -> PathBuf {
     let dir = profile_dir();
     let mut command = Command::new(cargo);
     command
-        .args([
-            "build",
-            "--workspace",
-            "--bin",
-            "relay-broker",
-            "--message-format",
-            "json",
-        ])
+        .args(["build", "--workspace", "--bin", "relay-broker", "--message-format", "json"])
         .arg("--target-dir")
         .arg(dir.parent().expect("a profile is in the target directory"))
         .current_dir(concat!(env!("CARGO_MANIFEST_DIR"), "/.."))

@@ -75,11 +75,7 @@ struct Inner {
 impl ScriptedEngine {
     /// An engine of this release.
     pub fn start(profile: ProfileName) -> Self {
-        Self::with(Options {
-            profile: profile.into(),
-            seed: now_ns(),
-            ..Options::default()
-        })
+        Self::with(Options { profile: profile.into(), seed: now_ns(), ..Options::default() })
     }
 
     /// An engine with these options.
@@ -99,11 +95,7 @@ impl ScriptedEngine {
         });
         let shared = Arc::new(Shared { inner });
         server::run(listener, shared.clone());
-        Self {
-            address,
-            workspace_key,
-            shared,
-        }
+        Self { address, workspace_key, shared }
     }
 
     /// Its base URL.
@@ -157,19 +149,12 @@ impl ScriptedEngine {
 
     /// Everything so far that `pick` wants.
     pub fn all<T>(&self, mut pick: impl FnMut(&What) -> Option<T>) -> Vec<T> {
-        self.shared
-            .lock()
-            .seen
-            .iter()
-            .filter_map(|seen| pick(&seen.what))
-            .collect()
+        self.shared.lock().seen.iter().filter_map(|seen| pick(&seen.what)).collect()
     }
 
     /// The first thing that `pick` wants, once it happens.
     pub fn await_that<T>(&self, what: &str, mut pick: impl FnMut(&What) -> Option<T>) -> T {
-        soon(what, || {
-            self.shared.lock().seen.iter().find_map(|seen| pick(&seen.what))
-        })
+        soon(what, || self.shared.lock().seen.iter().find_map(|seen| pick(&seen.what)))
     }
 
     /// Frames of this type from nodes.
@@ -187,9 +172,7 @@ impl ScriptedEngine {
 
     /// When `agent` was first acked up to `seq` or further, once it is, in nanoseconds since 1970.
     pub fn acked(&self, agent: &str, seq: u64) -> u64 {
-        soon(&format!("the ack of {agent}'s {seq}"), || {
-            self.acked_yet(agent, seq)
-        })
+        soon(&format!("the ack of {agent}'s {seq}"), || self.acked_yet(agent, seq))
     }
 
     /// When `agent` was first acked up to `seq` or further, if it was.
@@ -246,9 +229,7 @@ impl ScriptedEngine {
 impl Shared {
     fn lock(&self) -> MutexGuard<'_, Inner> {
         // A test that failed may have held it; the others must not fail for that.
-        self.inner
-            .lock()
-            .unwrap_or_else(std::sync::PoisonError::into_inner)
+        self.inner.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
     }
 }
 
@@ -264,11 +245,7 @@ impl Inner {
     fn http(&mut self, request: &crate::http::Request) -> (u16, String) {
         let scripted = self.script.http.as_mut().and_then(|script| script(request));
         let (status, body) = scripted.unwrap_or_else(|| {
-            let headers: Vec<_> = request
-                .headers
-                .iter()
-                .map(|(name, value)| (&**name, &**value))
-                .collect();
+            let headers: Vec<_> = request.headers.iter().map(|(name, value)| (&**name, &**value)).collect();
             let response = self.engine.http(
                 now_ms(),
                 HttpRequest {
@@ -302,11 +279,7 @@ impl Inner {
                         }
                     }
                 }
-                Output::Close {
-                    connection,
-                    code,
-                    reason,
-                } => {
+                Output::Close { connection, code, reason } => {
                     if let Some(mut writer) = self.sockets.remove(&connection) {
                         let _ = writer.close(code, reason);
                     }

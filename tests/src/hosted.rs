@@ -25,16 +25,7 @@ impl HostedEngine {
     pub fn start(profile: &str, more: &[&str]) -> Self {
         let files = tempfile::tempdir().expect("a temporary directory");
         let mut command = Command::new(relay_broker());
-        command
-            .args([
-                "engine",
-                "--listen",
-                "127.0.0.1:0",
-                "--json",
-                "--profile",
-                profile,
-            ])
-            .args(more);
+        command.args(["engine", "--listen", "127.0.0.1:0", "--json", "--profile", profile]).args(more);
         let mut process = Process::start(&mut command, files.path(), "engine");
         let line = format!("{{{}", process.line("{"));
         let said: Value = serde_json::from_str(&line).expect("one line of JSON");

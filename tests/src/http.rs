@@ -33,18 +33,12 @@ pub struct Client {
 impl Client {
     /// A client of a node's local API.
     pub fn local(address: &str, key: &str) -> Self {
-        Self {
-            address: address.to_owned(),
-            header: format!("X-API-Key: {key}"),
-        }
+        Self { address: address.to_owned(), header: format!("X-API-Key: {key}") }
     }
 
     /// A client of an engine.
     pub fn bearer(address: &str, token: &str) -> Self {
-        Self {
-            address: address.to_owned(),
-            header: format!("Authorization: Bearer {token}"),
-        }
+        Self { address: address.to_owned(), header: format!("Authorization: Bearer {token}") }
     }
 
     /// `GET`.
@@ -67,8 +61,7 @@ impl Client {
     /// # Panics
     /// When there is no answer.
     pub fn ask(&self, method: &str, path: &str, body: &str) -> Answer {
-        self.try_ask(method, path, body)
-            .unwrap_or_else(|error| panic!("{method} {path}: {error}"))
+        self.try_ask(method, path, body).unwrap_or_else(|error| panic!("{method} {path}: {error}"))
     }
 
     /// Any request.
@@ -85,9 +78,7 @@ impl Client {
             self.header,
             body.len()
         );
-        let sent = tcp
-            .write_all(head.as_bytes())
-            .and_then(|()| tcp.write_all(body.as_bytes()));
+        let sent = tcp.write_all(head.as_bytes()).and_then(|()| tcp.write_all(body.as_bytes()));
         let mut answer = Vec::new();
         let read = tcp.read_to_end(&mut answer);
         // A server may answer and close before it has read a body that is too long.
@@ -103,11 +94,7 @@ fn parse(answer: &str) -> Option<Answer> {
     let (head, body) = answer.split_once("\r\n\r\n")?;
     let status = head.split(' ').nth(1)?.parse().ok()?;
     let chunked = head.to_ascii_lowercase().contains("transfer-encoding: chunked");
-    let text = if chunked {
-        unchunked(body)?
-    } else {
-        body.to_owned()
-    };
+    let text = if chunked { unchunked(body)? } else { body.to_owned() };
     Some(Answer { status, text })
 }
 
@@ -160,15 +147,8 @@ impl Request {
             };
             headers.push((name.to_ascii_lowercase(), value.trim().to_owned()));
         }
-        let mut request = Self {
-            method,
-            path,
-            headers,
-            body: Vec::new(),
-        };
-        let length = request
-            .header("content-length")
-            .and_then(|length| length.parse().ok());
+        let mut request = Self { method, path, headers, body: Vec::new() };
+        let length = request.header("content-length").and_then(|length| length.parse().ok());
         request.body.resize(length.unwrap_or(0), 0);
         from.read_exact(&mut request.body)?;
         Ok(Some(request))

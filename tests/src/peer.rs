@@ -25,10 +25,7 @@ pub fn published_broker(version: &str) -> Option<PathBuf> {
         Ok(program) => Some(program),
         Err(reason) => {
             let required = std::env::var(REQUIRED).is_ok_and(|value| value == "1");
-            assert!(
-                !required,
-                "{REQUIRED}=1, but {PACKAGE} {version} cannot be had: {reason}"
-            );
+            assert!(!required, "{REQUIRED}=1, but {PACKAGE} {version} cannot be had: {reason}");
             // Past the capture of the test harness: a skipped test must not look like a passed one.
             let line = format!("SKIPPED: no interop with {PACKAGE} {version}: {reason}\n");
             let _ = std::io::stderr().write_all(line.as_bytes());
@@ -52,14 +49,7 @@ fn fetch(version: &str) -> Result<PathBuf, String> {
     std::fs::create_dir_all(&peers).map_err(|error| format!("{}: {error}", peers.display()))?;
     let fresh = tempfile::tempdir_in(&peers).map_err(|error| error.to_string())?;
     let npm = Command::new("npm")
-        .args([
-            "install",
-            "--no-audit",
-            "--no-fund",
-            "--ignore-scripts",
-            "--no-package-lock",
-            "--prefix",
-        ])
+        .args(["install", "--no-audit", "--no-fund", "--ignore-scripts", "--no-package-lock", "--prefix"])
         .arg(fresh.path())
         .arg(format!("{PACKAGE}@{version}"))
         .current_dir(fresh.path())
@@ -74,9 +64,5 @@ fn fetch(version: &str) -> Result<PathBuf, String> {
     if std::fs::rename(fresh.path(), &home).is_ok() {
         let _ = fresh.keep();
     }
-    if program.exists() {
-        Ok(program)
-    } else {
-        Err(format!("the package has no {PROGRAM}"))
-    }
+    if program.exists() { Ok(program) } else { Err(format!("the package has no {PROGRAM}")) }
 }

@@ -25,11 +25,7 @@ impl Process {
             .stderr(file(&stderr))
             .spawn()
             .unwrap_or_else(|error| panic!("{command:?}: {error}"));
-        Self {
-            child,
-            stdout,
-            stderr,
-        }
+        Self { child, stdout, stderr }
     }
 
     /// Its id.
@@ -55,9 +51,7 @@ impl Process {
         within(Duration::from_secs(45), prefix, || {
             let ended = self.child.try_wait().expect("it is our child");
             let text = self.stdout();
-            let complete = text
-                .split_inclusive('\n')
-                .filter_map(|line| line.strip_suffix('\n'));
+            let complete = text.split_inclusive('\n').filter_map(|line| line.strip_suffix('\n'));
             if let Some(rest) = complete.filter_map(|line| line.strip_prefix(prefix)).next() {
                 return Some(rest.to_owned());
             }

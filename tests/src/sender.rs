@@ -19,10 +19,7 @@ impl Sender {
         let answer = workspace.post("/v1/agents", &json!({ "name": name, "type": "human" }));
         let data = data(&answer);
         let token = data["token"].as_str().expect("an agent gets a token");
-        Self {
-            client: Client::bearer(&workspace.address, token),
-            token: token.to_owned(),
-        }
+        Self { client: Client::bearer(&workspace.address, token), token: token.to_owned() }
     }
 
     /// Its token.
@@ -58,10 +55,7 @@ impl Sender {
     /// When the engine refuses it.
     pub fn call(&self, path: &str, body: &Value, wanted: &str) -> String {
         let data = data(&self.client.post(path, body));
-        data[wanted]
-            .as_str()
-            .unwrap_or_else(|| panic!("{path}: {data}"))
-            .to_owned()
+        data[wanted].as_str().unwrap_or_else(|| panic!("{path}: {data}")).to_owned()
     }
 }
 

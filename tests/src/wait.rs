@@ -34,9 +34,5 @@ pub fn within<T>(limit: Duration, what: &str, mut look: impl FnMut() -> Option<T
 /// Nanoseconds since 1970.
 pub fn now_ns() -> u64 {
     let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
-    since
-        .unwrap_or_default()
-        .as_nanos()
-        .try_into()
-        .unwrap_or(u64::MAX)
+    since.unwrap_or_default().as_nanos().try_into().unwrap_or(u64::MAX)
 }

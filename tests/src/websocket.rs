@@ -100,10 +100,7 @@ impl Writer {
     pub fn new(tcp: TcpStream, masked: bool) -> Self {
         // Frames are small and follow one another.
         let _ = tcp.set_nodelay(true);
-        Self {
-            socket: FrameSocket::new(tcp),
-            masked,
-        }
+        Self { socket: FrameSocket::new(tcp), masked }
     }
 
     /// Sends a text message.
@@ -111,11 +108,7 @@ impl Writer {
     /// # Errors
     /// When the connection is gone.
     pub fn text(&mut self, text: &str) -> io::Result<()> {
-        self.send(Frame::message(
-            text.to_owned().into_bytes(),
-            OpCode::Data(Data::Text),
-            true,
-        ))
+        self.send(Frame::message(text.to_owned().into_bytes(), OpCode::Data(Data::Text), true))
     }
 
     /// Answers a ping.
@@ -131,10 +124,7 @@ impl Writer {
     /// # Errors
     /// When the connection is gone.
     pub fn close(&mut self, code: u16, reason: &'static str) -> io::Result<()> {
-        self.send(Frame::close(Some(CloseFrame {
-            code: CloseCode::from(code),
-            reason: reason.into(),
-        })))
+        self.send(Frame::close(Some(CloseFrame { code: CloseCode::from(code), reason: reason.into() })))
     }
 
     /// Breaks the connection without a word.

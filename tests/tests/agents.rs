@@ -20,14 +20,8 @@ impl World {
         let mut command = place.broker_command(&engine.base_url(), &engine.workspace_key);
         command.env("AGENT_RELAY_NODE_HARNESSES", "test-agent");
         let broker = Broker::start(&mut command, &place);
-        soon("the link", || {
-            (broker.api.get("/health").json()["relaycastConnected"] == true).then_some(())
-        });
-        Self {
-            engine,
-            place,
-            broker,
-        }
+        soon("the link", || (broker.api.get("/health").json()["relaycastConnected"] == true).then_some(()));
+        Self { engine, place, broker }
     }
 
     /// Pids of the agents in the broker's list.
@@ -63,15 +57,9 @@ fn a_spawn_that_is_invoked_twice_starts_one_process_and_gives_one_result() {
     // The program is found by the suffix of the capability.
     std::os::unix::fs::symlink(program(), world.place.path("bin/test-agent")).unwrap();
     let (agent, args) = Agent::lines(&world.place, "worker");
-    let id = alice.invoke(
-        "spawn",
-        &json!({ "name": "worker", "capability": "test-agent", "args": args }),
-    );
+    let id = alice.invoke("spawn", &json!({ "name": "worker", "capability": "test-agent", "args": args }));
     let first = world.results(&id, 1).remove(0);
-    assert!(
-        first["output"].is_object() && first.get("error").is_none(),
-        "{first}"
-    );
+    assert!(first["output"].is_object() && first.get("error").is_none(), "{first}");
     let pids = world.pids();
     assert_eq!(pids.len(), 1);
 
@@ -83,21 +71,13 @@ fn a_spawn_that_is_invoked_twice_starts_one_process_and_gives_one_result() {
     let again = world.results(&id, 2).remove(1);
     assert_eq!(again["output"], first["output"]);
     assert_eq!(world.pids(), pids);
-    assert_eq!(
-        world.engine.frames("agent.register").len(),
-        1,
-        "a second one would end its token"
-    );
+    assert_eq!(world.engine.frames("agent.register").len(), 1, "a second one would end its token");
     assert_eq!(alice.invocation("spawn", &id)["status"], "completed");
 
     alice.dm("worker", "spawned by the engine");
     agent.read("spawned by the engine");
 
-    let id = alice.call(
-        "/v1/agents/release",
-        &json!({ "name": "worker" }),
-        "invocation_id",
-    );
+    let id = alice.call("/v1/agents/release", &json!({ "name": "worker" }), "invocation_id");
     let released = world.results(&id, 1).remove(0);
     assert!(released.get("error").is_none(), "{released}");
     soon("the end of the process", || (!runs(pids[0])).then_some(()));
@@ -110,17 +90,8 @@ fn a_release_through_the_api_ends_the_process_and_tells_the_engine_first() {
     Agent::spawn(&world.broker, &world.place, "worker");
     let pid = world.pids()[0];
     let answer = world.broker.api.delete("/api/spawned/worker");
-    assert_eq!(
-        (answer.status, &answer.json()["success"]),
-        (200, &json!(true)),
-        "{}",
-        answer.text
-    );
-    assert_eq!(
-        world.engine.frames("agent.deregister").len(),
-        1,
-        "before the answer"
-    );
+    assert_eq!((answer.status, &answer.json()["success"]), (200, &json!(true)), "{}", answer.text);
+    assert_eq!(world.engine.frames("agent.deregister").len(), 1, "before the answer");
     soon("the end of the process", || (!runs(pid)).then_some(()));
     assert_eq!(world.broker.api.delete("/api/spawned/worker").status, 404);
 }
@@ -147,10 +118,7 @@ fn a_program_that_does_not_exist_is_named() {
     let world = World::new();
     let (status, answer) = world.spawn_answer(&json!({ "name": "worker", "cli": "no-such-program" }));
     assert!(status >= 400, "{answer}");
-    assert!(
-        answer["error"].as_str().unwrap().contains("no-such-program"),
-        "{answer}"
-    );
+    assert!(answer["error"].as_str().unwrap().contains("no-such-program"), "{answer}");
     assert!(world.pids().is_empty());
 }
 
@@ -159,11 +127,7 @@ fn a_name_in_use_is_refused_before_the_engine_hears_of_it() {
     let world = World::new();
     let agent = Agent::spawn(&world.broker, &world.place, "worker");
     let (status, answer) = world.spawn_answer(&json!({ "name": "worker", "cli": "cat" }));
-    assert_eq!(
-        (status, &answer["code"]),
-        (409, &json!("spawn_agent_name_in_use")),
-        "{answer}"
-    );
+    assert_eq!((status, &answer["code"]), (409, &json!("spawn_agent_name_in_use")), "{answer}");
     assert_eq!(world.engine.frames("agent.register").len(), 1);
     world.engine.sender("alice").dm("worker", "still the same");
     agent.read("still the same");
@@ -176,10 +140,7 @@ fn names_that_are_no_names_are_refused_by_a_sentence() {
     for name in ["", "a/b", "a\\b", "..", "a\u{0}b", "a#b", "a\nb", &long] {
         let (status, answer) = world.spawn_answer(&json!({ "name": name, "cli": "cat" }));
         assert_eq!(status, 400, "{name:?}: {answer}");
-        assert!(
-            answer["error"].as_str().is_some_and(|error| error.len() > 10),
-            "{name:?}: {answer}"
-        );
+        assert!(answer["error"].as_str().is_some_and(|error| error.len() > 10), "{name:?}: {answer}");
     }
     assert!(world.engine.frames("agent.register").is_empty());
 }
@@ -227,11 +188,8 @@ fn the_environment_of_an_agent_has_its_own_token_and_none_of_the_brokers_keys() 
     let (status, answer) =
         world.spawn_answer(&json!({ "name": "worker", "cli": "sh", "args": ["-c", script] }));
     assert_eq!(status, 200, "{answer}");
-    let text = soon("the environment", || {
-        std::fs::read_to_string(&file)
-            .ok()
-            .filter(|text| text.contains("TERM="))
-    });
+    let text =
+        soon("the environment", || std::fs::read_to_string(&file).ok().filter(|text| text.contains("TERM=")));
     for wanted in [
         "RELAY_AGENT_NAME=worker\n",
         "RELAY_AGENT_TOKEN=at_live_",
@@ -242,14 +200,9 @@ fn the_environment_of_an_agent_has_its_own_token_and_none_of_the_brokers_keys() 
     ] {
         assert!(text.contains(wanted), "{wanted}");
     }
-    for secret in [
-        "rk_live_",
-        "nt_live_",
-        "br_0123",
-        "RELAY_API_KEY",
-        "RELAY_BROKER_API_KEY",
-        "RELAY_NODE_TOKEN",
-    ] {
+    for secret in
+        ["rk_live_", "nt_live_", "br_0123", "RELAY_API_KEY", "RELAY_BROKER_API_KEY", "RELAY_NODE_TOKEN"]
+    {
         assert!(!text.contains(secret), "{secret}");
     }
 }

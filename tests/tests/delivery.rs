@@ -28,16 +28,9 @@ impl World {
     fn like(profile: ProfileName) -> Self {
         let (engine, place) = (ScriptedEngine::start(profile), Place::new());
         let broker = place.broker(&engine.base_url(), &engine.workspace_key);
-        soon("the link", || {
-            (broker.api.get("/health").json()["relaycastConnected"] == true).then_some(())
-        });
+        soon("the link", || (broker.api.get("/health").json()["relaycastConnected"] == true).then_some(()));
         let alice = engine.sender("alice");
-        Self {
-            engine,
-            place,
-            broker,
-            alice,
-        }
+        Self { engine, place, broker, alice }
     }
 
     fn agent(&self, name: &str) -> Agent {
@@ -55,10 +48,7 @@ impl World {
         for (seq, text) in texts {
             let read = agent.read(text);
             let acked = self.engine.acked(&agent.name, *seq);
-            assert!(
-                read.at_ns <= acked + SET_ASIDE,
-                "{text:?} was acked before it was read"
-            );
+            assert!(read.at_ns <= acked + SET_ASIDE, "{text:?} was acked before it was read");
             assert!(read.at_ns >= last, "{text:?} came too early");
             last = read.at_ns;
         }
@@ -97,14 +87,7 @@ fn messages_of_all_kinds_are_read_before_they_are_acked() {
         &json!({ "text": "three, in the thread" }),
         "id",
     );
-    world.reads(
-        &agent,
-        &[
-            (1, "one, directly"),
-            (2, "two, to all"),
-            (3, "three, in the thread"),
-        ],
-    );
+    world.reads(&agent, &[(1, "one, directly"), (2, "two, to all"), (3, "three, in the thread")]);
     let steer = json!({ "to": "worker", "text": "four, now", "mode": "steer" });
     world.alice.call("/v1/dm", &steer, "id");
     world.reads(&agent, &[(4, "four, now")]);
@@ -120,11 +103,7 @@ fn nothing_is_acked_while_the_agent_does_not_read() {
     let agent = world.gated("worker");
     world.alice.dm("worker", "please wait");
     soon("the text on the screen", || {
-        let snapshot = world
-            .broker
-            .api
-            .get("/api/spawned/worker/snapshot?format=plain")
-            .json();
+        let snapshot = world.broker.api.get("/api/spawned/worker/snapshot?format=plain").json();
         snapshot["screen"].as_str()?.contains("please wait").then_some(())
     });
     // The echo of the terminal is there; a broker that trusts it would ack within this time.
@@ -164,11 +143,7 @@ fn a_hole_in_the_sequence_stops_nothing() {
     let id = world.engine.agent_id("worker");
     assert!(world.engine.act(|model, now| model.expire_row(now, &id, 2)));
     agent.read("third");
-    assert_eq!(
-        world.engine.acked_yet("worker", 2),
-        None,
-        "the second one may still come"
-    );
+    assert_eq!(world.engine.acked_yet("worker", 2), None, "the second one may still come");
     // Two replays without it prove that it is gone.
     for times in [2, 3] {
         world.engine.cut();
@@ -252,11 +227,7 @@ fn odd_frames_do_not_close_the_link_or_lose_a_row() {
     });
     world.alice.dm("worker", "oddly wrapped");
     world.reads(&agent, &[(1, "oddly wrapped")]);
-    assert_eq!(
-        world.engine.frames("node.register").len(),
-        1,
-        "one link all the time"
-    );
+    assert_eq!(world.engine.frames("node.register").len(), 1, "one link all the time");
 }
 
 #[test]
@@ -265,30 +236,17 @@ fn what_was_not_acked_is_delivered_after_a_reconnect_and_read_once() {
     let agent = world.gated("worker");
     world.alice.dm("worker", "typed before the cut");
     soon("the text on the screen", || {
-        let snapshot = world
-            .broker
-            .api
-            .get("/api/spawned/worker/snapshot?format=plain")
-            .json();
-        snapshot["screen"]
-            .as_str()?
-            .contains("before the cut")
-            .then_some(())
+        let snapshot = world.broker.api.get("/api/spawned/worker/snapshot?format=plain").json();
+        snapshot["screen"].as_str()?.contains("before the cut").then_some(())
     });
     world.engine.cut();
-    world.engine.await_that("the end of the socket", |what| {
-        matches!(what, What::Closed(_)).then_some(())
-    });
+    world.engine.await_that("the end of the socket", |what| matches!(what, What::Closed(_)).then_some(()));
     world.alice.dm("worker", "sent during the cut");
-    soon("the second link", || {
-        (world.engine.frames("node.register").len() == 2).then_some(())
-    });
+    soon("the second link", || (world.engine.frames("node.register").len() == 2).then_some(()));
     agent.open();
     world.reads(&agent, &[(1, "typed before the cut"), (2, "sent during the cut")]);
     let replayed = world.engine.all(|what| match what {
-        What::Model(Event::Delivered {
-            seq: 1, replay: true, ..
-        }) => Some(()),
+        What::Model(Event::Delivered { seq: 1, replay: true, .. }) => Some(()),
         _ => None,
     });
     assert!(!replayed.is_empty(), "the first one came again");
@@ -318,12 +276,7 @@ fn a_message_of_64_kib_arrives_whole_line_by_line() {
     assert!(reads.last().unwrap().at_ns <= acked + SET_ASIDE);
     let whole: Vec<_> = reads.iter().map(|read| read.text.as_str()).collect();
     let expected = format!("Relay message from alice [{id}]: {text}");
-    assert!(
-        whole.join("\n") == expected,
-        "{} lines of {}",
-        whole.len(),
-        expected.lines().count()
-    );
+    assert!(whole.join("\n") == expected, "{} lines of {}", whole.len(), expected.lines().count());
 }
 
 #[test]
@@ -381,9 +334,7 @@ fn an_agent_that_never_reads_delays_nobody() {
     assert_eq!(world.broker.api.post("/api/spawn", &body).status, 200);
     let agent = world.agent("worker");
     for number in 0..20 {
-        world
-            .alice
-            .dm("stuck", &format!("{} {number}", "x".repeat(1_000)));
+        world.alice.dm("stuck", &format!("{} {number}", "x".repeat(1_000)));
     }
     let texts: Vec<String> = (1..=20).map(|number| format!("number {number}.")).collect();
     for text in &texts {

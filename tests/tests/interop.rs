@@ -19,41 +19,23 @@ const PATIENT: Duration = Duration::from_secs(60);
 
 fn start(program: &Path, place: &Place, base_url: &str, key: &str) -> Broker {
     let mut command = place.command(program, base_url, key);
-    command.args([
-        "init",
-        "--instance-name",
-        "peer",
-        "--channels",
-        "general",
-        "--persist",
-    ]);
+    command.args(["init", "--instance-name", "peer", "--channels", "general", "--persist"]);
     let broker = Broker::start(&mut command, place);
-    soon("the peer's API", || {
-        (broker.api.get("/api/session").status == 200).then_some(())
-    });
+    soon("the peer's API", || (broker.api.get("/api/session").status == 200).then_some(()));
     broker
 }
 
 fn node(engine: &Client) -> Value {
     soon("a live node", || {
         let nodes = engine.get("/v1/nodes").json();
-        nodes["data"]
-            .as_array()?
-            .iter()
-            .find(|node| node["live"] == true)
-            .cloned()
+        nodes["data"].as_array()?.iter().find(|node| node["live"] == true).cloned()
     })
 }
 
 fn spawn_cat(broker: &Broker, name: &str) {
     let body = json!({ "name": name, "cli": "cat", "args": [], "channels": ["general"] });
     let answer = broker.api.post("/api/spawn", &body);
-    assert_eq!(
-        (answer.status, &answer.json()["success"]),
-        (200, &json!(true)),
-        "{}",
-        answer.text
-    );
+    assert_eq!((answer.status, &answer.json()["success"]), (200, &json!(true)), "{}", answer.text);
 }
 
 /// Once all these texts are on the agent's screen.
@@ -69,10 +51,7 @@ fn shows(broker: &Broker, agent: &str, texts: &[&str]) {
 fn acked(engine: &Client, agent: &str) {
     within(PATIENT, "all acks", || {
         let answer = engine.get(&format!("/v1/agents/{agent}")).json();
-        answer["data"]["pending_deliveries"]
-            .as_array()?
-            .is_empty()
-            .then_some(())
+        answer["data"]["pending_deliveries"].as_array()?.is_empty().then_some(())
     });
 }
 
@@ -96,12 +75,7 @@ fn offer_cat(broker: &Broker, node: &str) -> (websocket::Reader, websocket::Writ
             Received::Text(text) => Some(text),
             _ => None,
         });
-        assert!(
-            answer
-                .as_ref()
-                .is_some_and(|text| text.contains(r#""type":"ok""#)),
-            "{kind}: {answer:?}"
-        );
+        assert!(answer.as_ref().is_some_and(|text| text.contains(r#""type":"ok""#)), "{kind}: {answer:?}");
     }
     (reader, writer)
 }
@@ -129,10 +103,7 @@ fn broker_9_1_6_enrols_spawns_receives_and_acks_at_the_engine_of_5_0_5() {
     let _offer = offer_cat(&peer, name);
     soon("the offer at the engine", || {
         let node = workspace.get(&format!("/v1/nodes/{name}")).json();
-        node["data"]["capabilities"]
-            .to_string()
-            .contains("spawn:cat")
-            .then_some(())
+        node["data"]["capabilities"].to_string().contains("spawn:cat").then_some(())
     });
     let spawn = json!({ "name": "second", "cli": "cat", "target_node": name });
     let id = alice.call("/v1/agents/spawn", &spawn, "invocation_id");
@@ -179,10 +150,7 @@ fn the_engine_of_5_0_5_refuses_the_registration_of_broker_12_4_1() {
         What::Model(Event::Rejected { code, reason, .. }) => Some((*code, reason.clone())),
         _ => None,
     });
-    assert_eq!(
-        (code, &*reason),
-        ("invalid_message", "node.register: provider: unrecognized key")
-    );
+    assert_eq!((code, &*reason), ("invalid_message", "node.register: provider: unrecognized key"));
 }
 
 #[test]
@@ -201,10 +169,7 @@ fn the_engine_of_6_0_3_takes_broker_12_4_1_but_cannot_reach_agents_that_it_regis
     engine.sender("alice").dm("worker", "into the void");
     // Its agents are of another provider than its socket.
     engine.await_that("the refusal of its inventory", |what| match what {
-        What::Model(Event::Rejected {
-            code: "agent_provider_conflict",
-            ..
-        }) => Some(()),
+        What::Model(Event::Rejected { code: "agent_provider_conflict", .. }) => Some(()),
         _ => None,
     });
     let sent = engine.all(|what| matches!(what, What::Model(Event::Delivered { .. })).then_some(()));

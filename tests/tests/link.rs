@@ -21,9 +21,7 @@ fn health(broker: &Broker) -> Value {
 }
 
 fn connected(broker: &Broker) {
-    within(OUTAGE, "a confirmed link", || {
-        (health(broker)["relaycastConnected"] == true).then_some(())
-    });
+    within(OUTAGE, "a confirmed link", || (health(broker)["relaycastConnected"] == true).then_some(()));
 }
 
 fn mints(engine: &ScriptedEngine) -> usize {
@@ -53,21 +51,11 @@ fn a_cold_start_makes_an_identity_mints_a_token_and_registers() {
     assert_eq!(requests(&engine, "POST /v1/nodes"), [201]);
     assert_eq!(upgrades(&engine), [101]);
     let register = engine.frame("node.register");
-    let names: Vec<_> = register["capabilities"]
-        .as_array()
-        .unwrap()
-        .iter()
-        .map(|c| &c["name"])
-        .collect();
-    assert!(
-        names.contains(&&json!("spawn:claude")) && names.contains(&&json!("release")),
-        "{register}"
-    );
+    let names: Vec<_> = register["capabilities"].as_array().unwrap().iter().map(|c| &c["name"]).collect();
+    assert!(names.contains(&&json!("spawn:claude")) && names.contains(&&json!("release")), "{register}");
     assert!(!names.contains(&&json!("spawn")), "{register}");
     engine.frame("node.heartbeat");
-    let health = soon("good health", || {
-        Some(health(&broker)).filter(|health| health["status"] == "ok")
-    });
+    let health = soon("good health", || Some(health(&broker)).filter(|health| health["status"] == "ok"));
     assert_eq!(health["problems"], json!([]));
 }
 
@@ -76,10 +64,7 @@ fn a_cached_token_is_used_again_and_a_dead_one_is_replaced() {
     let (engine, place) = (ScriptedEngine::start(ProfileName::V6_0_3), Place::new());
     let first = broker(&place, &engine);
     connected(&first);
-    let node_id = engine.frame("node.register")["node_id"]
-        .as_str()
-        .unwrap()
-        .to_owned();
+    let node_id = engine.frame("node.register")["node_id"].as_str().unwrap().to_owned();
     assert!(first.stop().success());
 
     let second = broker(&place, &engine);
@@ -106,15 +91,8 @@ fn five_refused_tokens_are_replaced_until_one_is_good() {
     });
     let broker = broker(&place, &engine);
     connected(&broker);
-    assert_eq!(
-        upgrades(&engine).iter().filter(|status| **status == 101).count(),
-        1
-    );
-    assert!(
-        mints(&engine) <= 6,
-        "the first one and five more: {}",
-        mints(&engine)
-    );
+    assert_eq!(upgrades(&engine).iter().filter(|status| **status == 101).count(), 1);
+    assert!(mints(&engine) <= 6, "the first one and five more: {}", mints(&engine));
 }
 
 #[test]
@@ -128,11 +106,7 @@ fn tokens_that_are_refused_for_ever_disable_delivery_and_say_so() {
     assert_eq!(health["status"], "degraded");
     assert!(!health["problems"].as_array().unwrap().is_empty(), "{health}");
     assert_eq!(mints(&engine), 6, "the first one and five more");
-    assert_eq!(
-        broker.api.get("/api/session").status,
-        200,
-        "its API works all the same"
-    );
+    assert_eq!(broker.api.get("/api/session").status, 200, "its API works all the same");
 }
 
 #[test]
@@ -160,12 +134,8 @@ fn sigterm_leaves_no_process_and_says_goodbye_at_the_engine() {
         Agent::spawn(&broker, &place, name);
     }
     let listed = broker.api.get("/api/spawned").json();
-    let pids: Vec<u64> = listed["agents"]
-        .as_array()
-        .unwrap()
-        .iter()
-        .filter_map(|a| a["pid"].as_u64())
-        .collect();
+    let pids: Vec<u64> =
+        listed["agents"].as_array().unwrap().iter().filter_map(|a| a["pid"].as_u64()).collect();
     assert_eq!(pids.len(), 2, "{listed}");
     assert!(broker.stop().success());
     for pid in pids {
@@ -180,20 +150,14 @@ fn sigterm_leaves_no_process_and_says_goodbye_at_the_engine() {
         What::In(frame) => frame["type"].as_str().map(str::to_owned),
         _ => None,
     });
-    assert_eq!(
-        &kinds[kinds.len() - 3..],
-        ["agent.deregister", "agent.deregister", "node.deregister"]
-    );
+    assert_eq!(&kinds[kinds.len() - 3..], ["agent.deregister", "agent.deregister", "node.deregister"]);
 }
 
 #[test]
 fn an_engine_that_fails_at_first_is_asked_again() {
     let (engine, place) = (ScriptedEngine::start(ProfileName::V6_0_3), Place::new());
-    let mut failures = vec![
-        (429, "rate_limit_exceeded"),
-        (503, "workspace_storage_unavailable"),
-        (500, "internal_error"),
-    ];
+    let mut failures =
+        vec![(429, "rate_limit_exceeded"), (503, "workspace_storage_unavailable"), (500, "internal_error")];
     engine.script(|script| {
         script.http = Some(Box::new(move |request| {
             let (status, code) = failures.pop().filter(|_| request.method == "POST")?;

@@ -10,10 +10,7 @@ use std::process::Command;
 const LINES: usize = 800;
 
 fn root() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR"))
-        .join("..")
-        .canonicalize()
-        .unwrap()
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("..").canonicalize().unwrap()
 }
 
 /// All files of this extension below a folder of the project.
@@ -88,9 +85,7 @@ fn the_core_has_few_dependencies() {
 
 #[test]
 fn the_core_asks_nothing_of_an_operating_system() {
-    let found = offences("core/src", |code| {
-        code.contains("std::") || code.contains("extern crate std")
-    });
+    let found = offences("core/src", |code| code.contains("std::") || code.contains("extern crate std"));
     assert!(found.is_empty(), "{found:#?}");
 }
 

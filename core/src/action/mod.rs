@@ -73,23 +73,10 @@ impl Actions {
     pub(crate) fn new(saved: BTreeMap<InvocationId, (i64, Option<Outcome>)>) -> Self {
         let invocation = |(id, (at_ms, outcome)): (InvocationId, (i64, Option<Outcome>))| {
             let outcome = outcome.unwrap_or_else(|| Outcome::Error(INTERRUPTED.to_string()));
-            let state = State::Done {
-                outcome,
-                delivery: Delivery::Proven,
-            };
-            (
-                id,
-                Invocation {
-                    at: Wall(at_ms),
-                    state,
-                },
-            )
+            let state = State::Done { outcome, delivery: Delivery::Proven };
+            (id, Invocation { at: Wall(at_ms), state })
         };
-        Self {
-            invocations: saved.into_iter().map(invocation).collect(),
-            open: 0,
-            unsent: false,
-        }
+        Self { invocations: saved.into_iter().map(invocation).collect(), open: 0, unsent: false }
     }
 
     /// An invocation has come in (invariant 1).
@@ -103,27 +90,15 @@ impl Actions {
             return Asked::Repeated;
         }
         self.forget_old(cx.now.wall);
-        self.invocations.insert(
-            id.clone(),
-            Invocation {
-                at: cx.now.wall,
-                state: State::Open,
-            },
-        );
+        self.invocations.insert(id.clone(), Invocation { at: cx.now.wall, state: State::Open });
         self.open += 1;
         Asked::Fresh
     }
 
     /// Writes that an invocation is about to be acted on; [`StoreFor::Started`] comes back.
     pub(crate) fn record_start(&self, cx: &mut Cx, id: &InvocationId) {
-        let record = Record::Started {
-            invocation: id.clone(),
-            at_ms: cx.now.wall.0,
-        };
-        cx.store(
-            StoreFor::Started(id.clone()),
-            StoreAction::Append { lines: record.line() },
-        );
+        let record = Record::Started { invocation: id.clone(), at_ms: cx.now.wall.0 };
+        cx.store(StoreFor::Started(id.clone()), StoreAction::Append { lines: record.line() });
     }
 
     /// An invocation is over. False if it was over already.
@@ -135,15 +110,8 @@ impl Actions {
             return false;
         }
         let at_ms = invocation.at.0;
-        let record = Record::Finished {
-            invocation: id.clone(),
-            at_ms,
-            outcome: outcome.clone(),
-        };
-        invocation.state = State::Done {
-            outcome,
-            delivery: Delivery::Unsent { sends: 0 },
-        };
+        let record = Record::Finished { invocation: id.clone(), at_ms, outcome: outcome.clone() };
+        invocation.state = State::Done { outcome, delivery: Delivery::Unsent { sends: 0 } };
         self.open -= 1;
         self.unsent = true;
         cx.store(StoreFor::Journal, StoreAction::Append { lines: record.line() });
@@ -188,10 +156,7 @@ impl Actions {
             if sends > 0 {
                 cx.marks.hit(Mark::ResultResent);
             }
-            *delivery = Delivery::Sent {
-                sent,
-                sends: sends + 1,
-            };
+            *delivery = Delivery::Sent { sent, sends: sends + 1 };
         }
         self.unsent = false;
     }
@@ -227,17 +192,10 @@ impl Actions {
         if self.invocations.len() < limits::INVOCATIONS {
             return;
         }
-        self.invocations
-            .retain(|_, invocation| matches!(invocation.state, State::Open) || fresh(invocation));
+        self.invocations.retain(|_, invocation| matches!(invocation.state, State::Open) || fresh(invocation));
         while self.invocations.len() >= limits::INVOCATIONS {
-            let closed = self
-                .invocations
-                .iter()
-                .filter(|(_, other)| !matches!(other.state, State::Open));
-            let Some(oldest) = closed
-                .min_by_key(|(_, other)| other.at.0)
-                .map(|(id, _)| id.clone())
-            else {
+            let closed = self.invocations.iter().filter(|(_, other)| !matches!(other.state, State::Open));
+            let Some(oldest) = closed.min_by_key(|(_, other)| other.at.0).map(|(id, _)| id.clone()) else {
                 return;
             };
             self.invocations.remove(&oldest);

@@ -38,42 +38,15 @@ impl fmt::Debug for SpawnOrder {
     /// What callers put into an environment may be secret, and a task is free text.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let (task, env) = (self.task.as_ref().map(String::len), self.env.keys());
-        write!(
-            f,
-            "SpawnOrder({:?}, {:?}, {:?}, {task:?}, {env:?})",
-            self.name, self.cli, self.args
-        )
+        write!(f, "SpawnOrder({:?}, {:?}, {:?}, {task:?}, {env:?})", self.name, self.cli, self.args)
     }
 }
 
 impl From<SpawnRequest> for SpawnOrder {
     fn from(request: SpawnRequest) -> Self {
-        let SpawnRequest {
-            name,
-            cli,
-            args,
-            cwd,
-            task,
-            model,
-            channels,
-            env,
-            rows,
-            cols,
-            session_ref,
-        } = request;
-        Self {
-            name,
-            cli,
-            args,
-            cwd,
-            task,
-            model,
-            channels,
-            env,
-            session_ref,
-            rows,
-            cols,
-        }
+        let SpawnRequest { name, cli, args, cwd, task, model, channels, env, rows, cols, session_ref } =
+            request;
+        Self { name, cli, args, cwd, task, model, channels, env, session_ref, rows, cols }
     }
 }
 
@@ -110,10 +83,7 @@ pub(crate) fn read_wish(invoke: &Invoke<'_>) -> Wish {
 
 fn name_of(invoke: &Invoke<'_>, missing: &str) -> Result<String, String> {
     let given = |text: &Option<alloc::borrow::Cow<'_, str>>| {
-        text.as_deref()
-            .map(str::trim)
-            .filter(|text| !text.is_empty())
-            .map(ToString::to_string)
+        text.as_deref().map(str::trim).filter(|text| !text.is_empty()).map(ToString::to_string)
     };
     let input = Input::of(invoke.input);
     given(&invoke.agent_name)
@@ -136,10 +106,7 @@ fn order(invoke: &Invoke<'_>, harness: Option<&str>) -> Result<SpawnOrder, Strin
     if cwd.as_ref().is_some_and(|cwd| !cwd.starts_with('/')) {
         return Err("spawn_failed: cwd must be an absolute path".to_string());
     }
-    let args = config
-        .as_ref()
-        .map(|config| strings(config, "args"))
-        .filter(|args| !args.is_empty());
+    let args = config.as_ref().map(|config| strings(config, "args")).filter(|args| !args.is_empty());
     let mut channels = input.strings("channels");
     channels.extend(input.text(&["channel"]));
     Ok(SpawnOrder {
@@ -149,10 +116,7 @@ fn order(invoke: &Invoke<'_>, harness: Option<&str>) -> Result<SpawnOrder, Strin
         cwd,
         task: input.text(&["task", "initial_task", "prompt"]),
         model: input.text(&["model"]),
-        channels: channels
-            .iter()
-            .map(|channel| channel.trim_start_matches('#').to_string())
-            .collect(),
+        channels: channels.iter().map(|channel| channel.trim_start_matches('#').to_string()).collect(),
         env: config.as_ref().map(environment).unwrap_or_default(),
         session_ref: configured("sessionId")
             .or_else(|| input.text(&["session_ref", "sessionId", "session_id"])),
@@ -170,54 +134,34 @@ impl<'a> Input<'a> {
     fn of(input: &'a RawValue) -> Self {
         let top = Object::parse(input.get());
         let nested = top.as_ref().and_then(|top| top.object("agent"));
-        Self {
-            places: top.into_iter().chain(nested).collect(),
-        }
+        Self { places: top.into_iter().chain(nested).collect() }
     }
 
     /// Invariant 1.
     fn text(&self, keys: &[&str]) -> Option<String> {
-        self.places
-            .iter()
-            .find_map(|place| keys.iter().find_map(|key| non_blank(place, key)))
+        self.places.iter().find_map(|place| keys.iter().find_map(|key| non_blank(place, key)))
     }
 
     fn strings(&self, key: &str) -> Vec<String> {
-        self.places
-            .iter()
-            .map(|place| strings(place, key))
-            .find(|list| !list.is_empty())
-            .unwrap_or_default()
+        self.places.iter().map(|place| strings(place, key)).find(|list| !list.is_empty()).unwrap_or_default()
     }
 
     fn object(&self, keys: &[&str]) -> Option<Object<'a>> {
         // What the agent itself says is more specific.
-        self.places
-            .iter()
-            .rev()
-            .find_map(|place| keys.iter().find_map(|key| place.object(key)))
+        self.places.iter().rev().find_map(|place| keys.iter().find_map(|key| place.object(key)))
     }
 }
 
 fn non_blank(place: &Object<'_>, key: &str) -> Option<String> {
-    place
-        .text(key)
-        .map(|text| text.trim().to_string())
-        .filter(|text| !text.is_empty())
+    place.text(key).map(|text| text.trim().to_string()).filter(|text| !text.is_empty())
 }
 
 fn strings(place: &Object<'_>, key: &str) -> Vec<String> {
-    place
-        .get(key)
-        .and_then(|raw| serde_json::from_str(raw.get()).ok())
-        .unwrap_or_default()
+    place.get(key).and_then(|raw| serde_json::from_str(raw.get()).ok()).unwrap_or_default()
 }
 
 fn environment(config: &Object<'_>) -> BTreeMap<String, String> {
-    config
-        .get("env")
-        .and_then(|raw| serde_json::from_str(raw.get()).ok())
-        .unwrap_or_default()
+    config.get("env").and_then(|raw| serde_json::from_str(raw.get()).ok()).unwrap_or_default()
 }
 
 #[cfg(test)]
@@ -226,11 +170,8 @@ mod tests {
     use crate::wire::{Inbound, decode};
 
     fn wish(action: &str, input: &str, agent_name: &str) -> Wish {
-        let name = if agent_name.is_empty() {
-            String::new()
-        } else {
-            format!(r#","agent_name":"{agent_name}""#)
-        };
+        let name =
+            if agent_name.is_empty() { String::new() } else { format!(r#","agent_name":"{agent_name}""#) };
         let frame = format!(
             r#"{{"v":1,"type":"action.invoke","invocation_id":"i","action":"{action}","input":{input}{name}}}"#
         );
@@ -249,16 +190,9 @@ mod tests {
 
     #[test]
     fn the_harness_of_the_action_is_the_program_when_the_input_names_none() {
-        let order = spawned(wish(
-            "spawn:codex",
-            r#"{"agent":"builder","args":["-x"],"model":"m"}"#,
-            "",
-        ));
+        let order = spawned(wish("spawn:codex", r#"{"agent":"builder","args":["-x"],"model":"m"}"#, ""));
         assert_eq!((order.name.as_str(), order.cli.as_str()), ("builder", "codex"));
-        assert_eq!(
-            (order.args, order.model),
-            (alloc::vec!["-x".to_string()], Some("m".to_string()))
-        );
+        assert_eq!((order.args, order.model), (alloc::vec!["-x".to_string()], Some("m".to_string())));
         let order = spawned(wish("spawn:codex", r#"{"name":"b","cli":"claude"}"#, ""));
         assert_eq!(order.cli, "claude");
     }
@@ -273,47 +207,24 @@ mod tests {
             (r#"{"name":"other"}"#, "a", "a"),
             (r#"{"name":"  ","agent":{"agent_name":"a"}}"#, "", "a"),
         ] {
-            assert_eq!(
-                spawned(wish("spawn:cat", input, frame_name)).name.as_str(),
-                expected,
-                "{input}"
-            );
+            assert_eq!(spawned(wish("spawn:cat", input, frame_name)).name.as_str(), expected, "{input}");
         }
-        for input in [
-            r#"{"cli":"x"}"#,
-            r#"{"command":"x"}"#,
-            r#"{"provider":"x"}"#,
-            r#"{"agent":{"cli":"x"}}"#,
-        ] {
+        for input in
+            [r#"{"cli":"x"}"#, r#"{"command":"x"}"#, r#"{"provider":"x"}"#, r#"{"agent":{"cli":"x"}}"#]
+        {
             assert_eq!(spawned(wish("spawn", input, "n")).cli, "x", "{input}");
         }
         for input in [r#"{"task":"t"}"#, r#"{"initial_task":"t"}"#, r#"{"prompt":"t"}"#] {
-            assert_eq!(
-                spawned(wish("spawn:x", input, "n")).task.as_deref(),
-                Some("t"),
-                "{input}"
-            );
+            assert_eq!(spawned(wish("spawn:x", input, "n")).task.as_deref(), Some("t"), "{input}");
         }
     }
 
     #[test]
     fn what_cannot_be_done_is_refused_with_its_reason() {
-        assert_eq!(
-            wish("spawn:x", "{}", ""),
-            Wish::Refused("spawn_missing_agent_name".to_string())
-        );
-        assert_eq!(
-            wish("spawn", r#"{"name":"a"}"#, ""),
-            Wish::Refused("spawn_missing_cli".to_string())
-        );
-        assert_eq!(
-            wish("release", "null", ""),
-            Wish::Refused("release_missing_agent_name".to_string())
-        );
-        assert_eq!(
-            wish("deploy", "{}", "a"),
-            Wish::Refused("handler_unavailable".to_string())
-        );
+        assert_eq!(wish("spawn:x", "{}", ""), Wish::Refused("spawn_missing_agent_name".to_string()));
+        assert_eq!(wish("spawn", r#"{"name":"a"}"#, ""), Wish::Refused("spawn_missing_cli".to_string()));
+        assert_eq!(wish("release", "null", ""), Wish::Refused("release_missing_agent_name".to_string()));
+        assert_eq!(wish("deploy", "{}", "a"), Wish::Refused("handler_unavailable".to_string()));
         assert!(
             matches!(wish("spawn:x", r#"{"name":"../up"}"#, ""), Wish::Refused(error) if error.starts_with("spawn_failed: "))
         );

@@ -57,9 +57,7 @@ pub(crate) fn child(
     if !order.env.contains_key("TERM") {
         set("TERM", plain(TERM));
     }
-    let argv = core::iter::once(order.cli.clone())
-        .chain(order.args.iter().cloned())
-        .collect();
+    let argv = core::iter::once(order.cli.clone()).chain(order.args.iter().cloned()).collect();
     Child {
         argv,
         env,

@@ -41,10 +41,7 @@ pub(crate) struct Inventory {
 impl Inventory {
     /// A new link: a snapshot follows at once, and refusals are forgotten.
     pub(crate) fn opened(&mut self) {
-        *self = Self {
-            due: Due::Now,
-            ..Self::default()
-        };
+        *self = Self { due: Due::Now, ..Self::default() };
     }
 
     /// [`Timer::InventoryRefresh`]: a snapshot is due, if nothing is open (invariant 2).
@@ -113,11 +110,7 @@ impl Inventory {
         };
         // Only what stands in quotes is surely a name and no word of the sentence.
         let quoted = || message.split(['"', '\'', '`']).skip(1).step_by(2);
-        let named = self
-            .listed
-            .iter()
-            .find(|id| quoted().any(|word| called(id, word)))
-            .cloned();
+        let named = self.listed.iter().find(|id| quoted().any(|word| called(id, word))).cloned();
         if let Some(id) = named {
             self.refused.insert(id.clone());
             cx.marks.hit(Mark::InventoryExcluded);

@@ -34,40 +34,18 @@ impl Leaving {
     /// What was owed when the broker last stopped.
     pub(crate) fn new(saved: BTreeMap<AgentId, AgentName>) -> Self {
         let unsent = !saved.is_empty();
-        let owed = |(id, name)| {
-            (
-                id,
-                Owed {
-                    name,
-                    sent: None,
-                    sends: 0,
-                },
-            )
-        };
-        Self {
-            owed: saved.into_iter().map(owed).collect(),
-            unsent,
-        }
+        let owed = |(id, name)| (id, Owed { name, sent: None, sends: 0 });
+        Self { owed: saved.into_iter().map(owed).collect(), unsent }
     }
 
     /// What is owed, for the journal.
     pub(crate) fn owed(&self) -> BTreeMap<AgentId, AgentName> {
-        self.owed
-            .iter()
-            .map(|(id, owed)| (id.clone(), owed.name.clone()))
-            .collect()
+        self.owed.iter().map(|(id, owed)| (id.clone(), owed.name.clone())).collect()
     }
 
     /// An agent has left.
     pub(crate) fn owe(&mut self, id: AgentId, name: AgentName) {
-        self.owed.insert(
-            id,
-            Owed {
-                name,
-                sent: None,
-                sends: 0,
-            },
-        );
+        self.owed.insert(id, Owed { name, sent: None, sends: 0 });
         self.unsent = true;
     }
 
@@ -107,11 +85,8 @@ impl Leaving {
     /// The engine answered a request: what that proves is no longer owed.
     pub(crate) fn on_answer(&mut self, answered: Answered) -> Vec<AgentId> {
         let proven = |owed: &mut Owed| owed.sent.as_mut().is_some_and(|sent| sent.is_proven_by(answered));
-        let paid: Vec<AgentId> = self
-            .owed
-            .iter_mut()
-            .filter_map(|(id, owed)| proven(owed).then(|| id.clone()))
-            .collect();
+        let paid: Vec<AgentId> =
+            self.owed.iter_mut().filter_map(|(id, owed)| proven(owed).then(|| id.clone())).collect();
         for id in &paid {
             self.owed.remove(id);
         }

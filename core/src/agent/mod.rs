@@ -155,12 +155,7 @@ impl Agent {
             self.in_flight += input.bytes.len();
             let (process, bytes) = (self.process, input.bytes.clone());
             self.ops.insert(op, input);
-            cx.push(Command::PtyWrite {
-                process,
-                op,
-                bytes,
-                deadline,
-            });
+            cx.push(Command::PtyWrite { process, op, bytes, deadline });
         }
     }
 
@@ -217,10 +212,7 @@ impl Roster {
             process,
             order,
             origin,
-            phase: Phase::Registering {
-                sent: false,
-                recover: None,
-            },
+            phase: Phase::Registering { sent: false, recover: None },
             registered: None,
             pid: None,
             warning: None,
@@ -303,11 +295,7 @@ impl Roster {
 
     /// Agents whose process runs and whose spawn is proven.
     pub(crate) fn running(&self) -> u32 {
-        let running = self
-            .agents
-            .values()
-            .filter(|agent| agent.phase == Phase::Running)
-            .count();
+        let running = self.agents.values().filter(|agent| agent.phase == Phase::Running).count();
         u32::try_from(running).unwrap_or(u32::MAX)
     }
 }

@@ -27,11 +27,9 @@ impl Fields {
                 "invalid_request",
                 format!("The body must be a JSON object, not {}", kind(&other)),
             )),
-            Err(error) => Err(ApiError::new(
-                400,
-                "invalid_json",
-                format!("The body is not valid JSON: {error}"),
-            )),
+            Err(error) => {
+                Err(ApiError::new(400, "invalid_json", format!("The body is not valid JSON: {error}")))
+            }
         }
     }
 
@@ -59,9 +57,7 @@ impl Fields {
 
     /// Whether one of these is present.
     pub(super) fn has(&self, names: &[&'static str]) -> bool {
-        names
-            .iter()
-            .any(|name| self.0.get(*name).is_some_and(|value| !value.is_null()))
+        names.iter().any(|name| self.0.get(*name).is_some_and(|value| !value.is_null()))
     }
 
     /// A string, as it is.
@@ -134,10 +130,7 @@ impl Fields {
             _ => Err(ApiError::new(
                 400,
                 "invalid_size",
-                format!(
-                    "Field \"{name}\" must be a whole number from 1 to {}",
-                    limits::TERMINAL_SIDE
-                ),
+                format!("Field \"{name}\" must be a whole number from 1 to {}", limits::TERMINAL_SIDE),
             )),
         }
     }

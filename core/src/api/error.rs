@@ -66,37 +66,23 @@ enum Shape {
 impl ApiError {
     /// An error of an ordinary route.
     pub fn new(status: u16, code: impl Into<Cow<'static, str>>, message: impl Into<String>) -> Self {
-        Self {
-            status,
-            code: code.into(),
-            message: message.into(),
-            shape: Shape::Plain,
-        }
+        Self { status, code: code.into(), message: message.into(), shape: Shape::Plain }
     }
 
     /// The same in the shape of the spawn and release routes, with the agent's name if it is known.
     #[must_use]
     pub fn of_spawn(self, name: Option<AgentName>) -> Self {
-        Self {
-            shape: Shape::Spawn(name),
-            ..self
-        }
+        Self { shape: Shape::Spawn(name), ..self }
     }
 
     /// The key is missing or wrong.
     pub fn unauthorized() -> Self {
-        Self {
-            shape: Shape::Nested,
-            ..Self::new(401, "unauthorized", "Missing or invalid API key")
-        }
+        Self { shape: Shape::Nested, ..Self::new(401, "unauthorized", "Missing or invalid API key") }
     }
 
     /// The broker has no lock or no state yet.
     pub fn starting() -> Self {
-        Self {
-            shape: Shape::Text,
-            ..Self::new(503, "starting", "Broker is starting, please retry")
-        }
+        Self { shape: Shape::Text, ..Self::new(503, "starting", "Broker is starting, please retry") }
     }
 
     /// There is no such agent.
@@ -112,18 +98,8 @@ impl ApiError {
     pub fn reply(&self) -> Reply {
         let message = mask(&self.message);
         match &self.shape {
-            Shape::Text => Reply {
-                status: self.status,
-                content_type: "text/plain",
-                body: message,
-            },
-            Shape::Plain => Reply::json(
-                self.status,
-                &PlainBody {
-                    code: &self.code,
-                    message: &message,
-                },
-            ),
+            Shape::Text => Reply { status: self.status, content_type: "text/plain", body: message },
+            Shape::Plain => Reply::json(self.status, &PlainBody { code: &self.code, message: &message }),
             Shape::Spawn(name) => Reply::json(
                 self.status,
                 &SpawnBody {
@@ -186,11 +162,7 @@ mod tests {
         let error = ApiError::new(409, "taken", "try \"b\"");
         let cases = [
             (error.clone(), 409, r#"{"code":"taken","message":"try \"b\""}"#),
-            (
-                error.clone().of_spawn(None),
-                409,
-                r#"{"success":false,"error":"try \"b\"","code":"taken"}"#,
-            ),
+            (error.clone().of_spawn(None), 409, r#"{"success":false,"error":"try \"b\"","code":"taken"}"#),
             (
                 error.of_spawn(Some("a".into())),
                 409,
@@ -228,10 +200,6 @@ mod tests {
     fn an_unknown_agent_is_named_in_the_words_clients_look_for() {
         let reply = ApiError::agent_not_found("x").reply();
         assert_eq!(reply.status, 404);
-        assert!(
-            ApiError::agent_not_found("x")
-                .message
-                .starts_with("Agent \"x\" not found")
-        );
+        assert!(ApiError::agent_not_found("x").message.starts_with("Agent \"x\" not found"));
     }
 }

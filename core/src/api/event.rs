@@ -214,12 +214,7 @@ impl<'a> Event<'a> {
             ExitStatus::Signal(signal) => (None, Some(signal.to_string())),
             ExitStatus::Unknown => (None, None),
         };
-        Self::AgentExited {
-            name,
-            code,
-            signal,
-            reason,
-        }
+        Self::AgentExited { name, code, signal, reason }
     }
 
     /// The event as JSON.

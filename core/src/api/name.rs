@@ -46,10 +46,7 @@ fn check(text: &str) -> Result<(), NameError> {
     if text.len() > limits::NAME {
         return Err(NameError::TooLong(text.len()));
     }
-    if let Some(bad) = text
-        .chars()
-        .find(|c| matches!(c, '/' | '\\' | '#') || c.is_control())
-    {
+    if let Some(bad) = text.chars().find(|c| matches!(c, '/' | '\\' | '#') || c.is_control()) {
         return Err(NameError::Character(bad));
     }
     if text == "." || text.contains("..") {
@@ -69,16 +66,7 @@ mod tests {
     #[test]
     fn ordinary_names_pass_unchanged() {
         let long = "n".repeat(limits::NAME);
-        for name in [
-            "a",
-            "worker-1",
-            "Ada Lovelace",
-            "münchen",
-            "@bob",
-            "a.b",
-            "🦀",
-            &long,
-        ] {
+        for name in ["a", "worker-1", "Ada Lovelace", "münchen", "@bob", "a.b", "🦀", &long] {
             assert_eq!(validate_agent_name(name).unwrap().as_str(), name);
         }
     }
@@ -105,10 +93,7 @@ mod tests {
         }
         let long = "ä".repeat(65);
         assert_eq!(validate_agent_name(&long), Err(NameError::TooLong(130)));
-        assert_eq!(
-            format!("{}", NameError::TooLong(130)),
-            "the name has 130 bytes; use at most 128"
-        );
+        assert_eq!(format!("{}", NameError::TooLong(130)), "the name has 130 bytes; use at most 128");
     }
 
     #[test]

@@ -58,9 +58,7 @@ impl SpawnRequest {
 
     fn named(name: AgentName, mut fields: Fields) -> Result<Self, ApiError> {
         if fields.has(&["harness_id", "harnessId"]) {
-            return Err(invalid(
-                "harnessId is not supported; give cli and args, or harnessConfig".into(),
-            ));
+            return Err(invalid("harnessId is not supported; give cli and args, or harnessConfig".into()));
         }
         check_runtime(fields.filled(&["transport", "runtime"])?)?;
         apply_harness(&mut fields)?;
@@ -87,9 +85,7 @@ impl SpawnRequest {
 
     fn check(&self) -> Result<(), ApiError> {
         if let Some(cwd) = self.cwd.as_ref().filter(|cwd| !cwd.starts_with('/')) {
-            return Err(invalid(format!(
-                "Field \"cwd\" must be an absolute path, not \"{cwd}\""
-            )));
+            return Err(invalid(format!("Field \"cwd\" must be an absolute path, not \"{cwd}\"")));
         }
         let nul = |text: &String| text.contains('\0');
         let with_nul = [
@@ -130,13 +126,9 @@ fn apply_harness(fields: &mut Fields) -> Result<(), ApiError> {
         return Ok(());
     };
     check_runtime(harness.filled(&["runtime"])?)?;
-    for (plain, configured) in [
-        ("cli", "command"),
-        ("args", "args"),
-        ("cwd", "cwd"),
-        ("env", "env"),
-        ("sessionId", "sessionId"),
-    ] {
+    for (plain, configured) in
+        [("cli", "command"), ("args", "args"), ("cwd", "cwd"), ("env", "env"), ("sessionId", "sessionId")]
+    {
         fields.replace(plain, &mut harness, configured);
     }
     Ok(())

@@ -105,11 +105,7 @@ impl EventRing {
             self.stats.omitted += 1;
             // The kind is the first field of every event.
             let of = text.split('"').nth(3).unwrap_or_default();
-            text = json(&Omitted {
-                kind: "event_omitted",
-                of,
-                bytes: text.len(),
-            });
+            text = json(&Omitted { kind: "event_omitted", of, bytes: text.len() });
         }
         let brace = text.pop();
         debug_assert_eq!(brace, Some('}'), "an event is an object with fields");
@@ -144,16 +140,9 @@ impl EventRing {
                 format!("{} event streams are open already; close one", limits::STREAMS),
             ));
         }
-        let (next, gap_since) = if since > self.last {
-            (self.oldest(), Some(since))
-        } else {
-            (since + 1, None)
-        };
-        let opened = Subscriber {
-            next,
-            gap_since,
-            in_flight: 0,
-        };
+        let (next, gap_since) =
+            if since > self.last { (self.oldest(), Some(since)) } else { (since + 1, None) };
+        let opened = Subscriber { next, gap_since, in_flight: 0 };
         let before = self.subscribers.insert(subscriber, opened);
         assert!(before.is_none(), "a subscriber opens once");
         Ok(())

@@ -119,9 +119,8 @@ pub fn route(
     body: &[u8],
 ) -> Result<ApiCall, ApiError> {
     let (path, query) = target.split_once('?').unwrap_or((target, ""));
-    let found = ROUTES
-        .iter()
-        .find_map(|(method, pattern, route)| Some((*method, *route, matched(pattern, path)?)));
+    let found =
+        ROUTES.iter().find_map(|(method, pattern, route)| Some((*method, *route, matched(pattern, path)?)));
     let open = matches!(found, Some((_, Route::Health, _)));
     if auth != Auth::Ok && !open {
         return Err(ApiError::unauthorized());
@@ -144,19 +143,11 @@ pub fn route(
         return Err(ApiError::new(
             413,
             "body_too_large",
-            format!(
-                "The body has {} bytes; at most {} are read",
-                body.len(),
-                limits::API_BODY
-            ),
+            format!("The body has {} bytes; at most {} are read", body.len(), limits::API_BODY),
         ));
     }
     let name = percent_decode(name).map(AgentName).ok_or_else(|| {
-        ApiError::new(
-            400,
-            "invalid_path",
-            format!("The name in {path} is not percent-encoded UTF-8"),
-        )
+        ApiError::new(400, "invalid_path", format!("The name in {path} is not percent-encoded UTF-8"))
     })?;
     call(route, name, query, upgrade, body)
 }
@@ -182,18 +173,11 @@ fn call(route: Route, name: AgentName, query: &str, upgrade: bool, body: &[u8]) 
         Route::Input => {
             let data = Fields::parse(body)?.text(&["data"])?;
             let data = data.filter(|data| !data.is_empty());
-            ApiCall::Input {
-                name,
-                data: data.ok_or_else(|| missing("data"))?,
-            }
+            ApiCall::Input { name, data: data.ok_or_else(|| missing("data"))? }
         }
         Route::Resize => {
             let mut fields = Fields::parse(body)?;
-            ApiCall::Resize {
-                name,
-                rows: fields.required_side("rows")?,
-                cols: fields.required_side("cols")?,
-            }
+            ApiCall::Resize { name, rows: fields.required_side("rows")?, cols: fields.required_side("cols")? }
         }
         Route::Send => ApiCall::Send(SendRequest::parse(body)?),
         Route::DeadLetters => ApiCall::DeadLetters,
@@ -221,11 +205,9 @@ fn matched<'a>(pattern: &str, path: &'a str) -> Option<&'a str> {
 fn since(query: &str) -> Result<u64, ApiError> {
     match parameter(query, &["sinceSeq", "since_seq"]) {
         None => Ok(0),
-        Some(text) => text.parse().map_err(|_| {
-            invalid(format!(
-                "Parameter \"sinceSeq\" must be a whole number, not \"{text}\""
-            ))
-        }),
+        Some(text) => text
+            .parse()
+            .map_err(|_| invalid(format!("Parameter \"sinceSeq\" must be a whole number, not \"{text}\""))),
     }
 }
 

@@ -64,11 +64,8 @@ impl HealthView<'_> {
     pub fn reply(&self) -> Reply {
         // Clients compare this with ids, so it is never null.
         let workspace = self.workspace.map_or("ws_unknown", WorkspaceId::as_str);
-        let memberships: Vec<Value> = self
-            .workspace
-            .iter()
-            .map(|id| json!({"workspace_id": id, "is_default": true}))
-            .collect();
+        let memberships: Vec<Value> =
+            self.workspace.iter().map(|id| json!({"workspace_id": id, "is_default": true})).collect();
         let mut delivery = json!({"state": self.delivery});
         if let Some(reason) = self.delivery_reason {
             delivery["reason"] = reason.into();

@@ -50,11 +50,7 @@ impl Early {
 
 impl core::fmt::Debug for Early {
     fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
-        let held: Vec<_> = self
-            .frames
-            .iter()
-            .map(|(name, frames)| (name, frames.len()))
-            .collect();
+        let held: Vec<_> = self.frames.iter().map(|(name, frames)| (name, frames.len())).collect();
         write!(f, "Early({held:?}, {:?})", self.told)
     }
 }
@@ -91,11 +87,7 @@ impl Broker {
     pub(super) fn on_deliver(&mut self, deliver: &Deliver<'_>, text: &str) {
         self.cx.stats.frames += 1;
         if let Some(key) = deliver.repaired {
-            self.cx.log(
-                Level::Debug,
-                "delivery",
-                &format!("took a frame in although its {key:?} is odd"),
-            );
+            self.cx.log(Level::Debug, "delivery", &format!("took a frame in although its {key:?} is odd"));
         }
         match self.recipient(deliver) {
             Recipient::Here(agent, process) => self.take_in(&agent, process, deliver),
@@ -146,12 +138,7 @@ impl Broker {
             return;
         };
         let at = self.cx.now.wall;
-        let facts = DeliveryFacts {
-            name: agent.name(),
-            delivery_id,
-            event_id,
-            at,
-        };
+        let facts = DeliveryFacts { name: agent.name(), delivery_id, event_id, at };
         self.events.push(&Event::DeliveryQueued(facts));
     }
 
@@ -160,14 +147,7 @@ impl Broker {
         let msg_id = deliver.msg_id.as_deref();
         // A frame without ids is told from others by what it says.
         let delivery_id = deliver.delivery_id.as_deref().map_or_else(
-            || {
-                format!(
-                    "{}/{}/{}",
-                    msg_id.unwrap_or("?"),
-                    deliver.seq,
-                    crate::digest::Digest::of(&payload)
-                )
-            },
+            || format!("{}/{}/{}", msg_id.unwrap_or("?"), deliver.seq, crate::digest::Digest::of(&payload)),
             ToOwned::to_owned,
         );
         Frame {
@@ -213,20 +193,11 @@ impl Broker {
         let name = deliver.identity.name().map(AgentName::from);
         let shown = name.clone().unwrap_or_else(|| AgentName(id.0.clone()));
         let message = format!("the engine sends messages for agent {id:?}, which is not on this node");
-        self.cx.log(
-            Level::Warn,
-            "delivery",
-            &format!("{message} (called {shown:?}); they stay unacked"),
-        );
-        self.events.push(&Event::WorkerError {
-            name: &shown,
-            code: "unknown_agent",
-            message: &message,
-        });
+        self.cx.log(Level::Warn, "delivery", &format!("{message} (called {shown:?}); they stay unacked"));
+        self.events.push(&Event::WorkerError { name: &shown, code: "unknown_agent", message: &message });
         let request = Request::Deregister(id.clone());
-        self.link.request(&mut self.cx, request, |frame| {
-            wire::agent_deregister(Some(frame), &id, name.as_ref())
-        });
+        self.link
+            .request(&mut self.cx, request, |frame| wire::agent_deregister(Some(frame), &id, name.as_ref()));
     }
 
     pub(super) fn on_gap_timer(&mut self, agent: &AgentId) {
@@ -279,10 +250,7 @@ impl Broker {
         let Some(agent) = self.roster.get_mut(process) else {
             return;
         };
-        let ready = agent
-            .injector
-            .as_ref()
-            .is_some_and(crate::inject::machine::Injector::is_idle);
+        let ready = agent.injector.as_ref().is_some_and(crate::inject::machine::Injector::is_idle);
         if !ready || agent.phase == Phase::Leaving {
             return;
         }
@@ -291,14 +259,9 @@ impl Broker {
         };
         let text = render(&message);
         if key != TASK {
-            self.events
-                .push(&relay_inbound(&message, mode, self.link.workspace()));
+            self.events.push(&relay_inbound(&message, mode, self.link.workspace()));
         }
-        let job = Job {
-            key,
-            text,
-            steer: mode == Mode::Steer,
-        };
+        let job = Job { key, text, steer: mode == Mode::Steer };
         if let Some(injector) = &mut agent.injector {
             injector.start(&mut self.cx, &agent.terminal.0, job);
         }
@@ -320,11 +283,7 @@ impl Broker {
         };
         if self.events.subscribers() > 0 {
             let chunk = agent.text_of(bytes);
-            self.events.push(&Event::WorkerStream {
-                name: agent.name(),
-                stream: "stdout",
-                chunk: &chunk,
-            });
+            self.events.push(&Event::WorkerStream { name: agent.name(), stream: "stdout", chunk: &chunk });
         }
         self.on_outcome(process, outcome);
     }
@@ -377,10 +336,7 @@ impl Broker {
         }
     }
 
-    #[expect(
-        clippy::redundant_closure,
-        reason = "a variant's constructor is not general over the lifetime"
-    )]
+    #[expect(clippy::redundant_closure, reason = "a variant's constructor is not general over the lifetime")]
     fn on_outcome(&mut self, process: ProcessId, outcome: Outcome) {
         match outcome {
             Outcome::Nothing => return,
@@ -407,9 +363,7 @@ impl Broker {
                 format!("{name:?} does not show a screen that we know; typing into it all the same");
             self.cx.log(Level::Warn, "inject", &message);
         }
-        self.events.push(&Event::WorkerReady {
-            agent: super::spawning::facts(agent),
-        });
+        self.events.push(&Event::WorkerReady { agent: super::spawning::facts(agent) });
     }
 
     fn emit_delivery(
@@ -426,18 +380,10 @@ impl Broker {
             return;
         };
         let (name, delivery_id, event_id) = (agent.name(), &frame.delivery_id, &frame.msg_id);
-        self.events.push(&event(DeliveryFacts {
-            name,
-            delivery_id,
-            event_id,
-            at,
-        }));
+        self.events.push(&event(DeliveryFacts { name, delivery_id, event_id, at }));
     }
 
-    #[expect(
-        clippy::redundant_closure,
-        reason = "a variant's constructor is not general over the lifetime"
-    )]
+    #[expect(clippy::redundant_closure, reason = "a variant's constructor is not general over the lifetime")]
     fn on_confirmed_by_agent(&mut self, process: ProcessId, key: RowKey, evidence: Evidence) {
         let stats = &mut self.cx.stats;
         match evidence {
@@ -453,10 +399,7 @@ impl Broker {
             return;
         }
         let verification = evidence.name();
-        self.emit_delivery(process, key, |delivery| Event::DeliveryVerified {
-            delivery,
-            verification,
-        });
+        self.emit_delivery(process, key, |delivery| Event::DeliveryVerified { delivery, verification });
         self.emit_delivery(process, key, |facts| Event::DeliveryAck(facts));
         if let Some(id) = self.roster.get(process).and_then(Agent::id).cloned() {
             self.delivery.settle(&mut self.cx, &id, key);
@@ -494,18 +437,10 @@ impl Broker {
             return;
         };
         let message = "it does not read its terminal; the message stays unacked until it does";
-        self.cx
-            .log(Level::Warn, "inject", &format!("{:?}: {message}", agent.name()));
+        self.cx.log(Level::Warn, "inject", &format!("{:?}: {message}", agent.name()));
         let name = agent.name().clone();
-        self.events.push(&Event::WorkerError {
-            name: &name,
-            code: "unverified",
-            message,
-        });
-        self.emit_delivery(process, key, |delivery| Event::DeliveryFailed {
-            delivery,
-            reason: "unverified",
-        });
+        self.events.push(&Event::WorkerError { name: &name, code: "unverified", message });
+        self.emit_delivery(process, key, |delivery| Event::DeliveryFailed { delivery, reason: "unverified" });
     }
 
     // Dead letters.
@@ -519,9 +454,7 @@ impl Broker {
             agent.task = None;
             return;
         }
-        let Some((id, frame)) = agent
-            .id()
-            .and_then(|id| Some((id.clone(), self.delivery.frame(id, key)?)))
+        let Some((id, frame)) = agent.id().and_then(|id| Some((id.clone(), self.delivery.frame(id, key)?)))
         else {
             return;
         };
@@ -536,15 +469,9 @@ impl Broker {
             attempts: self.delivery.attempts(&id, key),
             at_ms: self.cx.now.wall.0,
         };
-        self.emit_delivery(process, key, |delivery| Event::DeliveryFailed {
-            delivery,
-            reason,
-        });
+        self.emit_delivery(process, key, |delivery| Event::DeliveryFailed { delivery, reason });
         self.delivery.bury(&id, key);
-        let burial = Burial {
-            letter,
-            writing: false,
-        };
+        let burial = Burial { letter, writing: false };
         self.burials.open.insert((id, key), burial);
         self.store_letters();
     }
@@ -554,9 +481,7 @@ impl Broker {
         let unwritten = |(_, burial): &(_, &mut Burial)| !burial.writing;
         for ((id, key), burial) in self.burials.open.iter_mut().filter(unwritten) {
             burial.writing = true;
-            let action = StoreAction::Append {
-                lines: Record::Dead(burial.letter.clone()).line(),
-            };
+            let action = StoreAction::Append { lines: Record::Dead(burial.letter.clone()).line() };
             self.cx.store(StoreFor::DeadLetter(id.clone(), *key), action);
         }
     }
@@ -577,30 +502,17 @@ impl Broker {
         );
         self.cx.log(Level::Error, "delivery", &message);
         let (delivery_id, event_id) = (&letter.delivery_id, &letter.message_id);
-        let delivery = DeliveryFacts {
-            name: &letter.agent,
-            delivery_id,
-            event_id,
-            at: self.cx.now.wall,
-        };
+        let delivery = DeliveryFacts { name: &letter.agent, delivery_id, event_id, at: self.cx.now.wall };
         let from = extract(&letter.payload, letter.agent.as_str(), letter.message_id.clone()).from;
         let (reason, attempts) = (letter.reason.as_str(), letter.attempts);
-        self.events.push(&Event::DeadLetterAdded {
-            delivery,
-            from: &from,
-            attempts,
-            reason,
-        });
+        self.events.push(&Event::DeadLetterAdded { delivery, from: &from, attempts, reason });
         self.dead.push(letter);
         self.delivery.settle(&mut self.cx, id, key);
     }
 
     /// The disk does not answer: what waits for it must not wait for ever.
     pub(super) fn on_store_timeout(&mut self, store: StoreId) {
-        let fault = Fault {
-            kind: FaultKind::Deadline,
-            detail: "the disk does not answer",
-        };
+        let fault = Fault { kind: FaultKind::Deadline, detail: "the disk does not answer" };
         self.on_stored(store, Err(fault));
     }
 
@@ -612,10 +524,7 @@ impl Broker {
             Ok(()) => self.store_fault.clear(),
             Err(fault) => {
                 self.cx.stats.store_faults += 1;
-                let what = format!(
-                    "the state could not be written: {}",
-                    crate::secret::mask(fault.detail)
-                );
+                let what = format!("the state could not be written: {}", crate::secret::mask(fault.detail));
                 if self.store_fault != what {
                     self.cx.log(Level::Error, "store", &what);
                 }
@@ -665,8 +574,5 @@ fn relay_inbound<'a>(
 
 /// Stops a process: politely first.
 pub(super) fn terminate(process: ProcessId) -> Command {
-    Command::PtySignal {
-        process,
-        signal: crate::command::PtySignal::Terminate,
-    }
+    Command::PtySignal { process, signal: crate::command::PtySignal::Terminate }
 }

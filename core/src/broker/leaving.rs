@@ -76,11 +76,8 @@ impl Broker {
         self.agents_changed = true;
         self.deregister(process);
         if was == Phase::Proving || was == Phase::Starting {
-            let failure = Failure::new(
-                409,
-                "spawn_released_before_ready",
-                "it was released before it had started",
-            );
+            let failure =
+                Failure::new(409, "spawn_released_before_ready", "it was released before it had started");
             self.fail_origin(process, &failure);
         }
         if was != Phase::Starting {
@@ -109,11 +106,7 @@ impl Broker {
         if open > 0 {
             let message = format!("{open} messages for {name:?} were not taken; they stay with the engine");
             self.cx.log(Level::Warn, "delivery", &message);
-            self.events.push(&Event::DeliveryDropped {
-                name: &name,
-                count: open,
-                reason: "agent left",
-            });
+            self.events.push(&Event::DeliveryDropped { name: &name, count: open, reason: "agent left" });
         }
         self.inventory.forget(&registered.id);
         self.burials.forget(&registered.id);
@@ -122,10 +115,7 @@ impl Broker {
 
     /// The engine has to be told that an agent has left; at once if it can be.
     pub(super) fn owe(&mut self, id: AgentId, name: AgentName) {
-        self.journal(&Record::Owed {
-            agent_id: id.clone(),
-            name: name.clone(),
-        });
+        self.journal(&Record::Owed { agent_id: id.clone(), name: name.clone() });
         self.leaving.owe(id, name);
         self.leaving.flush(&mut self.cx, &mut self.link);
     }
@@ -138,10 +128,7 @@ impl Broker {
             // A grandchild may hold the terminal for ever.
             return self.settle_exit(process);
         }
-        self.cx.push(Command::PtySignal {
-            process,
-            signal: PtySignal::Kill,
-        });
+        self.cx.push(Command::PtySignal { process, signal: PtySignal::Kill });
         self.cx.wake_in(Timer::AgentKill(process), limits::AGENT_GRACE);
     }
 
@@ -180,15 +167,10 @@ impl Broker {
         let failure = agent.is_spawning().then(|| early_death(agent, status));
         let name = agent.name().clone();
         if failure.is_none() {
-            let reason = if agent.phase == Phase::Leaving {
-                "released"
-            } else {
-                "exited"
-            };
+            let reason = if agent.phase == Phase::Leaving { "released" } else { "exited" };
             self.events.push(&Event::agent_exited(&name, status, reason));
             if agent.phase != Phase::Leaving {
-                self.cx
-                    .log(Level::Warn, "agent", &format!("{name:?} {}", ending(status)));
+                self.cx.log(Level::Warn, "agent", &format!("{name:?} {}", ending(status)));
             }
         }
         self.gone(process, failure);
@@ -225,8 +207,7 @@ impl Broker {
     fn tell_waiters(&mut self, agent: &Agent) {
         let name = agent.name();
         if !agent.waiters.is_empty() {
-            self.cx
-                .log(Level::Info, "agent", &format!("{name:?} was released"));
+            self.cx.log(Level::Info, "agent", &format!("{name:?} was released"));
             self.events.push(&Event::AgentReleased { name });
         }
         for waiter in &agent.waiters {

@@ -54,8 +54,7 @@ impl Broker {
             }
             Err(undecodable) => {
                 self.cx.stats.undecodable += 1;
-                self.cx
-                    .log(Level::Warn, "link", &format!("left out a frame: {undecodable}"));
+                self.cx.log(Level::Warn, "link", &format!("left out a frame: {undecodable}"));
             }
         }
     }
@@ -148,20 +147,12 @@ impl Broker {
                     Request::Agent(process) => self.on_agent_error(process, error),
                     Request::Inventory => self.on_inventory_error(error),
                     Request::Register | Request::Deregister(_) => {
-                        self.cx.log(
-                            Level::Debug,
-                            "link",
-                            &format!("the engine refused a request: {told}"),
-                        );
+                        self.cx.log(Level::Debug, "link", &format!("the engine refused a request: {told}"));
                     }
                 }
             }
             ReplyTo::Nobody => {
-                self.cx.log(
-                    Level::Warn,
-                    "link",
-                    &format!("the engine refused a frame: {told}"),
-                );
+                self.cx.log(Level::Warn, "link", &format!("the engine refused a frame: {told}"));
             }
         }
     }
@@ -175,8 +166,7 @@ impl Broker {
     }
 
     pub(super) fn journal(&mut self, record: &Record) {
-        self.cx
-            .store(StoreFor::Journal, StoreAction::Append { lines: record.line() });
+        self.cx.store(StoreFor::Journal, StoreAction::Append { lines: record.line() });
     }
 
     // The inventory.
@@ -194,17 +184,16 @@ impl Broker {
         let entries: Vec<InventoryAgent<'_>> = listed.iter().filter_map(|agent| entry(agent)).collect();
         let ids = entries.iter().map(|entry| entry.agent_id.clone()).collect();
         let build = |id: &FrameId| wire::inventory_sync(id, &entries);
-        if self
-            .link
-            .request(&mut self.cx, Request::Inventory, build)
-            .is_some()
-        {
+        if self.link.request(&mut self.cx, Request::Inventory, build).is_some() {
             self.inventory.sent(&mut self.cx, ids);
         }
     }
 
     fn on_inventory_reply(&mut self) {
         self.delivery.new_round();
+        // An engine may have moved an agent away for a while, by an old release or a timeout: the acks
+        // of that time were ignored, and the snapshot has brought the agent back.
+        self.delivery.ack_all();
         if let Some(id) = self.inventory.accepted(&mut self.cx) {
             self.report_excluded(&id, "the engine accepts the inventory only without it");
         }
@@ -215,11 +204,7 @@ impl Broker {
 
     fn on_inventory_error(&mut self, error: &ErrorFrame<'_>) {
         let told = mask(&format!("{}: {}", error.code, error.message));
-        self.cx.log(
-            Level::Warn,
-            "agent",
-            &format!("the engine refused the inventory: {told}"),
-        );
+        self.cx.log(Level::Warn, "agent", &format!("the engine refused the inventory: {told}"));
         let roster = &self.roster;
         let name_of = |id: &AgentId| roster.by_id(id).map(|agent| agent.name().clone());
         if let Some(id) = self.inventory.rejected(&mut self.cx, &error.message, name_of) {
@@ -232,16 +217,8 @@ impl Broker {
             return;
         };
         let name = agent.name().clone();
-        self.events.push(&api::Event::WorkerError {
-            name: &name,
-            code: "inventory_refused",
-            message: why,
-        });
-        self.cx.log(
-            Level::Error,
-            "agent",
-            &format!("{name:?} is left out of the inventory: {why}"),
-        );
+        self.events.push(&api::Event::WorkerError { name: &name, code: "inventory_refused", message: why });
+        self.cx.log(Level::Error, "agent", &format!("{name:?} is left out of the inventory: {why}"));
     }
 
     // Replays.
@@ -280,10 +257,8 @@ impl Broker {
         let interval = self.replays.reconnect_interval.max(limits::REPLAY_FIRST);
         self.replays.reconnect_after = now.after(interval);
         self.replays.reconnect_interval = interval.doubled(limits::REPLAY_MAX);
-        let event = self.link.reconnect(
-            &mut self.cx,
-            "messages are missing and only a new connection brings them",
-        );
+        let event =
+            self.link.reconnect(&mut self.cx, "messages are missing and only a new connection brings them");
         self.on_link_event(event);
     }
 
@@ -327,10 +302,5 @@ fn entry(agent: &Agent) -> Option<InventoryAgent<'_>> {
         _ => None,
     };
     let session_ref = agent.order.session_ref.as_deref();
-    Some(InventoryAgent {
-        agent_id: agent.id()?,
-        name: agent.name(),
-        invocation_id,
-        session_ref,
-    })
+    Some(InventoryAgent { agent_id: agent.id()?, name: agent.name(), invocation_id, session_ref })
 }

@@ -90,23 +90,15 @@ impl Broker {
         let mut cx = Cx::new(boot.now, boot.seed);
         let recovered = Recovered::read(&boot.journal, boot.now.wall);
         if recovered.unreadable > 0 {
-            let message = format!(
-                "{} lines of the journal cannot be read and were left out",
-                recovered.unreadable
-            );
+            let message =
+                format!("{} lines of the journal cannot be read and were left out", recovered.unreadable);
             cx.log(Level::Warn, "store", &message);
         }
         let compact = recovered.compact();
         if compact != boot.journal
             && let Some(content) = Secret::new(&compact)
         {
-            cx.store(
-                StoreFor::Journal,
-                StoreAction::Replace {
-                    file: StoreFile::Journal,
-                    content,
-                },
-            );
+            cx.store(StoreFor::Journal, StoreAction::Replace { file: StoreFile::Journal, content });
         }
         let link = Link::new(&mut cx, &config, &boot);
         if !config.persist {
@@ -167,10 +159,7 @@ impl Broker {
             return Step::Do(command);
         }
         let next = self.cx.timers.next();
-        let wake = Wake {
-            at: next.map(|(at, _)| at),
-            why: next.map_or("", |(_, timer)| timer.why()),
-        };
+        let wake = Wake { at: next.map(|(at, _)| at), why: next.map_or("", |(_, timer)| timer.why()) };
         self.promised = wake.at;
         Step::Wait(wake)
     }
@@ -212,25 +201,13 @@ impl Broker {
             Input::CallDone { call, result } => self.on_call(call, result),
             Input::Spawned { process, result } => self.on_spawned(process, result),
             Input::PtyOutput { process, bytes } => self.on_output(process, bytes),
-            Input::PtyWritten {
-                process,
-                op,
-                written,
-                fault,
-            } => {
+            Input::PtyWritten { process, op, written, fault } => {
                 self.on_written(process, op, written, fault.as_ref());
             }
             Input::PtyState { process, op, state } => self.on_state(process, op, state),
             Input::PtyEof { process } => self.on_eof(process),
             Input::PtyExited { process, status } => self.on_exited(process, status),
-            Input::Api {
-                request,
-                auth,
-                method,
-                target,
-                upgrade,
-                body,
-            } => {
+            Input::Api { request, auth, method, target, upgrade, body } => {
                 self.on_api(request, auth, method, target, upgrade, body);
             }
             Input::ApiGone { request } => self.on_api_gone(request),
@@ -301,8 +278,7 @@ impl Broker {
         };
         if let Some(content) = Secret::new(&state.compact()) {
             let file = StoreFile::Journal;
-            self.cx
-                .store(StoreFor::Journal, StoreAction::Replace { file, content });
+            self.cx.store(StoreFor::Journal, StoreAction::Replace { file, content });
         }
     }
 

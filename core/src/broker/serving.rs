@@ -114,17 +114,8 @@ impl Broker {
     // Answers.
 
     fn reply(&mut self, request: RequestId, reply: Reply) {
-        let Reply {
-            status,
-            content_type,
-            body,
-        } = reply;
-        self.cx.push(Command::ApiReply {
-            request,
-            status,
-            content_type,
-            body,
-        });
+        let Reply { status, content_type, body } = reply;
+        self.cx.push(Command::ApiReply { request, status, content_type, body });
     }
 
     fn wait(&mut self, request: RequestId, waiting: Waiting, span: Span) {
@@ -150,12 +141,10 @@ impl Broker {
             return;
         };
         let error = match waiting {
-            Waiting::Spawn => ApiError::new(
-                504,
-                "spawn_timeout",
-                "the agent could not be registered and started in time",
-            )
-            .of_spawn(None),
+            Waiting::Spawn => {
+                ApiError::new(504, "spawn_timeout", "the agent could not be registered and started in time")
+                    .of_spawn(None)
+            }
             Waiting::Release => {
                 ApiError::new(504, "release_timeout", "the agent's process did not end in time")
                     .of_spawn(None)
@@ -170,11 +159,7 @@ impl Broker {
         }
         if waiting == Waiting::Spawn {
             let origin = Origin::Api(request);
-            let process = self
-                .roster
-                .iter()
-                .find(|agent| agent.origin == origin)
-                .map(|agent| agent.process);
+            let process = self.roster.iter().find(|agent| agent.origin == origin).map(|agent| agent.process);
             if let Some(process) = process {
                 self.dismiss_late(process);
             }
@@ -195,12 +180,8 @@ impl Broker {
 
     /// Answers everything that still waits: the broker is going.
     pub(super) fn refuse_waiting(&mut self) {
-        let waiting: Vec<(RequestId, Waiting)> = self
-            .requests
-            .waiting
-            .iter()
-            .map(|(request, waiting)| (*request, waiting.clone()))
-            .collect();
+        let waiting: Vec<(RequestId, Waiting)> =
+            self.requests.waiting.iter().map(|(request, waiting)| (*request, waiting.clone())).collect();
         for (request, waiting) in waiting {
             let error = match waiting {
                 Waiting::Publish { .. } => publish_unconfirmed(),
@@ -226,23 +207,13 @@ impl Broker {
         } else if !self.link.is_answering(self.cx.now.mono) {
             problems.push("the engine answers no request".to_string());
         }
-        let stuck = |agent: &&Agent| {
-            agent
-                .injector
-                .as_ref()
-                .is_some_and(crate::inject::machine::Injector::is_stuck)
-        };
+        let stuck =
+            |agent: &&Agent| agent.injector.as_ref().is_some_and(crate::inject::machine::Injector::is_stuck);
         for agent in self.roster.iter().filter(stuck) {
-            problems.push(format!(
-                "agent {:?} does not read its terminal; its messages wait",
-                agent.name()
-            ));
+            problems.push(format!("agent {:?} does not read its terminal; its messages wait", agent.name()));
         }
         for agent in self.roster.iter() {
-            let dialog = agent
-                .injector
-                .as_ref()
-                .and_then(|injector| injector.dialog(&agent.terminal.0));
+            let dialog = agent.injector.as_ref().and_then(|injector| injector.dialog(&agent.terminal.0));
             if let Some(dialog) = dialog {
                 problems.push(format!(
                     "agent {:?} waits for an answer to its dialog ({dialog}); its messages wait",
@@ -258,10 +229,7 @@ impl Broker {
             ));
         }
         if self.inventory.refused() > 0 {
-            problems.push(format!(
-                "the engine refuses {} agents in the inventory",
-                self.inventory.refused()
-            ));
+            problems.push(format!("the engine refuses {} agents in the inventory", self.inventory.refused()));
         }
         if !self.store_fault.is_empty() {
             problems.push(self.store_fault.clone());
@@ -317,11 +285,7 @@ impl Broker {
     }
 
     pub(super) fn on_lease(&mut self) {
-        self.cx.log(
-            Level::Warn,
-            "broker",
-            "nobody has renewed the lease of this broker; shutting down",
-        );
+        self.cx.log(Level::Warn, "broker", "nobody has renewed the lease of this broker; shutting down");
         self.begin_stop();
     }
 
@@ -359,19 +323,10 @@ impl Broker {
         let membership = self.link.membership();
         let auth = membership.and_then(|membership| {
             let own = membership.own.as_ref()?;
-            Some(WorkspaceAuth {
-                workspace: &membership.workspace,
-                self_name: &own.name,
-                self_id: &own.id,
-            })
+            Some(WorkspaceAuth { workspace: &membership.workspace, self_name: &own.name, self_id: &own.id })
         });
-        StatusView {
-            agents: &agents,
-            pending_count: self.delivery.open_rows(),
-            pending: &pending,
-            auth,
-        }
-        .reply()
+        StatusView { agents: &agents, pending_count: self.delivery.open_rows(), pending: &pending, auth }
+            .reply()
     }
 
     fn dead_letters(&self) -> Reply {
@@ -413,13 +368,7 @@ impl Broker {
                 Screen::Ansi(&ansi)
             }
         };
-        SnapshotView {
-            rows,
-            cols,
-            cursor: terminal.cursor(),
-            screen,
-        }
-        .reply()
+        SnapshotView { rows, cols, cursor: terminal.cursor(), screen }.reply()
     }
 
     // Acts.
@@ -509,23 +458,15 @@ impl Broker {
             headers: [("idempotency-key", Text::Plain(key.clone()))].into(),
             body: Some(publish_body(&message)),
         };
-        self.wait(
-            request,
-            Waiting::Publish {
-                to,
-                event: format!("http_{key}"),
-            },
-            limits::PUBLISH,
-        );
+        self.wait(request, Waiting::Publish { to, event: format!("http_{key}") }, limits::PUBLISH);
         self.cx.call(CallFor::Publish(request), call, limits::PUBLISH);
     }
 
     /// Who speaks: an agent here, else the broker's own agent.
     fn speaker(&self, from: Option<&str>) -> Option<Secret> {
         let agent = from.and_then(|from| self.roster.by_name(&AgentName::from(from)));
-        let agent = agent
-            .and_then(|agent| agent.registered.as_ref())
-            .map(|registered| registered.token.clone());
+        let agent =
+            agent.and_then(|agent| agent.registered.as_ref()).map(|registered| registered.token.clone());
         agent.or_else(|| Some(self.link.membership()?.own.as_ref()?.token.clone()))
     }
 
@@ -537,12 +478,7 @@ impl Broker {
             Ok(answer) => {
                 let message = answer.text("id").map(MessageId);
                 let workspace = self.link.workspace();
-                SentView {
-                    event: &event,
-                    message: message.as_ref(),
-                    workspace,
-                }
-                .reply()
+                SentView { event: &event, message: message.as_ref(), workspace }.reply()
             }
             Err(refused) => publish_error(&refused, &to).reply(),
         };
@@ -553,11 +489,7 @@ impl Broker {
 
     /// Makes the operator's channels and joins them, once there is an own agent. Only failures matter.
     pub(super) fn join_channels(&mut self) {
-        let Some(own) = self
-            .link
-            .membership()
-            .and_then(|membership| membership.own.clone())
-        else {
+        let Some(own) = self.link.membership().and_then(|membership| membership.own.clone()) else {
             return;
         };
         for channel in core::mem::take(&mut self.channels) {
@@ -579,19 +511,8 @@ impl Broker {
         let Some(registered) = agent.registered.clone() else {
             return;
         };
-        for channel in agent
-            .order
-            .channels
-            .clone()
-            .iter()
-            .filter(|channel| *channel != GENERAL)
-        {
-            self.channel_call(
-                channel,
-                &["v1", "channels", channel, "join"],
-                None,
-                &registered.token,
-            );
+        for channel in agent.order.channels.clone().iter().filter(|channel| *channel != GENERAL) {
+            self.channel_call(channel, &["v1", "channels", channel, "join"], None, &registered.token);
         }
     }
 
@@ -603,13 +524,7 @@ impl Broker {
             headers: Vec::new(),
             body: Some(body.unwrap_or_else(|| "{}".to_string())),
         };
-        self.cx.call(
-            CallFor::Channel {
-                channel: channel.to_string(),
-            },
-            request,
-            limits::CALL,
-        );
+        self.cx.call(CallFor::Channel { channel: channel.to_string() }, request, limits::CALL);
     }
 
     pub(super) fn on_channel_call(&mut self, channel: &str, reply: Result<CallReply<'_>, Refused>) {
@@ -617,9 +532,7 @@ impl Broker {
             Ok(_) => {}
             // It exists, or the agent is in it.
             Err(refused) if refused.status == Some(409) => {}
-            Err(refused) => self
-                .cx
-                .log(Level::Warn, "api", &format!("channel #{channel}: {refused}")),
+            Err(refused) => self.cx.log(Level::Warn, "api", &format!("channel #{channel}: {refused}")),
         }
     }
 }
@@ -691,16 +604,10 @@ fn publish_error(refused: &Refused, to: &str) -> ApiError {
         Some(404) if refused.code == "agent_not_found" => {
             ApiError::new(404, "agent_not_found", format!("Agent \"{to}\" not found"))
         }
-        Some(status @ (400 | 403 | 404 | 409)) => ApiError::new(
-            status,
-            refused.code.clone(),
-            format!("the engine refused the message: {refused}"),
-        ),
+        Some(status @ (400 | 403 | 404 | 409)) => {
+            ApiError::new(status, refused.code.clone(), format!("the engine refused the message: {refused}"))
+        }
         _ if refused.code == "engine_timeout" => publish_unconfirmed(),
-        _ => ApiError::new(
-            502,
-            refused.code.clone(),
-            format!("the message was not published: {refused}"),
-        ),
+        _ => ApiError::new(502, refused.code.clone(), format!("the message was not published: {refused}")),
     }
 }

@@ -62,11 +62,7 @@ pub(super) struct Failure {
 
 impl Failure {
     pub(super) fn new(status: u16, code: &str, message: impl Into<String>) -> Self {
-        Self {
-            status,
-            code: code.to_string(),
-            message: mask(&message.into()),
-        }
+        Self { status, code: code.to_string(), message: mask(&message.into()) }
     }
 
     fn failed(message: impl Into<String>) -> Self {
@@ -109,11 +105,7 @@ impl Broker {
             return;
         }
         let wish = read_wish(invoke);
-        self.cx.log(
-            Level::Info,
-            "action",
-            &format!("invocation {id}: {}", mask(&invoke.action)),
-        );
+        self.cx.log(Level::Info, "action", &format!("invocation {id}: {}", mask(&invoke.action)));
         if self.stopping.is_stopping() {
             self.finish(&id, Outcome::Error("handler_unavailable".to_string()));
             return;
@@ -131,8 +123,7 @@ impl Broker {
 
     pub(super) fn finish(&mut self, id: &InvocationId, outcome: Outcome) {
         if let Outcome::Error(error) = &outcome {
-            self.cx
-                .log(Level::Warn, "action", &format!("invocation {id} failed: {error}"));
+            self.cx.log(Level::Warn, "action", &format!("invocation {id} failed: {error}"));
         }
         self.actions.finish(&mut self.cx, id, outcome);
     }
@@ -140,11 +131,8 @@ impl Broker {
     /// The start of an invocation is on disk, or could not be written.
     pub(super) fn on_start_recorded(&mut self, id: &InvocationId, written: bool) {
         let origin = Origin::Invocation(id.clone());
-        let Some(process) = self
-            .roster
-            .iter()
-            .find(|agent| agent.origin == origin)
-            .map(|agent| agent.process)
+        let Some(process) =
+            self.roster.iter().find(|agent| agent.origin == origin).map(|agent| agent.process)
         else {
             return;
         };
@@ -158,10 +146,7 @@ impl Broker {
     /// Takes an order in, or says why not (invariant 2).
     pub(super) fn accept(&mut self, order: SpawnOrder, origin: Origin) -> Result<ProcessId, Failure> {
         let name = &order.name;
-        let own = self
-            .link
-            .membership()
-            .and_then(|membership| membership.own.as_ref());
+        let own = self.link.membership().and_then(|membership| membership.own.as_ref());
         if own.is_some_and(|own| own.name == *name) {
             return Err(Failure::new(
                 409,
@@ -190,17 +175,10 @@ impl Broker {
 
     /// Sends the registration, or waits for a link to send it on.
     pub(super) fn begin_registration(&mut self, process: ProcessId) {
-        let wait = if self.link.is_up() {
-            limits::AGENT_REGISTER
-        } else {
-            limits::AGENT_LINK
-        };
+        let wait = if self.link.is_up() { limits::AGENT_REGISTER } else { limits::AGENT_LINK };
         self.cx.wake_in(Timer::AgentRegister(process), wait);
         if let Some(agent) = self.roster.get_mut(process) {
-            agent.phase = Phase::Registering {
-                sent: false,
-                recover: None,
-            };
+            agent.phase = Phase::Registering { sent: false, recover: None };
             self.registrations.due = true;
         }
     }
@@ -210,11 +188,7 @@ impl Broker {
             return;
         }
         for agent in self.roster.iter_mut() {
-            let Phase::Registering {
-                sent: sent @ false,
-                recover,
-            } = &mut agent.phase
-            else {
+            let Phase::Registering { sent: sent @ false, recover } = &mut agent.phase else {
                 continue;
             };
             if !self.cx.timers.is_set(&Timer::AgentRegister(agent.process)) {
@@ -235,8 +209,7 @@ impl Broker {
                 None => wire::agent_register(id, name, invocation, session),
             });
             *sent = frame.is_some();
-            self.cx
-                .wake_in(Timer::AgentRegister(agent.process), limits::AGENT_REGISTER);
+            self.cx.wake_in(Timer::AgentRegister(agent.process), limits::AGENT_REGISTER);
         }
     }
 
@@ -263,15 +236,9 @@ impl Broker {
                 let message = "the engine's reply to agent.register has no agent id or token";
                 if let Some(agent) = self.roster.get_mut(process) {
                     // It has been answered: no reply is outstanding.
-                    agent.phase = Phase::Registering {
-                        sent: false,
-                        recover: None,
-                    };
+                    agent.phase = Phase::Registering { sent: false, recover: None };
                 }
-                self.fail_spawn(
-                    process,
-                    Failure::new(502, "invalid_agent_register_reply_data", message),
-                );
+                self.fail_spawn(process, Failure::new(502, "invalid_agent_register_reply_data", message));
             }
             None => {}
         }
@@ -282,13 +249,10 @@ impl Broker {
         let Some(name) = reply.registered_agent().and_then(|registered| registered.name) else {
             return;
         };
-        let pending = self.roster.by_name(&name).filter(|agent| {
-            agent.phase
-                == Phase::Registering {
-                    sent: true,
-                    recover: None,
-                }
-        });
+        let pending = self
+            .roster
+            .by_name(&name)
+            .filter(|agent| agent.phase == Phase::Registering { sent: true, recover: None });
         let pending = pending.map(|agent| agent.process);
         let abandoned = self
             .registrations
@@ -342,22 +306,13 @@ impl Broker {
             && recover.is_none()
             && let Some(known) = self.known_agents.get(&agent.order.name)
         {
-            agent.phase = Phase::Registering {
-                sent: false,
-                recover: Some(known.clone()),
-            };
+            agent.phase = Phase::Registering { sent: false, recover: Some(known.clone()) };
             self.registrations.due = true;
             return;
         }
         // Answered: no late reply can follow.
-        agent.phase = Phase::Registering {
-            sent: false,
-            recover: None,
-        };
-        let message = format!(
-            "the engine refused to register the agent: {}: {}",
-            error.code, error.message
-        );
+        agent.phase = Phase::Registering { sent: false, recover: None };
+        let message = format!("the engine refused to register the agent: {}: {}", error.code, error.message);
         self.fail_spawn(process, Failure::new(409, &error.code, message));
     }
 
@@ -375,16 +330,11 @@ impl Broker {
             );
             return self.fail_spawn(process, Failure::new(503, "not_connected", message));
         }
-        self.registrations
-            .abandoned
-            .insert(process, agent.order.name.clone());
+        self.registrations.abandoned.insert(process, agent.order.name.clone());
         if self.link.dialect() == Dialect::Legacy && self.link.key().is_some() {
             return self.register_over_http(process);
         }
-        let message = format!(
-            "no reply to agent.register within {} s",
-            limits::AGENT_REGISTER.as_secs()
-        );
+        let message = format!("no reply to agent.register within {} s", limits::AGENT_REGISTER.as_secs());
         self.fail_spawn(process, Failure::new(504, "agent_register_timeout", message));
     }
 
@@ -443,11 +393,8 @@ impl Broker {
             headers: Vec::new(),
             body: Some(body.to_string()),
         };
-        agent.phase = Phase::Binding(self.cx.call(
-            CallFor::Bind(process),
-            request,
-            limits::REGISTER_OVER_HTTP,
-        ));
+        agent.phase =
+            Phase::Binding(self.cx.call(CallFor::Bind(process), request, limits::REGISTER_OVER_HTTP));
         self.roster.register(process, registered);
     }
 
@@ -466,45 +413,23 @@ impl Broker {
             let warning =
                 format!("{message}; it will receive no messages until it is released and spawned again");
             let name = agent.name().clone();
-            self.events.push(&Event::RegistrationWarning {
-                name: &name,
-                warning: &warning,
-            });
-            self.cx
-                .log(Level::Error, "agent", &format!("{name:?}: {warning}"));
+            self.events.push(&Event::RegistrationWarning { name: &name, warning: &warning });
+            self.cx.log(Level::Error, "agent", &format!("{name:?}: {warning}"));
             agent.warning = Some(warning);
         }
         self.cx.marks.hit(Mark::BoundOverHttp);
         let Some(registered) = agent.registered.clone() else {
             return;
         };
-        let Registered {
-            id: agent_id, token, ..
-        } = registered;
-        self.on_registered(
-            process,
-            RegisteredAgent {
-                agent_id,
-                token,
-                name: None,
-                delivery_ack_seq: None,
-            },
-        );
+        let Registered { id: agent_id, token, .. } = registered;
+        self.on_registered(process, RegisteredAgent { agent_id, token, name: None, delivery_ack_seq: None });
     }
 
     /// The agent has its identity: its window opens, and its process may start.
     fn on_registered(&mut self, process: ProcessId, registered: RegisteredAgent) {
-        let RegisteredAgent {
-            agent_id,
-            token,
-            delivery_ack_seq,
-            ..
-        } = registered;
+        let RegisteredAgent { agent_id, token, delivery_ack_seq, .. } = registered;
         self.cx.timers.clear(&Timer::AgentRegister(process));
-        let lives_elsewhere = self
-            .roster
-            .by_id(&agent_id)
-            .is_some_and(|other| other.process != process);
+        let lives_elsewhere = self.roster.by_id(&agent_id).is_some_and(|other| other.process != process);
         if lives_elsewhere {
             let message = format!("the engine gave it the identity of another agent here ({agent_id:?})");
             return self.fail_spawn(process, Failure::new(502, "agent_identity_conflict", message));
@@ -513,17 +438,9 @@ impl Broker {
         if self.leaving.forgive(&agent_id) {
             // A deregistration may have overtaken this registration at the engine.
             self.inventory.hasten();
-            self.journal(&Record::Paid {
-                agent_id: agent_id.clone(),
-            });
+            self.journal(&Record::Paid { agent_id: agent_id.clone() });
         }
-        self.roster.register(
-            process,
-            Registered {
-                id: agent_id.clone(),
-                token,
-            },
-        );
+        self.roster.register(process, Registered { id: agent_id.clone(), token });
         self.delivery.open(agent_id.clone(), delivery_ack_seq);
         let Some(name) = self.roster.get(process).map(|agent| agent.name().clone()) else {
             return;
@@ -551,18 +468,9 @@ impl Broker {
         };
         agent.phase = Phase::Starting;
         let workspace = self.link.workspace();
-        let child = child::child(
-            &agent.order,
-            agent.registered.as_ref(),
-            self.link.base_url(),
-            workspace,
-        );
+        let child = child::child(&agent.order, agent.registered.as_ref(), self.link.base_url(), workspace);
         let deadline = self.cx.now.mono.after(limits::AGENT_START);
-        self.cx.push(Command::Spawn {
-            process,
-            child,
-            deadline,
-        });
+        self.cx.push(Command::Spawn { process, child, deadline });
     }
 
     pub(super) fn on_spawned(&mut self, process: ProcessId, result: Result<u32, Fault<'_>>) {
@@ -570,10 +478,7 @@ impl Broker {
             self.cx.count_stale(true);
             if result.is_ok() {
                 // Given up while it was being started: nobody wants it.
-                self.cx.push(Command::PtySignal {
-                    process,
-                    signal: crate::command::PtySignal::Kill,
-                });
+                self.cx.push(Command::PtySignal { process, signal: crate::command::PtySignal::Kill });
                 self.cx.push(Command::PtyForget { process });
             }
             return;
@@ -581,11 +486,7 @@ impl Broker {
         match result {
             Ok(pid) => {
                 agent.pid = Some(pid);
-                agent.injector = Some(Injector::new(
-                    &mut self.cx,
-                    process,
-                    Harness::of(&agent.order.cli),
-                ));
+                agent.injector = Some(Injector::new(&mut self.cx, process, Harness::of(&agent.order.cli)));
                 agent.task = task(&self.cx, agent);
                 if agent.phase == Phase::Starting {
                     agent.phase = Phase::Proving;
@@ -619,13 +520,8 @@ impl Broker {
             Origin::Invocation(_) => "relaycast_ws",
         };
         let pre_registered = agent.registered.is_some();
-        self.events.push(&Event::AgentSpawned {
-            agent: facts(agent),
-            source,
-            pre_registered,
-        });
-        self.cx
-            .log(Level::Info, "agent", &format!("{name:?} runs as process {pid}"));
+        self.events.push(&Event::AgentSpawned { agent: facts(agent), source, pre_registered });
+        self.cx.log(Level::Info, "agent", &format!("{name:?} runs as process {pid}"));
         match agent.origin.clone() {
             Origin::Api(request) => {
                 let view = SpawnedView {

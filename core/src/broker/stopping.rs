@@ -50,11 +50,7 @@ impl Broker {
         if !self.stopping.is_stopping() {
             return self.begin_stop();
         }
-        self.cx.log(
-            Level::Warn,
-            "broker",
-            "asked to stop a second time; exiting at once",
-        );
+        self.cx.log(Level::Warn, "broker", "asked to stop a second time; exiting at once");
         self.kill_all();
         self.exit(1);
     }
@@ -86,10 +82,7 @@ impl Broker {
 
     fn kill_all(&mut self) {
         for agent in self.roster.iter() {
-            self.cx.push(Command::PtySignal {
-                process: agent.process,
-                signal: PtySignal::Kill,
-            });
+            self.cx.push(Command::PtySignal { process: agent.process, signal: PtySignal::Kill });
         }
     }
 
@@ -127,11 +120,7 @@ impl Broker {
         let event = self.link.stop(&mut self.cx);
         self.on_link_event(event);
         for subscriber in self.events.subscriber_ids() {
-            self.cx.push(Command::StreamClose {
-                subscriber,
-                code: 1001,
-                reason: "shutting down",
-            });
+            self.cx.push(Command::StreamClose { subscriber, code: 1001, reason: "shutting down" });
         }
         self.cx.wake_in(Timer::Shutdown, limits::AGENT_GRACE);
     }

@@ -38,19 +38,8 @@ pub(crate) struct DeadLetter {
 impl fmt::Debug for DeadLetter {
     /// Free text shows as its length.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self {
-            delivery_id,
-            agent_id,
-            seq,
-            reason,
-            payload,
-            ..
-        } = self;
-        write!(
-            f,
-            "DeadLetter({delivery_id}, {agent_id}, {seq}, {reason}, {} bytes)",
-            payload.len()
-        )
+        let Self { delivery_id, agent_id, seq, reason, payload, .. } = self;
+        write!(f, "DeadLetter({delivery_id}, {agent_id}, {seq}, {reason}, {} bytes)", payload.len())
     }
 }
 

@@ -65,12 +65,8 @@ impl Delivery {
     /// An identity has come to live here; `cursor` is what the engine said it has acked.
     pub(crate) fn open(&mut self, agent: AgentId, cursor: Option<u64>) {
         let window = Window::new(cursor);
-        let identity = Identity {
-            window,
-            replay_interval: limits::REPLAY_FIRST,
-            replay_after: Mono(0),
-            repeated_in: 0,
-        };
+        let identity =
+            Identity { window, replay_interval: limits::REPLAY_FIRST, replay_after: Mono(0), repeated_in: 0 };
         if let Some(old) = self.identities.insert(agent, identity) {
             self.bytes -= old.window.bytes();
         }
@@ -96,18 +92,11 @@ impl Delivery {
         let before = (window.bytes(), window.cursor(), window.hole_count());
         let provisional = window.is_provisional();
         let had_dropped = window.has_dropped();
-        let taken = if seq == 0 {
-            window.accept_fan_out(frame, round)
-        } else {
-            window.accept(seq, frame, round)
-        };
+        let taken =
+            if seq == 0 { window.accept_fan_out(frame, round) } else { window.accept(seq, frame, round) };
         match taken {
             Taken::Held => {
-                cx.marks.hit(if provisional {
-                    Mark::BaseMovedDown
-                } else {
-                    Mark::GapHeld
-                });
+                cx.marks.hit(if provisional { Mark::BaseMovedDown } else { Mark::GapHeld });
                 let gap = Timer::DeliveryGap(agent.clone());
                 if !cx.timers.is_set(&gap) {
                     cx.wake_in(gap, limits::GAP_WAIT);
@@ -151,19 +140,13 @@ impl Delivery {
             identity.replay_interval = limits::REPLAY_FIRST;
             cx.timers.clear(&Timer::DeliveryReplay(agent.clone()));
         } else if window.has_dropped() && window.has_room() {
-            cx.timers.set_earlier(
-                Timer::DeliveryReplay(agent.clone()),
-                cx.now.mono.after(limits::GAP_WAIT),
-            );
+            cx.timers.set_earlier(Timer::DeliveryReplay(agent.clone()), cx.now.mono.after(limits::GAP_WAIT));
         }
     }
 
     /// A link was confirmed: what the engine sends again comes now, and held rows wait for it.
     pub(crate) fn wait_for_replay(&self, cx: &mut Cx) {
-        let holding = self
-            .identities
-            .iter()
-            .filter(|(_, identity)| identity.window.holds());
+        let holding = self.identities.iter().filter(|(_, identity)| identity.window.holds());
         for (agent, _) in holding {
             cx.wake_in(Timer::DeliveryGap(agent.clone()), limits::GAP_WAIT);
         }
@@ -218,18 +201,12 @@ impl Delivery {
 
     /// Whether any identity misses a row.
     pub(crate) fn wants_replay(&self) -> bool {
-        self.identities
-            .values()
-            .any(|identity| identity.window.wants_replay())
+        self.identities.values().any(|identity| identity.window.wants_replay())
     }
 
     /// Whether a gap was left without any repeated row in this round: the engine did not replay.
     pub(crate) fn round_was_silent(&self) -> bool {
-        let mut gaps = self
-            .identities
-            .values()
-            .filter(|identity| identity.window.wants_replay())
-            .peekable();
+        let mut gaps = self.identities.values().filter(|identity| identity.window.wants_replay()).peekable();
         gaps.peek().is_some() && gaps.all(|identity| identity.repeated_in < self.round)
     }
 
@@ -245,16 +222,12 @@ impl Delivery {
 
     /// How often a row was handed to its terminal.
     pub(crate) fn attempts(&self, agent: &AgentId, key: RowKey) -> u8 {
-        self.identities
-            .get(agent)
-            .map_or(0, |identity| identity.window.attempts(key))
+        self.identities.get(agent).map_or(0, |identity| identity.window.attempts(key))
     }
 
     /// The terminal gives a row back untaken; how often it has been tried.
     pub(crate) fn put_back(&mut self, agent: &AgentId, key: RowKey) -> u8 {
-        self.identities
-            .get_mut(agent)
-            .map_or(0, |identity| identity.window.put_back(key))
+        self.identities.get_mut(agent).map_or(0, |identity| identity.window.put_back(key))
     }
 
     /// A row is done (invariant 3).
@@ -275,14 +248,10 @@ impl Delivery {
         }
     }
 
-    /// After a new registration every cursor is acked once more: the last ack may have been lost.
+    /// After a registration or a snapshot every cursor is acked once more: acks may have been lost.
     pub(crate) fn ack_all(&mut self) {
         let known = |identity: &Identity| identity.window.cursor() > Some(0);
-        let all = self
-            .identities
-            .iter()
-            .filter(|(_, identity)| known(identity))
-            .map(|(id, _)| id.clone());
+        let all = self.identities.iter().filter(|(_, identity)| known(identity)).map(|(id, _)| id.clone());
         self.acks_due.extend(all);
     }
 
@@ -313,10 +282,7 @@ impl Delivery {
 
     /// Rows of all identities that are not settled.
     pub(crate) fn open_rows(&self) -> usize {
-        self.identities
-            .values()
-            .map(|identity| identity.window.open())
-            .sum()
+        self.identities.values().map(|identity| identity.window.open()).sum()
     }
 
     /// The rows of all identities that are not settled, with the times they were tried.

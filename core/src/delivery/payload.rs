@@ -90,9 +90,7 @@ pub fn payload_type(payload: &str) -> Cow<'_, str> {
     if !payload.trim_start().starts_with('{') {
         return Cow::Borrowed("");
     }
-    let kind = serde_json::from_str::<Head<'_>>(payload)
-        .ok()
-        .and_then(|head| head.kind);
+    let kind = serde_json::from_str::<Head<'_>>(payload).ok().and_then(|head| head.kind);
     kind.and_then(|raw| serde_json::from_str::<Text<'_>>(raw.get()).ok())
         .map_or(Cow::Borrowed(""), |text| text.0)
 }
@@ -132,18 +130,8 @@ pub struct Message {
 impl fmt::Debug for Message {
     /// Free text shows as its length.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self {
-            body,
-            from,
-            target,
-            thread,
-            message_id,
-        } = self;
-        write!(
-            f,
-            "Message({message_id}, {from:?}, {target:?}, {thread:?}, {} bytes)",
-            body.len()
-        )
+        let Self { body, from, target, thread, message_id } = self;
+        write!(f, "Message({message_id}, {from:?}, {target:?}, {thread:?}, {} bytes)", body.len())
     }
 }
 
@@ -152,14 +140,8 @@ const SERVICE: &str = "relaycast";
 
 type Path = &'static [&'static str];
 
-const BODY: &[Path] = &[
-    &["data", "text"],
-    &["text"],
-    &["body"],
-    &["content"],
-    &["message", "text"],
-    &["payload", "text"],
-];
+const BODY: &[Path] =
+    &[&["data", "text"], &["text"], &["body"], &["content"], &["message", "text"], &["payload", "text"]];
 const RESULT: &[Path] = &[&["data", "output"], &["data", "error"]];
 const FROM: &[Path] = &[
     &["data", "agent_name"],
@@ -173,12 +155,7 @@ const FROM: &[Path] = &[
 ];
 const TARGET: &[Path] = &[&["target"], &["to"], &["recipient"], &["message", "target"]];
 const CHANNEL: &[Path] = &[&["data", "channel_name"], &["channel"], &["message", "channel"]];
-const THREAD: &[Path] = &[
-    &["data", "thread_id"],
-    &["thread_id"],
-    &["threadId"],
-    &["data", "parent_id"],
-];
+const THREAD: &[Path] = &[&["data", "thread_id"], &["thread_id"], &["threadId"], &["data", "parent_id"]];
 
 /// Reads the message that a raw JSON payload carries for `recipient`. Never fails (invariant 1).
 pub fn extract(payload: &str, recipient: &str, message_id: MessageId) -> Message {
@@ -263,10 +240,7 @@ mod tests {
     #[test]
     fn every_type_has_its_class() {
         let families: [(Family, &[&str]); 5] = [
-            (
-                Family::ActionResult,
-                &["action.completed", "action.failed", "action.denied"],
-            ),
+            (Family::ActionResult, &["action.completed", "action.failed", "action.denied"]),
             (
                 Family::Channel,
                 &[
@@ -278,10 +252,7 @@ mod tests {
                     "",
                 ],
             ),
-            (
-                Family::Thread,
-                &["thread.reply", "thread.message.created", "thread.message.sent"],
-            ),
+            (Family::Thread, &["thread.reply", "thread.message.created", "thread.message.sent"]),
             (
                 Family::Direct,
                 &[
@@ -318,12 +289,7 @@ mod tests {
         for kind in ["message.reacted", "message.read"] {
             assert_eq!(classify(kind), Class::AckOnly, "{kind}");
         }
-        for kind in [
-            "agent.exited",
-            "Message.created",
-            " message.created",
-            "message.updated",
-        ] {
+        for kind in ["agent.exited", "Message.created", " message.created", "message.updated"] {
             assert_eq!(classify(kind), Class::Unknown, "{kind}");
         }
     }
@@ -332,10 +298,7 @@ mod tests {
     fn a_class_is_read_from_raw_json_whatever_its_shape() {
         let plain = Class::Inject(Family::Channel);
         for (payload, class) in [
-            (
-                r#"{"data":{"type":"dm.new"},"type":"message.read"}"#,
-                Class::AckOnly,
-            ),
+            (r#"{"data":{"type":"dm.new"},"type":"message.read"}"#, Class::AckOnly),
             (r#"{"type":"message\u002eread"}"#, Class::AckOnly),
             (r#"{"type":7,"data":{}}"#, plain),
             (r#"{"type":null}"#, plain),
@@ -400,10 +363,7 @@ mod tests {
     #[test]
     fn fields_at_the_top_level_are_found() {
         let message = read(r##"{"text":"b","from":" carol ","channel":"#ops"}"##);
-        assert_eq!(
-            (message.from.as_str(), message.target),
-            ("carol", channel("#ops"))
-        );
+        assert_eq!((message.from.as_str(), message.target), ("carol", channel("#ops")));
         assert_eq!(read(r##"{"to":"#ops","channel":"dev"}"##).target, channel("#ops"));
         assert_eq!(read(r#"{"to":"dan","channel":"dev"}"#).target, direct("dan"));
     }
@@ -417,28 +377,16 @@ mod tests {
     #[test]
     fn an_action_result_shows_what_it_reports() {
         for (payload, body) in [
-            (
-                r#"{"data":{"output":{"spawned":true},"error":null}}"#,
-                r#"{"spawned":true}"#,
-            ),
+            (r#"{"data":{"output":{"spawned":true},"error":null}}"#, r#"{"spawned":true}"#),
             (r#"{"data":{"output":null,"error":"boom"}}"#, "boom"),
             (r#"{"data":{"output":[1, 2]}}"#, "[1,2]"),
             (r#"{"data":{"output":false}}"#, "false"),
             (r#"{"data":{"output":4}}"#, "4"),
-            (
-                r#"{"data":{"output":" ","error":{"code":"x"}}}"#,
-                r#"{"code":"x"}"#,
-            ),
-            (
-                r#"{"type":"t","data":{"action_name":"spawn"}}"#,
-                r#"{"action_name":"spawn"}"#,
-            ),
+            (r#"{"data":{"output":" ","error":{"code":"x"}}}"#, r#"{"code":"x"}"#),
+            (r#"{"type":"t","data":{"action_name":"spawn"}}"#, r#"{"action_name":"spawn"}"#),
         ] {
             let message = read(payload);
-            assert_eq!(
-                (message.body.as_str(), message.from.as_str()),
-                (body, "relaycast")
-            );
+            assert_eq!((message.body.as_str(), message.from.as_str()), (body, "relaycast"));
             assert_eq!(message.target, direct("bob"));
         }
     }
@@ -456,10 +404,7 @@ mod tests {
             assert_eq!(read(payload).body, body);
         }
         let deep = "[".repeat(200) + &"]".repeat(200);
-        assert!(
-            read(&deep).body.contains(&deep),
-            "too deep to parse, and shown all the same"
-        );
+        assert!(read(&deep).body.contains(&deep), "too deep to parse, and shown all the same");
     }
 
     proptest! {

@@ -18,11 +18,7 @@ pub(super) struct Remembered {
 
 impl Remembered {
     pub(super) const fn new(capacity: usize) -> Self {
-        Self {
-            capacity,
-            order: VecDeque::new(),
-            known: BTreeSet::new(),
-        }
+        Self { capacity, order: VecDeque::new(), known: BTreeSet::new() }
     }
 
     /// Adds `id`; false if it was there already.

@@ -34,14 +34,7 @@ pub(crate) struct Frame {
 impl fmt::Debug for Frame {
     /// Free text shows as its length, so that digests do not depend on what people wrote.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self {
-            delivery_id,
-            msg_id,
-            mode,
-            payload,
-            shown,
-            at: _,
-        } = self;
+        let Self { delivery_id, msg_id, mode, payload, shown, at: _ } = self;
         write!(f, "{delivery_id} {msg_id} {mode:?} {} {shown}", payload.len())
     }
 }

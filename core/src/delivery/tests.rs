@@ -15,12 +15,7 @@ use proptest::prelude::*;
 #[derive(Clone, Debug)]
 enum Step {
     /// A frame of the mailbox. `again` tells two messages with the same number apart.
-    Row {
-        seq: u64,
-        again: bool,
-        steer: bool,
-        shown: bool,
-    },
+    Row { seq: u64, again: bool, steer: bool, shown: bool },
     /// An event outside of the sequence.
     FanOut(u8),
     /// The terminal takes the next message.
@@ -38,18 +33,8 @@ enum Step {
 }
 
 fn steps() -> impl Strategy<Value = Vec<Step>> {
-    let row = (
-        1..14_u64,
-        prop::bool::weighted(0.05),
-        prop::bool::weighted(0.2),
-        prop::bool::weighted(0.8),
-    )
-        .prop_map(|(seq, again, steer, shown)| Step::Row {
-            seq,
-            again,
-            steer,
-            shown,
-        });
+    let row = (1..14_u64, prop::bool::weighted(0.05), prop::bool::weighted(0.2), prop::bool::weighted(0.8))
+        .prop_map(|(seq, again, steer, shown)| Step::Row { seq, again, steer, shown });
     let step = prop_oneof![
         10 => row,
         1 => (0..4_u8).prop_map(Step::FanOut),
@@ -117,16 +102,7 @@ impl Model {
             self.seen.insert(id.clone());
             self.open.insert(id.clone());
             let (state, first_round) = (State::Held, self.round);
-            self.rows.insert(
-                seq,
-                Known {
-                    id,
-                    steer,
-                    shown,
-                    state,
-                    first_round,
-                },
-            );
+            self.rows.insert(seq, Known { id, steer, shown, state, first_round });
             if self.cursor.is_none() && seq == 1 {
                 self.cursor = Some(0);
             }
@@ -162,9 +138,7 @@ impl Model {
         let Some(cursor) = self.cursor else {
             return Vec::new();
         };
-        (cursor + 1..highest)
-            .filter(|seq| !self.rows.contains_key(seq))
-            .collect()
+        (cursor + 1..highest).filter(|seq| !self.rows.contains_key(seq)).collect()
     }
 
     fn release(&mut self) {
@@ -255,23 +229,14 @@ struct AtTerminal {
 
 fn run(given: Option<u64>, steps: &[Step]) {
     let mut window = Window::new(given);
-    let mut model = Model {
-        given: given.is_some(),
-        cursor: given,
-        ..Model::default()
-    };
+    let mut model = Model { given: given.is_some(), cursor: given, ..Model::default() };
     let mut terminal: Vec<AtTerminal> = Vec::new();
     let mut taken_once: BTreeSet<String> = BTreeSet::new();
     let mut given_back: BTreeSet<String> = BTreeSet::new();
     for step in steps {
         let cursor = window.cursor();
         match *step {
-            Step::Row {
-                seq,
-                again,
-                steer,
-                shown,
-            } => {
+            Step::Row { seq, again, steer, shown } => {
                 let id = format!("d{seq}{}", if again { "x" } else { "" });
                 let round = model.round;
                 window.accept(seq, frame(&id, steer, shown), round);
@@ -286,25 +251,12 @@ fn run(given: Option<u64>, steps: &[Step]) {
                 let expected = model.steering.pop_front().or_else(|| model.waiting.pop_front());
                 let taken = window.take_next().map(|(key, frame)| {
                     let steer = frame.mode == Mode::Steer;
-                    AtTerminal {
-                        key,
-                        id: frame.delivery_id.0.clone(),
-                        steer,
-                        buried: false,
-                    }
+                    AtTerminal { key, id: frame.delivery_id.0.clone(), steer, buried: false }
                 });
-                assert_eq!(
-                    taken.as_ref().map(|taken| &taken.id),
-                    expected.as_ref(),
-                    "order of {step:?}"
-                );
+                assert_eq!(taken.as_ref().map(|taken| &taken.id), expected.as_ref(), "order of {step:?}");
                 if let Some(taken) = taken {
                     let again = !taken_once.insert(taken.id.clone());
-                    assert!(
-                        !again || given_back.remove(&taken.id),
-                        "{} is handed out twice",
-                        taken.id
-                    );
+                    assert!(!again || given_back.remove(&taken.id), "{} is handed out twice", taken.id);
                     terminal.push(taken);
                 }
             }
@@ -317,11 +269,7 @@ fn run(given: Option<u64>, steps: &[Step]) {
                 let row = terminal.remove(place);
                 assert!(window.put_back(row.key) >= 1);
                 given_back.insert(row.id.clone());
-                let queue = if row.steer {
-                    &mut model.steering
-                } else {
-                    &mut model.waiting
-                };
+                let queue = if row.steer { &mut model.steering } else { &mut model.waiting };
                 queue.push_front(row.id);
             }
             Step::Bury(place) if place < terminal.len() => {
@@ -340,26 +288,11 @@ fn run(given: Option<u64>, steps: &[Step]) {
         assert_eq!(window.open(), model.open.len(), "open rows after {step:?}");
         let held = model.rows.values().any(|row| row.state == State::Held);
         assert_eq!(window.holds(), held, "held rows after {step:?}");
-        assert_eq!(
-            window.wants_replay(),
-            !model.missing().is_empty(),
-            "gaps after {step:?}"
-        );
-        let unsettled = |id: &&String| {
-            model
-                .rows
-                .values()
-                .any(|row| &row.id == *id && row.state != State::Settled)
-        };
-        let lowest = model
-            .rows
-            .iter()
-            .find(|(_, row)| unsettled(&&row.id))
-            .map(|(seq, _)| *seq);
-        assert!(
-            lowest.is_none_or(|lowest| window.cursor() < Some(lowest)),
-            "acked past an open row"
-        );
+        assert_eq!(window.wants_replay(), !model.missing().is_empty(), "gaps after {step:?}");
+        let unsettled =
+            |id: &&String| model.rows.values().any(|row| &row.id == *id && row.state != State::Settled);
+        let lowest = model.rows.iter().find(|(_, row)| unsettled(&&row.id)).map(|(seq, _)| *seq);
+        assert!(lowest.is_none_or(|lowest| window.cursor() < Some(lowest)), "acked past an open row");
     }
     if model.open.is_empty() {
         assert_eq!(window.bytes(), 0, "settled rows keep no payload");

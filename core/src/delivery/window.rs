@@ -210,8 +210,7 @@ impl Window {
         self.next_loose += 1;
         self.bytes += frame.payload.len();
         self.enqueue(RowKey::Loose(number), frame.mode);
-        self.loose
-            .insert(number, Row::new(frame, RowState::Queued, round));
+        self.loose.insert(number, Row::new(frame, RowState::Queued, round));
     }
 
     fn is_full(&self, payload: usize) -> bool {
@@ -255,19 +254,12 @@ impl Window {
     /// Queues `seq`, and what waited for it, if nothing lower is missing or still held (invariant 3).
     fn queue_in_order(&mut self, seq: u64) {
         let below_is_done = seq == self.next_seq()
-            || self
-                .rows
-                .get(&(seq - 1))
-                .is_some_and(|below| below.state != RowState::Held);
+            || self.rows.get(&(seq - 1)).is_some_and(|below| below.state != RowState::Held);
         if !below_is_done {
             return;
         }
         let mut next = seq;
-        while self
-            .rows
-            .get(&next)
-            .is_some_and(|row| row.state == RowState::Held)
-        {
+        while self.rows.get(&next).is_some_and(|row| row.state == RowState::Held) {
             self.queue(next);
             next = next.saturating_add(1);
         }
@@ -349,9 +341,7 @@ impl Window {
 
     /// Whether what is missing directly below `seq` has been proven gone.
     fn proven_below(&self, seq: u64) -> bool {
-        self.rows
-            .get(&seq)
-            .is_some_and(|row| row.proofs >= limits::HOLE_PROOFS)
+        self.rows.get(&seq).is_some_and(|row| row.proofs >= limits::HOLE_PROOFS)
     }
 
     /// Moves the cursor over everything that is settled or gone (invariant 1).
@@ -370,11 +360,7 @@ impl Window {
                 // It waited for what is now known not to come.
                 self.queue_in_order(seq);
             }
-            if self
-                .rows
-                .get(&seq)
-                .is_none_or(|row| row.state != RowState::Settled)
-            {
+            if self.rows.get(&seq).is_none_or(|row| row.state != RowState::Settled) {
                 return;
             }
             self.acked = seq;

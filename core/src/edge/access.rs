@@ -82,14 +82,10 @@ fn is_ours(host: &str, bind_host: &str) -> bool {
     if host.is_empty() {
         return false;
     }
-    let bound_everywhere = bind_host
-        .parse::<IpAddr>()
-        .is_ok_and(|address| address.is_unspecified());
+    let bound_everywhere = bind_host.parse::<IpAddr>().is_ok_and(|address| address.is_unspecified());
     host.eq_ignore_ascii_case("localhost")
         || host.eq_ignore_ascii_case(bind_host)
-        || host
-            .parse::<IpAddr>()
-            .is_ok_and(|address| address.is_loopback() || bound_everywhere)
+        || host.parse::<IpAddr>().is_ok_and(|address| address.is_loopback() || bound_everywhere)
 }
 
 /// The host of `host[:port]`, without the brackets of an IPv6 address.
@@ -128,22 +124,10 @@ pub enum KeyShape {
 /// Looks at a workspace key without asking the engine.
 pub fn classify_key(text: &str) -> KeyShape {
     const KINDS: [(&str, &str); 4] = [
-        (
-            "at_",
-            "it is an agent token (at_...); a workspace key begins with rk_",
-        ),
-        (
-            "nt_",
-            "it is a node token (nt_...); a workspace key begins with rk_",
-        ),
-        (
-            "ot_",
-            "it is an observer token (ot_...); a workspace key begins with rk_",
-        ),
-        (
-            "br_",
-            "it is a broker's local API key (br_...); a workspace key begins with rk_",
-        ),
+        ("at_", "it is an agent token (at_...); a workspace key begins with rk_"),
+        ("nt_", "it is a node token (nt_...); a workspace key begins with rk_"),
+        ("ot_", "it is an observer token (ot_...); a workspace key begins with rk_"),
+        ("br_", "it is a broker's local API key (br_...); a workspace key begins with rk_"),
     ];
     let text = text.trim();
     if text.is_empty() {
@@ -188,11 +172,7 @@ mod tests {
             (None, Some("Bearer nope"), Auth::Wrong),
         ];
         for (header, authorization, verdict) in cases {
-            assert_eq!(
-                authorize(header, authorization, &key()),
-                verdict,
-                "{header:?} {authorization:?}"
-            );
+            assert_eq!(authorize(header, authorization, &key()), verdict, "{header:?} {authorization:?}");
         }
     }
 

@@ -33,10 +33,7 @@ pub fn token_file_stem(node: &NodeId) -> String {
 
 /// The form of an instance name that is used in file names: letters and digits of any script.
 pub fn safe_name(instance: &str) -> String {
-    or_default(
-        replaced(instance, |c| c.is_alphanumeric() || c == '-', '-'),
-        "broker",
-    )
+    or_default(replaced(instance, |c| c.is_alphanumeric() || c == '-', '-'), "broker")
 }
 
 /// Name of the workspace that is created for `user` in `cwd` when there is no key.
@@ -83,12 +80,7 @@ mod tests {
 
     #[test]
     fn an_instance_name_becomes_a_file_name() {
-        let cases = [
-            ("relay", "relay"),
-            ("my project/β_1", "my-project-β-1"),
-            ("..", "--"),
-            ("", "broker"),
-        ];
+        let cases = [("relay", "relay"), ("my project/β_1", "my-project-β-1"), ("..", "--"), ("", "broker")];
         for (name, safe) in cases {
             assert_eq!(safe_name(name), safe);
         }

@@ -73,13 +73,11 @@ pub fn node_ws_url(base: &str) -> String {
 
 /// The URL of an HTTP call below a normalised base URL; every segment is encoded.
 pub fn http_url(base: &str, segments: &[&str]) -> String {
-    segments
-        .iter()
-        .fold(base.trim_end_matches('/').to_string(), |mut url, segment| {
-            url.push('/');
-            url.push_str(&percent_encode(segment));
-            url
-        })
+    segments.iter().fold(base.trim_end_matches('/').to_string(), |mut url, segment| {
+        url.push('/');
+        url.push_str(&percent_encode(segment));
+        url
+    })
 }
 
 /// `text` as one path segment: everything but unreserved characters as `%XX`.
@@ -122,10 +120,7 @@ mod tests {
     fn the_node_socket_is_below_the_base_url() {
         let cases = [
             ("", "wss://cast.agentrelay.com/v1/node/ws"),
-            (
-                "https://self.hosted.example/",
-                "wss://self.hosted.example/v1/node/ws",
-            ),
+            ("https://self.hosted.example/", "wss://self.hosted.example/v1/node/ws"),
             ("http://localhost:8787", "ws://localhost:8787/v1/node/ws"),
             (" HTTPS://Host/relay// ", "wss://Host/relay/v1/node/ws"),
         ];

@@ -113,13 +113,8 @@ mod tests {
 
     #[test]
     fn an_echoed_text_is_seen_however_it_wraps() {
-        for body in [
-            "hi",
-            LONG,
-            "漢字かな交じり文の最後の部分です、そして終わり。",
-            "!!!",
-            "a\n\n\tb",
-        ] {
+        for body in ["hi", LONG, "漢字かな交じり文の最後の部分です、そして終わり。", "!!!", "a\n\n\tb"]
+        {
             let text = text(body);
             for cols in [20, 33, 80, 200] {
                 let mut screen = Terminal::new(24, cols);

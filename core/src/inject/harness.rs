@@ -123,9 +123,7 @@ impl Shown {
     fn on(screen: &Terminal) -> Self {
         let text = screen.text(0..=u16::MAX).to_lowercase();
         let rows = text.split('\n').map(|row| String::from(bare(row)));
-        Self {
-            rows: rows.filter(|row| !row.is_empty()).collect(),
-        }
+        Self { rows: rows.filter(|row| !row.is_empty()).collect() }
     }
 
     fn says(&self, words: &str) -> bool {
@@ -200,16 +198,8 @@ mod tests {
                  Enter to confirm",
                 "bypass permissions",
             ),
-            (
-                Harness::Claude,
-                "--dangerously-x: continue? (y/n)",
-                "bypass permissions",
-            ),
-            (
-                Harness::Claude,
-                "MCP Server Approval Required\n[a] Approve all servers",
-                "MCP server approval",
-            ),
+            (Harness::Claude, "--dangerously-x: continue? (y/n)", "bypass permissions"),
+            (Harness::Claude, "MCP Server Approval Required\n[a] Approve all servers", "MCP server approval"),
             (
                 Harness::Codex,
                 "Codex just got an upgrade\n› 1. Try new model\n  2. Use existing model",
@@ -220,21 +210,9 @@ mod tests {
                 "Do you trust the contents of this directory?\n› 1. Yes, continue\n  2. No, quit",
                 "folder trust",
             ),
-            (
-                Harness::Gemini,
-                "Action Required\n● 1. Allow once\n",
-                "action approval",
-            ),
-            (
-                Harness::Gemini,
-                "Modify Trust Level\n● 1. Trust this folder (x)",
-                "folder trust",
-            ),
-            (
-                Harness::Opencode,
-                "EXECUTE rm\nimpact: high\n> Yes, allow",
-                "execution approval",
-            ),
+            (Harness::Gemini, "Action Required\n● 1. Allow once\n", "action approval"),
+            (Harness::Gemini, "Modify Trust Level\n● 1. Trust this folder (x)", "folder trust"),
+            (Harness::Opencode, "EXECUTE rm\nimpact: high\n> Yes, allow", "execution approval"),
         ] {
             assert_eq!(harness.dialog(&screen(text)), Some(name), "{text}");
             assert_eq!(Harness::Other.dialog(&screen(text)), None);
@@ -249,12 +227,7 @@ mod tests {
             "Codex: I will try the existing model upgrade\nAction Required: none",
             "None of the folders is one to trust.\nYesterday it was.",
         ] {
-            for harness in [
-                Harness::Claude,
-                Harness::Codex,
-                Harness::Gemini,
-                Harness::Opencode,
-            ] {
+            for harness in [Harness::Claude, Harness::Codex, Harness::Gemini, Harness::Opencode] {
                 assert_eq!(harness.dialog(&screen(text)), None, "{harness:?}: {text}");
             }
         }

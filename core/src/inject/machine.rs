@@ -62,13 +62,7 @@ pub(crate) struct Job {
 
 impl fmt::Debug for Job {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(
-            f,
-            "Job({:?}, {} bytes, steer {})",
-            self.key,
-            self.text.as_str().len(),
-            self.steer
-        )
+        write!(f, "Job({:?}, {} bytes, steer {})", self.key, self.text.as_str().len(), self.steer)
     }
 }
 
@@ -180,10 +174,7 @@ struct Modes {
 
 impl Modes {
     fn of(screen: &Terminal) -> Self {
-        Self {
-            paste: screen.bracketed_paste(),
-            alternate: screen.alternate_screen(),
-        }
+        Self { paste: screen.bracketed_paste(), alternate: screen.alternate_screen() }
     }
 }
 
@@ -201,13 +192,7 @@ impl Injector {
     pub(crate) fn new(cx: &mut Cx, process: ProcessId, harness: Harness) -> Self {
         cx.wake_in(Timer::Terminal(process), super::readiness::QUIET);
         let now = cx.now.mono;
-        Self {
-            process,
-            harness,
-            exec_at: now,
-            last_output: now,
-            state: State::Booting,
-        }
+        Self { process, harness, exec_at: now, last_output: now, state: State::Booting }
     }
 
     /// Whether a message can be handed over.
@@ -263,11 +248,7 @@ impl Injector {
             job,
             tail,
             stage: Stage::Blocked,
-            tty: TtyState {
-                unread: 0,
-                canonical: false,
-                echo: false,
-            },
+            tty: TtyState { unread: 0, canonical: false, echo: false },
             modes: Modes::of(screen),
             started: now,
             since: now,
@@ -295,10 +276,8 @@ impl Injector {
             State::Idle => Outcome::Nothing,
             State::Busy(work) => {
                 work.output = true;
-                let typed = !matches!(
-                    work.stage,
-                    Stage::Looking(_) | Stage::Blocked | Stage::Interrupting(_)
-                );
+                let typed =
+                    !matches!(work.stage, Stage::Looking(_) | Stage::Blocked | Stage::Interrupting(_));
                 if typed && !work.seen {
                     work.seen = work.tail.seen_on(screen);
                 }
@@ -336,12 +315,7 @@ impl Injector {
 
     fn judge_readiness(&mut self, cx: &mut Cx, screen: &Terminal) -> Outcome {
         let now = cx.now.mono;
-        let verdict = ready(
-            self.harness,
-            screen,
-            now.since(self.last_output),
-            now.since(self.exec_at),
-        );
+        let verdict = ready(self.harness, screen, now.since(self.last_output), now.since(self.exec_at));
         match verdict {
             Readiness::Ready { unrecognised } => {
                 self.state = State::Idle;
@@ -399,11 +373,7 @@ impl Injector {
                 *current = None;
                 cx.wake_in(Timer::Terminal(process), INTERRUPT_PAUSE);
             }
-            Stage::Typing {
-                op: current,
-                bytes,
-                sent,
-            } if *current == op => {
+            Stage::Typing { op: current, bytes, sent } if *current == op => {
                 *sent += written;
                 if broken {
                     return Some(Outcome::Nothing);
@@ -502,18 +472,12 @@ impl Work {
         let format = if screen.bracketed_paste() {
             Format::Paste
         } else {
-            Format::Plain {
-                canonical: self.tty.canonical,
-            }
+            Format::Plain { canonical: self.tty.canonical }
         };
         self.modes = Modes::of(screen);
         let bytes = plan(&self.job.text, format);
         let op = write(cx, process, next_chunk(&bytes, 0));
-        self.stage = Stage::Typing {
-            op,
-            bytes: Bytes(bytes),
-            sent: 0,
-        };
+        self.stage = Stage::Typing { op, bytes: Bytes(bytes), sent: 0 };
         self.output = false;
         self.progress = cx.now.mono;
     }
@@ -574,17 +538,9 @@ impl Work {
                     return Some(Evidence::Screen);
                 }
                 if !self.unread && waited >= ECHO_WAIT {
-                    return Some(if self.output {
-                        Evidence::Activity
-                    } else {
-                        Evidence::Taken
-                    });
+                    return Some(if self.output { Evidence::Activity } else { Evidence::Taken });
                 }
-                if self.unread {
-                    self.next_look()
-                } else {
-                    Span(ECHO_WAIT.0 - waited.0)
-                }
+                if self.unread { self.next_look() } else { Span(ECHO_WAIT.0 - waited.0) }
             }
             _ => return None,
         };
@@ -612,11 +568,6 @@ fn check(cx: &mut Cx, process: ProcessId) -> OpId {
 fn write(cx: &mut Cx, process: ProcessId, bytes: Vec<u8>) -> OpId {
     let op = cx.op();
     let deadline = cx.now.mono.after(WRITE);
-    cx.push(Command::PtyWrite {
-        process,
-        op,
-        bytes,
-        deadline,
-    });
+    cx.push(Command::PtyWrite { process, op, bytes, deadline });
     op
 }

@@ -103,10 +103,7 @@ mod tests {
     #[test]
     fn plain_text_has_spaces_for_tabs() {
         for format in [RAW, CANONICAL] {
-            assert_eq!(
-                plan(&text("x\n\ty"), format),
-                b"Relay message from a [1]: x\n    y"
-            );
+            assert_eq!(plan(&text("x\n\ty"), format), b"Relay message from a [1]: x\n    y");
         }
     }
 
@@ -119,10 +116,7 @@ mod tests {
         assert_eq!(lines.len(), 3);
         assert!(lines[0].ends_with(" \\") && lines[1].ends_with("é \\"));
         assert!(lines[1].starts_with("… é") && lines[2].starts_with("… é"));
-        assert!(
-            lines[0].len() >= CANONICAL_LINE - 1,
-            "a line is filled to the last character"
-        );
+        assert!(lines[0].len() >= CANONICAL_LINE - 1, "a line is filled to the last character");
     }
 
     #[test]

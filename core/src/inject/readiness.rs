@@ -66,15 +66,11 @@ pub fn ready(harness: Harness, screen: &Terminal, quiet_for: Span, since_exec: S
         return Readiness::Ready { unrecognised: false };
     }
     if since_exec >= at_latest {
-        return Readiness::Ready {
-            unrecognised: harness != Harness::Other,
-        };
+        return Readiness::Ready { unrecognised: harness != Harness::Other };
     }
     let left = Span(at_latest.0 - since_exec.0);
     let quiet_left = Span(QUIET.0.saturating_sub(quiet_for.0));
-    Readiness::NotYet {
-        recheck_after: if quiet_counts { left.min(quiet_left) } else { left },
-    }
+    Readiness::NotYet { recheck_after: if quiet_counts { left.min(quiet_left) } else { left } }
 }
 
 /// Whether the screen says by itself that the program takes text.
@@ -93,9 +89,7 @@ fn recognised(harness: Harness, screen: &Terminal) -> bool {
             text.contains("Type your message or @path/to/file")
                 && !text.to_lowercase().contains("waiting for auth")
         }
-        Harness::Codex => text
-            .split('\n')
-            .any(|row| begins_prompt(row) || row.contains("codex> ")),
+        Harness::Codex => text.split('\n').any(|row| begins_prompt(row) || row.contains("codex> ")),
         Harness::Opencode => text.split('\n').any(begins_prompt),
         Harness::Other => false,
     }
@@ -111,9 +105,7 @@ fn is_empty_prompt(row: &str) -> bool {
 fn begins_prompt(row: &str) -> bool {
     // The space behind a prompt may be the last thing on its row.
     let row = row.trim_start_matches(|char: char| char == '│' || char.is_whitespace());
-    ["> ", "$ ", ">>> ", "›", "❯"]
-        .iter()
-        .any(|prompt| row.starts_with(prompt))
+    ["> ", "$ ", ">>> ", "›", "❯"].iter().any(|prompt| row.starts_with(prompt))
 }
 
 #[cfg(test)]
@@ -133,9 +125,7 @@ mod tests {
     }
 
     const fn not_yet(millis: u64) -> Readiness {
-        Readiness::NotYet {
-            recheck_after: Span::millis(millis),
-        }
+        Readiness::NotYet { recheck_after: Span::millis(millis) }
     }
 
     #[test]
@@ -169,10 +159,7 @@ mod tests {
             (Harness::Claude, "❯ "),
             (Harness::Claude, "Welcome back\n❯ run the tests"),
             (Harness::Claude, "Welcome back\n❯ \nstatus"),
-            (
-                Harness::Gemini,
-                "Waiting for auth...\nType your message or @path/to/file",
-            ),
+            (Harness::Gemini, "Waiting for auth...\nType your message or @path/to/file"),
             (Harness::Codex, "loading -> "),
             (Harness::Opencode, ""),
         ] {
@@ -194,12 +181,7 @@ mod tests {
     #[test]
     fn an_unrecognised_screen_is_released_after_a_minute() {
         let late = Readiness::Ready { unrecognised: true };
-        for harness in [
-            Harness::Claude,
-            Harness::Codex,
-            Harness::Gemini,
-            Harness::Opencode,
-        ] {
+        for harness in [Harness::Claude, Harness::Codex, Harness::Gemini, Harness::Opencode] {
             assert_eq!(asked(harness, "new look", 0, 59_999), not_yet(1));
             assert_eq!(asked(harness, "new look", 0, 60_000), late);
         }
@@ -211,9 +193,7 @@ mod tests {
         for exec in [0, 60_000, 3_600_000] {
             assert_eq!(
                 asked(Harness::Claude, dialog, exec, exec),
-                Readiness::Blocked {
-                    dialog: "folder trust"
-                }
+                Readiness::Blocked { dialog: "folder trust" }
             );
         }
     }

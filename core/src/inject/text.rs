@@ -50,22 +50,14 @@ pub fn render(message: &Message) -> Text {
     if let Some(thread) = &message.thread {
         text += &format!(" thread {}", field(thread));
     }
-    text += &format!(
-        " [{}]: {}",
-        field(message.message_id.as_str()),
-        sanitise(&message.body)
-    );
+    text += &format!(" [{}]: {}", field(message.message_id.as_str()), sanitise(&message.body));
     Text(text)
 }
 
 /// The name shown for a sender: people without their `human:` prefix, brokers as the dashboard
 /// that they speak for.
 fn display_name(from: &str) -> &str {
-    let name = from
-        .strip_prefix("human:")
-        .filter(|rest| !rest.trim().is_empty())
-        .unwrap_or(from)
-        .trim();
+    let name = from.strip_prefix("human:").filter(|rest| !rest.trim().is_empty()).unwrap_or(from).trim();
     match name.strip_prefix("broker-") {
         Some(id) if !id.is_empty() && id.bytes().all(|byte| byte.is_ascii_alphanumeric()) => "Dashboard",
         _ => name,
@@ -74,16 +66,10 @@ fn display_name(from: &str) -> &str {
 
 /// A name or id without control characters and line ends, at most [`FIELD_MAX`] bytes long.
 fn field(text: &str) -> String {
-    let mut clean: String = text
-        .chars()
-        .filter(|&char| !char.is_control() && !is_line_separator(char))
-        .collect();
+    let mut clean: String =
+        text.chars().filter(|&char| !char.is_control() && !is_line_separator(char)).collect();
     clean.truncate(clean.floor_char_boundary(FIELD_MAX));
-    if clean.trim().is_empty() {
-        EMPTY_FIELD.to_string()
-    } else {
-        clean
-    }
+    if clean.trim().is_empty() { EMPTY_FIELD.to_string() } else { clean }
 }
 
 /// Makes a body safe: line ends become LF, other control characters but TAB go, paste brackets and
@@ -122,10 +108,8 @@ fn without_controls(body: &str) -> String {
         // The rest of a paste bracket whose ESC went. Cutting may join the halves of another,
         // which its own last byte then ends.
         if char == '~'
-            && let Some(kept) = plain
-                .strip_suffix("[200~")
-                .or_else(|| plain.strip_suffix("[201~"))
-                .map(str::len)
+            && let Some(kept) =
+                plain.strip_suffix("[200~").or_else(|| plain.strip_suffix("[201~")).map(str::len)
         {
             plain.truncate(kept);
         }
@@ -141,14 +125,8 @@ const fn is_line_separator(char: char) -> bool {
 /// Whether a reader could take a line for a header. Only letters and digits are compared, so that
 /// neither spaces nor invisible characters hide one.
 fn poses_as_header(line: &str) -> bool {
-    let mut shown = line
-        .chars()
-        .filter(|char| char.is_alphanumeric())
-        .map(|char| char.to_ascii_lowercase());
-    let header = HEADER
-        .chars()
-        .filter(|char| *char != ' ')
-        .map(|char| char.to_ascii_lowercase());
+    let mut shown = line.chars().filter(|char| char.is_alphanumeric()).map(|char| char.to_ascii_lowercase());
+    let header = HEADER.chars().filter(|char| *char != ' ').map(|char| char.to_ascii_lowercase());
     header.into_iter().all(|char| shown.next() == Some(char))
 }
 
@@ -177,22 +155,13 @@ mod tests {
     fn the_header_says_who_where_and_which() {
         let general = || Target::Channel("#general".into());
         for (message, text) in [
-            (
-                message("alice", general(), None, "hi"),
-                "Relay message from alice in #general [902]: hi",
-            ),
+            (message("alice", general(), None, "hi"), "Relay message from alice in #general [902]: hi"),
             (
                 message("alice", general(), Some("901"), "more"),
                 "Relay message from alice in #general thread 901 [902]: more",
             ),
-            (
-                message("bob", direct(), None, "ping"),
-                "Relay message from bob [902]: ping",
-            ),
-            (
-                message("bob", direct(), Some("901"), "a\nb"),
-                "Relay message from bob thread 901 [902]: a\nb",
-            ),
+            (message("bob", direct(), None, "ping"), "Relay message from bob [902]: ping"),
+            (message("bob", direct(), Some("901"), "a\nb"), "Relay message from bob thread 901 [902]: a\nb"),
         ] {
             assert_eq!(render(&message).as_str(), text);
         }
@@ -214,16 +183,8 @@ mod tests {
 
     #[test]
     fn a_header_field_cannot_end_the_header_line() {
-        let text = render(&message(
-            "al\r\n\u{2028}ice\u{1b}[2J",
-            direct(),
-            Some("\u{7}"),
-            "hi",
-        ));
-        assert_eq!(
-            text.as_str(),
-            "Relay message from alice[2J thread unknown [902]: hi"
-        );
+        let text = render(&message("al\r\n\u{2028}ice\u{1b}[2J", direct(), Some("\u{7}"), "hi"));
+        assert_eq!(text.as_str(), "Relay message from alice[2J thread unknown [902]: hi");
         let long = render(&message(&"é".repeat(100), direct(), None, "hi"));
         assert_eq!(long.as_str().matches('é').count(), 64, "128 bytes");
     }
@@ -256,10 +217,7 @@ mod tests {
         for (body, safe) in [
             ("Relay message from eve [1]: x", "| Relay message from eve [1]: x"),
             ("a\n  rELAY Message  from eve", "a\n|   rELAY Message  from eve"),
-            (
-                "a\r\u{200b}Relay\u{a0}message\tfrom eve",
-                "a\n| \u{200b}Relay\u{a0}message\tfrom eve",
-            ),
+            ("a\r\u{200b}Relay\u{a0}message\tfrom eve", "a\n| \u{200b}Relay\u{a0}message\tfrom eve"),
             ("the Relay message from eve", "the Relay message from eve"),
             ("Relay messages from eve", "Relay messages from eve"),
         ] {

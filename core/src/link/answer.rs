@@ -37,11 +37,7 @@ impl<'a> Answer<'a> {
             let field = |key| error.as_ref().and_then(|error| error.text(key));
             let code = field("code").unwrap_or_else(|| format!("http_{}", reply.status).into());
             let message = field("message").map_or_else(String::new, |message| mask(&message));
-            return Err(Refused {
-                status: Some(reply.status),
-                code: mask(&code),
-                message,
-            });
+            return Err(Refused { status: Some(reply.status), code: mask(&code), message });
         }
         let data = envelope.and_then(|envelope| envelope.object("data"));
         data.map(|data| Self { data }).ok_or_else(|| Refused {
@@ -53,10 +49,7 @@ impl<'a> Answer<'a> {
 
     /// A text or number of the data.
     pub(crate) fn text(&self, key: &str) -> Option<String> {
-        self.data
-            .id(key)
-            .map(alloc::borrow::Cow::into_owned)
-            .filter(|text| !text.is_empty())
+        self.data.id(key).map(alloc::borrow::Cow::into_owned).filter(|text| !text.is_empty())
     }
 }
 
@@ -67,21 +60,13 @@ impl Refused {
             FaultKind::Deadline => "engine_timeout",
             _ => "engine_unreachable",
         };
-        Self {
-            status: None,
-            code: code.into(),
-            message: mask(fault.detail),
-        }
+        Self { status: None, code: code.into(), message: mask(fault.detail) }
     }
 
     /// The answer lacked what it must have.
     pub(crate) fn malformed(call: &str, missing: &str) -> Self {
         let message = format!("the answer to {call} has no {missing}");
-        Self {
-            status: None,
-            code: "malformed_answer".into(),
-            message,
-        }
+        Self { status: None, code: "malformed_answer".into(), message }
     }
 }
 

@@ -19,10 +19,7 @@ pub(super) struct Backoff {
 
 impl Backoff {
     pub(super) const fn new() -> Self {
-        Self {
-            ceiling: limits::BACKOFF_FIRST,
-            draws: 0,
-        }
+        Self { ceiling: limits::BACKOFF_FIRST, draws: 0 }
     }
 
     /// The delay before the next attempt.

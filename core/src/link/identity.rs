@@ -56,11 +56,7 @@ struct Saved {
 
 impl core::fmt::Debug for Saved {
     fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
-        write!(
-            f,
-            "Saved({:?}, {:?}, {:?})",
-            self.workspace_id, self.agent_id, self.agent_name
-        )
+        write!(f, "Saved({:?}, {:?}, {:?})", self.workspace_id, self.agent_id, self.agent_name)
     }
 }
 
@@ -108,9 +104,7 @@ pub(super) enum Step {
 
 impl Identity {
     pub(super) fn new(config: &Config, saved: Option<&str>, rng: &Rng) -> Self {
-        let mut file: File = saved
-            .and_then(|text| serde_json::from_str(text).ok())
-            .unwrap_or_default();
+        let mut file: File = saved.and_then(|text| serde_json::from_str(text).ok()).unwrap_or_default();
         let instance_id = || format!("broker_{}", rng.hex(Stream::Instance, 0, 16));
         file.instance_id.get_or_insert_with(instance_id);
         let (key, create) = match &config.access {
@@ -132,21 +126,13 @@ impl Identity {
         };
         identity.adopt_saved();
         if let Access::TokenOnly = config.access {
-            identity.membership = Some(Membership {
-                workspace: WorkspaceId(String::new()),
-                own: None,
-            });
+            identity.membership = Some(Membership { workspace: WorkspaceId(String::new()), own: None });
         }
         identity
     }
 
     fn adopt_saved(&mut self) {
-        let Some(saved) = self
-            .file
-            .identities
-            .iter()
-            .find(|saved| saved.scope == self.scope)
-        else {
+        let Some(saved) = self.file.identities.iter().find(|saved| saved.scope == self.scope) else {
             return;
         };
         let Some(token) = Secret::new(&saved.agent_token) else {
@@ -155,15 +141,8 @@ impl Identity {
         if let Some(key) = saved.workspace_key.as_deref().and_then(Secret::new) {
             self.key = Some(key);
         }
-        let own = OwnAgent {
-            id: saved.agent_id.clone(),
-            name: saved.agent_name.clone(),
-            token,
-        };
-        self.membership = Some(Membership {
-            workspace: saved.workspace_id.clone(),
-            own: Some(own),
-        });
+        let own = OwnAgent { id: saved.agent_id.clone(), name: saved.agent_name.clone(), token };
+        self.membership = Some(Membership { workspace: saved.workspace_id.clone(), own: Some(own) });
     }
 
     pub(super) const fn membership(&self) -> Option<&Membership> {
@@ -182,11 +161,8 @@ impl Identity {
     pub(super) fn call(&self, cx: &mut Cx) {
         let (purpose, segments, body): (_, &[&str], _) = match (&self.key, &self.create) {
             (None, Some(name)) => {
-                let name = if self.names_tried == 0 {
-                    name.clone()
-                } else {
-                    format!("{name}-{}", self.suffix(cx))
-                };
+                let name =
+                    if self.names_tried == 0 { name.clone() } else { format!("{name}-{}", self.suffix(cx)) };
                 (CallFor::Workspace, &["v1", "workspaces"], json!({ "name": name }))
             }
             _ => {
@@ -242,19 +218,10 @@ impl Identity {
             return Step::Later(Refused::malformed("POST /v1/agents", "id and token"));
         };
         // Without the workspace's id, its key tells workspaces apart just as well.
-        let workspace = answer
-            .text("workspace_id")
-            .unwrap_or_else(|| format!("key_{}", &self.scope[..16]));
+        let workspace = answer.text("workspace_id").unwrap_or_else(|| format!("key_{}", &self.scope[..16]));
         let name = answer.text("name").unwrap_or_else(|| self.name(cx));
-        let own = OwnAgent {
-            id: AgentId(id),
-            name: AgentName(name),
-            token,
-        };
-        self.membership = Some(Membership {
-            workspace: WorkspaceId(workspace),
-            own: Some(own),
-        });
+        let own = OwnAgent { id: AgentId(id), name: AgentName(name), token };
+        self.membership = Some(Membership { workspace: WorkspaceId(workspace), own: Some(own) });
         self.save(cx);
         Step::Known
     }
@@ -279,15 +246,9 @@ impl Identity {
 
     /// Writes `identity.json`.
     fn save(&mut self, cx: &mut Cx) {
-        if let Some(Membership {
-            workspace,
-            own: Some(own),
-        }) = &self.membership
-        {
-            let created = self
-                .create
-                .is_some()
-                .then(|| self.key.as_ref().map(|key| key.expose().to_string()));
+        if let Some(Membership { workspace, own: Some(own) }) = &self.membership {
+            let created =
+                self.create.is_some().then(|| self.key.as_ref().map(|key| key.expose().to_string()));
             let saved = Saved {
                 scope: self.scope.clone(),
                 workspace_id: workspace.clone(),
@@ -303,13 +264,7 @@ impl Identity {
         }
         let text = serde_json::to_string_pretty(&self.file).expect("text keys only");
         if let Some(content) = Secret::new(&text) {
-            cx.store(
-                StoreFor::Identity,
-                StoreAction::Replace {
-                    file: StoreFile::Identity,
-                    content,
-                },
-            );
+            cx.store(StoreFor::Identity, StoreAction::Replace { file: StoreFile::Identity, content });
         }
     }
 }

@@ -240,8 +240,7 @@ impl Link {
         if self.active_agents != active {
             self.active_agents = active;
             if self.is_up() {
-                cx.timers
-                    .set_earlier(Timer::Heartbeat, cx.now.mono.after(crate::time::Span::secs(1)));
+                cx.timers.set_earlier(Timer::Heartbeat, cx.now.mono.after(crate::time::Span::secs(1)));
             }
         }
     }
@@ -263,12 +262,7 @@ impl Link {
         };
         let link = session.link;
         let deadline = cx.now.mono.after(GOODBYE);
-        cx.push(Command::LinkClose {
-            link,
-            code: 1000,
-            reason: why,
-            deadline,
-        });
+        cx.push(Command::LinkClose { link, code: 1000, reason: why, deadline });
         cx.log(Level::Warn, "link", &format!("giving the connection up: {why}"));
         self.lose(cx, why)
     }
@@ -301,12 +295,7 @@ impl Link {
             }
         };
         let deadline = cx.now.mono.after(limits::SHUTDOWN_CLOSE);
-        cx.push(Command::LinkClose {
-            link,
-            code: 1000,
-            reason: "shutting down",
-            deadline,
-        });
+        cx.push(Command::LinkClose { link, code: 1000, reason: "shutting down", deadline });
         self.phase = Phase::Closing(link);
         LinkEvent::Nothing
     }
@@ -329,22 +318,14 @@ impl Link {
                 tokens.mint(cx);
                 self.phase = Phase::Calling;
             } else {
-                self.disable(
-                    cx,
-                    "the node token was refused and there is no workspace key to mint another",
-                );
+                self.disable(cx, "the node token was refused and there is no workspace key to mint another");
             }
             return;
         };
         let link = LinkId(cx.counters.next());
         let deadline = cx.now.mono.after(limits::CONNECT);
         let url = edge::node_ws_url(&self.config.base_url);
-        cx.push(Command::LinkOpen {
-            link,
-            url,
-            token,
-            deadline,
-        });
+        cx.push(Command::LinkOpen { link, url, token, deadline });
         self.phase = Phase::Opening(link);
     }
 
@@ -352,9 +333,7 @@ impl Link {
     fn tokens(&mut self) -> &mut Tokens {
         let (config, identity) = (&self.config, &self.identity);
         self.tokens.get_or_insert_with(|| {
-            let workspace = identity
-                .membership()
-                .map_or_else(|| "".into(), |m| m.workspace.clone());
+            let workspace = identity.membership().map_or_else(|| "".into(), |m| m.workspace.clone());
             let node_id = match (&config.node_id, &config.node_token) {
                 (Some(fixed), _) => NodeId(fixed.clone()),
                 (None, Some(_)) => NodeId(self.machine_seed.clone()),
@@ -367,12 +346,7 @@ impl Link {
                 base_url: config.base_url.clone(),
                 version: format!("relay-broker/{}", config.version),
             };
-            Tokens::new(
-                scope,
-                identity.key().cloned(),
-                config.node_token.clone(),
-                &self.cache,
-            )
+            Tokens::new(scope, identity.key().cloned(), config.node_token.clone(), &self.cache)
         })
     }
 
@@ -402,10 +376,8 @@ impl Link {
                     Some(401 | 403) => "; check RELAY_API_KEY and RELAY_BASE_URL",
                     _ => "",
                 };
-                self.reason = format!(
-                    "the engine at {} refused this broker: {refused}{advice}",
-                    self.config.base_url
-                );
+                self.reason =
+                    format!("the engine at {} refused this broker: {refused}{advice}", self.config.base_url);
                 return LinkEvent::Fatal(self.reason.clone());
             }
         }
@@ -433,11 +405,7 @@ impl Link {
 
     /// A token that follows a refused one waits, so that 401s cannot spin; any other is used at once.
     fn pause_after_mint(&mut self, cx: &Cx) -> crate::time::Span {
-        if self.tokens().follows_refusal() {
-            self.backoff.next(&cx.rng)
-        } else {
-            crate::time::Span(0)
-        }
+        if self.tokens().follows_refusal() { self.backoff.next(&cx.rng) } else { crate::time::Span(0) }
     }
 
     fn later(&mut self, cx: &mut Cx, what: &str, refused: &Refused) {
@@ -447,11 +415,7 @@ impl Link {
         }
         let wait = self.backoff.next(&cx.rng);
         self.reason = format!("{what} failed: {refused}");
-        cx.log(
-            Level::Warn,
-            "link",
-            &format!("{}; again in {} ms", self.reason, wait.as_millis()),
-        );
+        cx.log(Level::Warn, "link", &format!("{}; again in {} ms", self.reason, wait.as_millis()));
         cx.wake_in(Timer::LinkRetry, wait);
     }
 
@@ -502,11 +466,8 @@ impl Link {
             kind: Some(CapabilityKind::Capacity),
             metadata: None,
         };
-        let release = Capability {
-            name: "release".to_string(),
-            kind: Some(CapabilityKind::Capacity),
-            metadata: None,
-        };
+        let release =
+            Capability { name: "release".to_string(), kind: Some(CapabilityKind::Capacity), metadata: None };
         Node {
             name: self.node_name().unwrap_or_default().to_string(),
             node_id: self.node_id().cloned().unwrap_or_else(|| "".into()),
@@ -534,11 +495,7 @@ impl Link {
             Refusal::Status(401) => self.on_unauthorized(cx, "the engine answers 401 to the node token"),
             Refusal::Status(status) => {
                 let message = "the upgrade was refused".to_string();
-                let refused = Refused {
-                    status: Some(status),
-                    code: format!("http_{status}"),
-                    message,
-                };
+                let refused = Refused { status: Some(status), code: format!("http_{status}"), message };
                 self.later(cx, "connecting to the engine", &refused);
             }
             Refusal::Fault(fault) => self.later(cx, "connecting to the engine", &Refused::by_fault(&fault)),
@@ -589,11 +546,7 @@ impl Link {
             return LinkEvent::Nothing;
         }
         let why = mask(why);
-        cx.log(
-            Level::Warn,
-            "link",
-            &format!("the connection to the engine ended: {why}"),
-        );
+        cx.log(Level::Warn, "link", &format!("the connection to the engine ended: {why}"));
         self.lose(cx, &why)
     }
 
@@ -601,21 +554,12 @@ impl Link {
         let was_up = self.is_up();
         self.phase = Phase::Idle;
         self.reason = format!("the connection ended: {why}");
-        for timer in [
-            Timer::LinkDeadline,
-            Timer::Heartbeat,
-            Timer::Liveness,
-            Timer::LinkSettled,
-        ] {
+        for timer in [Timer::LinkDeadline, Timer::Heartbeat, Timer::Liveness, Timer::LinkSettled] {
             cx.timers.clear(&timer);
         }
         let wait = self.backoff.next(&cx.rng);
         cx.wake_in(Timer::LinkRetry, wait);
-        if was_up {
-            LinkEvent::Lost
-        } else {
-            LinkEvent::Nothing
-        }
+        if was_up { LinkEvent::Lost } else { LinkEvent::Nothing }
     }
 
     /// [`Timer::LinkDeadline`]: no reply to the registration.
@@ -671,9 +615,7 @@ impl Link {
             Some((request, answered)) => ReplyTo::Request(request, answered),
             // An engine that names its replies itself: the node descriptor can be nothing else.
             None if matches!(self.phase, Phase::Registering(_))
-                && Object::parse(reply.data.get())
-                    .and_then(|data| data.id("id"))
-                    .as_deref()
+                && Object::parse(reply.data.get()).and_then(|data| data.id("id")).as_deref()
                     == node_id.as_ref().map(NodeId::as_str) =>
             {
                 ReplyTo::Link(self.confirm(cx))
@@ -705,11 +647,7 @@ impl Link {
         self.reason.clear();
         let node = self.node_name().unwrap_or_default().to_string();
         let base_url = &self.config.base_url;
-        cx.log(
-            Level::Info,
-            "link",
-            &format!("registered as node {node:?} with the engine at {base_url}"),
-        );
+        cx.log(Level::Info, "link", &format!("registered as node {node:?} with the engine at {base_url}"));
         LinkEvent::Confirmed
     }
 

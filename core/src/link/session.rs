@@ -106,10 +106,7 @@ impl Session {
 
     /// Names a new request.
     pub(super) fn request(&mut self, cx: &mut Cx, request: Request) -> FrameId {
-        let id = FrameId(format!(
-            "rb_{}",
-            cx.rng.hex(Stream::FrameId, cx.counters.next(), 12)
-        ));
+        let id = FrameId(format!("rb_{}", cx.rng.hex(Stream::FrameId, cx.counters.next(), 12)));
         let number = self.next_request;
         self.next_request += 1;
         self.requests.insert(id.clone(), (number, request));
@@ -128,14 +125,7 @@ impl Session {
         self.order.remove(&number);
         self.last_answer = cx.now.mono;
         let needed = answers_needed(self.dialect);
-        Some((
-            request,
-            Answered {
-                link: self.link,
-                number,
-                needed,
-            },
-        ))
+        Some((request, Answered { link: self.link, number, needed }))
     }
 
     /// Takes the only pending registration among `wanted` processes, for a reply without our id.
@@ -153,15 +143,8 @@ impl Session {
     /// Sends a frame.
     pub(super) fn send(&mut self, cx: &mut Cx, text: String) -> Sent {
         self.in_flight += text.len();
-        cx.push(Command::LinkSend {
-            link: self.link,
-            text,
-        });
-        Sent {
-            link: self.link,
-            before: self.next_request,
-            answers: 0,
-        }
+        cx.push(Command::LinkSend { link: self.link, text });
+        Sent { link: self.link, before: self.next_request, answers: 0 }
     }
 
     /// The socket has taken this many bytes.
@@ -177,8 +160,6 @@ impl Session {
 
     /// When the link must be called dead.
     pub(super) fn dead_at(&self) -> Mono {
-        self.last_frame
-            .after(limits::LINK_SILENCE)
-            .min(self.last_answer.after(limits::ANSWER_SILENCE))
+        self.last_frame.after(limits::LINK_SILENCE).min(self.last_answer.after(limits::ANSWER_SILENCE))
     }
 }

@@ -104,11 +104,7 @@ impl Tokens {
         Self {
             key,
             pinned: is_pinned,
-            current: current.map(|secret| Token {
-                secret,
-                minted_at: None,
-                retried: false,
-            }),
+            current: current.map(|secret| Token { secret, minted_at: None, retried: false }),
             previous: None,
             remints: 0,
             exhausted: None,
@@ -139,9 +135,7 @@ impl Tokens {
         let Some(token) = &mut self.current else {
             return Verdict::Mint;
         };
-        let young = token
-            .minted_at
-            .is_some_and(|at| now.since(at) < limits::TOKEN_YOUNG);
+        let young = token.minted_at.is_some_and(|at| now.since(at) < limits::TOKEN_YOUNG);
         if young && !token.retried {
             token.retried = true;
             cx.marks.hit(Mark::YoungTokenRetried);
@@ -191,10 +185,7 @@ impl Tokens {
             self.previous = Some(rejected.secret);
         }
         cx.stats.mints += 1;
-        let proof = self
-            .previous
-            .clone()
-            .map(|token| (PROOF_HEADER, Text::Secret(token)));
+        let proof = self.previous.clone().map(|token| (PROOF_HEADER, Text::Secret(token)));
         let body = json!({
             "node_id": self.scope.node_id,
             "name": self.scope.name,
@@ -228,11 +219,7 @@ impl Tokens {
         if !self.pinned {
             self.save(cx, &secret);
         }
-        self.current = Some(Token {
-            secret,
-            minted_at: Some(cx.now.mono),
-            retried: false,
-        });
+        self.current = Some(Token { secret, minted_at: Some(cx.now.mono), retried: false });
         Minted::Token
     }
 
@@ -251,11 +238,7 @@ impl Tokens {
         let suffix: String = self.scope.node_id.0.chars().rev().take(8).collect();
         if self.scope.name.ends_with(&suffix) {
             let message = format!("another node holds even the name {:?}", self.scope.name);
-            return Minted::Refused(Refused {
-                status: None,
-                code: "node_name_conflict".into(),
-                message,
-            });
+            return Minted::Refused(Refused { status: None, code: "node_name_conflict".into(), message });
         }
         self.scope.name = format!("{}-{suffix}", self.scope.name);
         Minted::Renamed
@@ -275,9 +258,7 @@ impl Tokens {
         };
         let text = serde_json::to_string(&cached).expect("text keys only");
         if let Some(content) = Secret::new(&text) {
-            let file = StoreFile::NodeToken {
-                stem: edge::token_file_stem(&self.scope.node_id),
-            };
+            let file = StoreFile::NodeToken { stem: edge::token_file_stem(&self.scope.node_id) };
             cx.store(StoreFor::Token, StoreAction::Replace { file, content });
         }
     }
@@ -294,8 +275,6 @@ fn usable(text: &str, scope: &Scope) -> Option<Secret> {
 /// Kept apart from the scope so that the scope can be built before the tokens.
 pub(super) fn node_name(wanted: Option<&str>, instance: &str, node_id: &NodeId) -> String {
     let short: Vec<char> = node_id.0.trim_start_matches("node_").chars().take(6).collect();
-    wanted.map_or_else(
-        || format!("{instance}-{}", short.into_iter().collect::<String>()),
-        ToString::to_string,
-    )
+    wanted
+        .map_or_else(|| format!("{instance}-{}", short.into_iter().collect::<String>()), ToString::to_string)
 }

@@ -139,9 +139,7 @@ pub struct NodeRegistration {
 impl fmt::Debug for Reply<'_> {
     /// Leaves the data out: an agent's token may be in it (invariant 3).
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Reply")
-            .field("id", &self.id)
-            .finish_non_exhaustive()
+        f.debug_struct("Reply").field("id", &self.id).finish_non_exhaustive()
     }
 }
 
@@ -160,15 +158,10 @@ impl Reply<'_> {
     /// The data as that of `node.register`. Whatever is not stated counts as not offered.
     pub fn node_registration(&self) -> NodeRegistration {
         let Some(data) = Object::parse(self.data.get()) else {
-            return NodeRegistration {
-                provider: false,
-                cursor: false,
-            };
+            return NodeRegistration { provider: false, cursor: false };
         };
         let accepted = |capability: &Object<'_>| {
-            capability
-                .text("name")
-                .is_some_and(|name| name == CURSOR_CAPABILITY)
+            capability.text("name").is_some_and(|name| name == CURSOR_CAPABILITY)
                 && capability.flag("accepted") == Some(true)
         };
         NodeRegistration {
@@ -200,12 +193,7 @@ pub struct Undecodable {
 
 impl fmt::Display for Undecodable {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(
-            f,
-            "{} frame dropped: {}",
-            self.kind.unwrap_or("engine"),
-            self.reason
-        )
+        write!(f, "{} frame dropped: {}", self.kind.unwrap_or("engine"), self.reason)
     }
 }
 
@@ -221,10 +209,9 @@ pub fn decode(text: &str) -> Result<Inbound<'_>, Undecodable> {
     Ok(match &*kind {
         "deliver" => Inbound::Deliver(deliver(&frame)?),
         "action.invoke" => Inbound::Invoke(invoke(&frame)?),
-        "reply" if frame.flag("ok") != Some(false) => Inbound::Reply(Reply {
-            id: frame.id("id"),
-            data: raw(&frame, "data"),
-        }),
+        "reply" if frame.flag("ok") != Some(false) => {
+            Inbound::Reply(Reply { id: frame.id("id"), data: raw(&frame, "data") })
+        }
         "reply" | "error" => Inbound::Error(ErrorFrame {
             id: frame.id("id"),
             code: frame.id("code").unwrap_or(Cow::Borrowed("unknown_error")),
@@ -241,14 +228,8 @@ pub fn decode(text: &str) -> Result<Inbound<'_>, Undecodable> {
 }
 
 fn deliver<'a>(frame: &Object<'a>) -> Result<Deliver<'a>, Undecodable> {
-    let refused = |reason| Undecodable {
-        kind: Some("deliver"),
-        reason,
-    };
-    let identity = Identity {
-        agent_id: frame.id("agent_id"),
-        name: frame.id("agent"),
-    };
+    let refused = |reason| Undecodable { kind: Some("deliver"), reason };
+    let identity = Identity { agent_id: frame.id("agent_id"), name: frame.id("agent") };
     if identity.agent_id.is_none() && identity.name.is_none() {
         return Err(refused("it names neither agent_id nor agent"));
     }
@@ -256,9 +237,7 @@ fn deliver<'a>(frame: &Object<'a>) -> Result<Deliver<'a>, Undecodable> {
         identity,
         delivery_id: frame.id("delivery_id"),
         msg_id: frame.id("msg_id"),
-        seq: frame
-            .whole("seq")
-            .ok_or_else(|| refused("its seq is not a whole number from 0"))?,
+        seq: frame.whole("seq").ok_or_else(|| refused("its seq is not a whole number from 0"))?,
         mode: match frame.text("mode").as_deref() {
             Some("steer") => Mode::Steer,
             _ => Mode::Wait,
@@ -280,10 +259,7 @@ fn unusual_key(frame: &Object<'_>) -> Option<&'static str> {
     {
         return Some(key);
     }
-    if frame
-        .get("seq")
-        .is_none_or(|seq| seq.get().parse::<u64>().is_err())
-    {
+    if frame.get("seq").is_none_or(|seq| seq.get().parse::<u64>().is_err()) {
         return Some("seq");
     }
     if !matches!(frame.text("mode").as_deref(), Some("wait" | "steer")) {
@@ -293,10 +269,7 @@ fn unusual_key(frame: &Object<'_>) -> Option<&'static str> {
 }
 
 fn invoke<'a>(frame: &Object<'a>) -> Result<Invoke<'a>, Undecodable> {
-    let refused = Undecodable {
-        kind: Some("action.invoke"),
-        reason: "it has no invocation_id",
-    };
+    let refused = Undecodable { kind: Some("action.invoke"), reason: "it has no invocation_id" };
     Ok(Invoke {
         invocation_id: frame.id("invocation_id").ok_or(refused)?,
         action: frame.text("action").unwrap_or_default(),

@@ -80,14 +80,9 @@ impl<'a> Object<'a> {
 
     /// The objects of the array at `key`, other elements left out; empty when it is no array.
     pub fn objects(&self, key: &str) -> Vec<Self> {
-        let elements: Option<Vec<&'a RawValue>> = self
-            .get(key)
-            .and_then(|array| serde_json::from_str(array.get()).ok());
-        elements
-            .unwrap_or_default()
-            .into_iter()
-            .filter_map(|element| Self::parse(element.get()))
-            .collect()
+        let elements: Option<Vec<&'a RawValue>> =
+            self.get(key).and_then(|array| serde_json::from_str(array.get()).ok());
+        elements.unwrap_or_default().into_iter().filter_map(|element| Self::parse(element.get())).collect()
     }
 }
 

@@ -119,9 +119,7 @@ impl Node {
 
     /// `node.deregister`: the goodbye; never answered.
     pub fn deregister(&self, dialect: Dialect) -> String {
-        encode(&Frame::NodeDeregister {
-            provider: self.provider(dialect),
-        })
+        encode(&Frame::NodeDeregister { provider: self.provider(dialect) })
     }
 
     fn provider(&self, dialect: Dialect) -> Option<&Provider> {
@@ -140,13 +138,7 @@ pub fn agent_register(
     session_ref: Option<&str>,
 ) -> String {
     let resumable = session_ref.map(|_| true);
-    encode(&Frame::AgentRegister {
-        id,
-        name,
-        invocation_id,
-        session_ref,
-        resumable,
-    })
+    encode(&Frame::AgentRegister { id, name, invocation_id, session_ref, resumable })
 }
 
 /// `agent.recover`: takes up an identity again that this node registered before, on engines whose
@@ -159,14 +151,7 @@ pub fn agent_recover(
     session_ref: Option<&str>,
 ) -> String {
     let resumable = session_ref.map(|_| true);
-    encode(&Frame::AgentRecover {
-        id,
-        name,
-        expected_agent_id,
-        invocation_id,
-        session_ref,
-        resumable,
-    })
+    encode(&Frame::AgentRecover { id, name, expected_agent_id, invocation_id, session_ref, resumable })
 }
 
 /// `agent.deregister`: the agent has left this node. Answered by engines from 8.7 if it carries an id.
@@ -196,10 +181,7 @@ pub fn action_result(invocation_id: &InvocationId, outcome: Outcome<'_>) -> Stri
         Outcome::Error("") => Outcome::Error(EMPTY_ERROR),
         other => other,
     };
-    encode(&Frame::ActionResult {
-        invocation_id,
-        outcome,
-    })
+    encode(&Frame::ActionResult { invocation_id, outcome })
 }
 
 /// One agent of an inventory.
@@ -295,10 +277,7 @@ enum Frame<'a> {
         outcome: Outcome<'a>,
     },
     #[serde(rename = "inventory.sync")]
-    InventorySync {
-        id: &'a FrameId,
-        agents: &'a [InventoryAgent<'a>],
-    },
+    InventorySync { id: &'a FrameId, agents: &'a [InventoryAgent<'a>] },
 }
 
 #[derive(Serialize)]

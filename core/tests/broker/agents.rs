@@ -22,16 +22,10 @@ fn a_spawn_registers_starts_and_proves_before_it_is_answered() {
     let request = rig.ask("POST", "/api/spawn", &body);
     assert_eq!(rig.order, ["agent.register", "spawn"]);
     let register = rig.last_sent("agent.register");
-    assert_eq!(
-        (&register["name"], &register["session_ref"]),
-        (&json!("bob"), &json!("s1"))
-    );
+    assert_eq!((&register["name"], &register["session_ref"]), (&json!("bob"), &json!("s1")));
     let child = &rig.children[0].1;
     assert_eq!(child.argv, ["/bin/cat", "-u"]);
-    assert_eq!(
-        (child.cwd.as_deref(), child.rows, child.cols),
-        (Some("/tmp"), 24, 80)
-    );
+    assert_eq!((child.cwd.as_deref(), child.rows, child.cols), (Some("/tmp"), 24, 80));
     rig.advance(Span::millis(249));
     assert!(rig.reply_to(request).is_none(), "not proven yet");
     rig.advance(Span::millis(1));
@@ -64,14 +58,8 @@ fn a_child_gets_its_own_identity_and_no_credentials_of_others() {
     rig.ask("POST", "/api/spawn", &body);
     let child = &rig.children[0].1;
     // The last value of a variable counts.
-    let last = |name: &str| {
-        child
-            .env
-            .iter()
-            .rev()
-            .find(|(key, _)| key == name)
-            .map(|(_, value)| value.expose())
-    };
+    let last =
+        |name: &str| child.env.iter().rev().find(|(key, _)| key == name).map(|(_, value)| value.expose());
     for (name, value) in [
         ("RELAY_AGENT_NAME", "bob"),
         ("RELAY_AGENT_TOKEN", "at_live_100100100"),
@@ -86,15 +74,9 @@ fn a_child_gets_its_own_identity_and_no_credentials_of_others() {
     assert!(last("TERM").is_some_and(|term| !term.is_empty()));
     for secret in ["RELAY_API_KEY", "RELAY_BROKER_API_KEY", "RELAY_NODE_TOKEN"] {
         assert_eq!(last(secret), None, "{secret}");
-        assert!(
-            child.env_remove.iter().any(|name| name == secret),
-            "{secret} is not inherited"
-        );
+        assert!(child.env_remove.iter().any(|name| name == secret), "{secret} is not inherited");
     }
-    assert!(
-        !format!("{:?}{:?}", child.argv, child.env).contains("at_live_"),
-        "not in a debug print"
-    );
+    assert!(!format!("{:?}{:?}", child.argv, child.env).contains("at_live_"), "not in a debug print");
 }
 
 #[test]
@@ -114,15 +96,8 @@ fn a_child_that_dies_at_once_is_a_failure_with_its_last_words() {
             let (status, body) = answer(&rig, request);
             assert_eq!((status, &body["success"]), (500, &json!(false)));
             let error = body["error"].as_str().unwrap();
-            assert!(
-                error.contains(words) && error.contains("cannot open shared object"),
-                "{error}"
-            );
-            assert_eq!(
-                rig.sent("agent.deregister").len(),
-                1,
-                "a failed spawn is deregistered"
-            );
+            assert!(error.contains(words) && error.contains("cannot open shared object"), "{error}");
+            assert_eq!(rig.sent("agent.deregister").len(), 1, "a failed spawn is deregistered");
             assert_eq!(rig.get("/api/spawned").1["agents"], json!([]));
         }
     }
@@ -132,17 +107,10 @@ fn a_child_that_dies_at_once_is_a_failure_with_its_last_words() {
 fn a_missing_executable_is_a_failure_that_names_it() {
     let mut rig = Rig::online();
     rig.spawn_fault = Some(FaultKind::NotFound);
-    let request = rig.ask(
-        "POST",
-        "/api/spawn",
-        &json!({ "name": "bob", "cli": "no-such-program" }),
-    );
+    let request = rig.ask("POST", "/api/spawn", &json!({ "name": "bob", "cli": "no-such-program" }));
     let (status, body) = answer(&rig, request);
     assert_eq!(status, 500);
-    assert!(
-        body["error"].as_str().unwrap().contains("no-such-program"),
-        "{body}"
-    );
+    assert!(body["error"].as_str().unwrap().contains("no-such-program"), "{body}");
     assert_eq!(rig.sent("agent.deregister").len(), 1);
     rig.spawn_fault = None;
     rig.spawn("bob");
@@ -161,11 +129,7 @@ fn a_name_in_use_is_refused_before_any_frame() {
     for name in ["eve", "relay"] {
         let request = rig.ask_spawn(name);
         let (status, body) = answer(&rig, request);
-        assert_eq!(
-            (status, &body["code"]),
-            (409, &json!("spawn_agent_name_in_use")),
-            "{name}"
-        );
+        assert_eq!((status, &body["code"]), (409, &json!("spawn_agent_name_in_use")), "{name}");
     }
     assert_eq!(rig.sent.len(), sent);
 }
@@ -173,9 +137,7 @@ fn a_name_in_use_is_refused_before_any_frame() {
 #[test]
 fn names_that_are_empty_too_long_or_like_paths_are_refused_before_any_frame() {
     let long = "x".repeat(129);
-    let names = [
-        "", "  ", &long, "a/b", "a\\b", "..", "a..b", "a\0b", "#general", "a\nb", "\x1b[2J",
-    ];
+    let names = ["", "  ", &long, "a/b", "a\\b", "..", "a..b", "a\0b", "#general", "a\nb", "\x1b[2J"];
     let mut rig = Rig::online();
     for name in names {
         let request = rig.ask_spawn(name);
@@ -195,10 +157,7 @@ fn a_spawn_without_a_registered_link_fails_with_the_reason() {
     rig.advance(Span::millis(10_100));
     let (status, body) = answer(&rig, request);
     assert_eq!(status, 503);
-    assert!(
-        body["error"].as_str().unwrap().contains("503"),
-        "says why: {body}"
-    );
+    assert!(body["error"].as_str().unwrap().contains("503"), "says why: {body}");
     assert!(rig.sent("agent.register").is_empty());
 }
 
@@ -245,9 +204,7 @@ fn a_spawn_is_answered_within_25_seconds_whatever_happens_and_then_undone() {
 fn a_client_that_goes_away_does_not_stop_its_spawn() {
     let mut rig = Rig::online();
     let request = rig.ask_spawn("bob");
-    rig.handle(Input::ApiGone {
-        request: relay_core::ids::RequestId(request),
-    });
+    rig.handle(Input::ApiGone { request: relay_core::ids::RequestId(request) });
     rig.advance(SECOND);
     assert!(rig.reply_to(request).is_none(), "nobody is there to be answered");
     assert_eq!(rig.get("/api/spawned").1["agents"][0]["name"], "bob");
@@ -259,16 +216,8 @@ fn a_release_tells_the_engine_before_it_is_answered() {
     let bob = rig.spawn("bob");
     rig.order.clear();
     let request = rig.ask("DELETE", "/api/spawned/bob", &Value::Null);
-    assert_eq!(
-        answer(&rig, request),
-        (200, json!({ "success": true, "name": "bob" }))
-    );
-    let at = |what: &str| {
-        rig.order
-            .iter()
-            .position(|entry| entry == what)
-            .expect("it happened")
-    };
+    assert_eq!(answer(&rig, request), (200, json!({ "success": true, "name": "bob" })));
+    let at = |what: &str| rig.order.iter().position(|entry| entry == what).expect("it happened");
     assert!(at("agent.deregister") < at("Terminate") && at("Terminate") < at("reply 200"));
     assert_eq!(rig.last_sent("agent.deregister")["agent_id"], bob.id.as_str());
     assert_eq!(rig.forgotten, [bob.process]);
@@ -277,32 +226,20 @@ fn a_release_tells_the_engine_before_it_is_answered() {
 #[test]
 fn a_child_that_does_not_go_is_killed() {
     let mut rig = Rig::online();
-    rig.next_program = Program {
-        mortal: false,
-        ..Program::cat()
-    };
+    rig.next_program = Program { mortal: false, ..Program::cat() };
     let bob = rig.spawn("bob");
     let request = rig.ask("DELETE", "/api/spawned/bob", &Value::Null);
     rig.advance(Span::millis(1_400));
     assert!(rig.reply_to(request).is_none());
     rig.advance(Span::millis(500));
-    assert_eq!(
-        rig.signals,
-        [
-            (bob.process, PtySignal::Terminate),
-            (bob.process, PtySignal::Kill)
-        ]
-    );
+    assert_eq!(rig.signals, [(bob.process, PtySignal::Terminate), (bob.process, PtySignal::Kill)]);
     assert_eq!(answer(&rig, request).0, 200);
 }
 
 #[test]
 fn a_release_is_answered_though_a_grandchild_keeps_the_terminal() {
     let mut rig = Rig::online();
-    rig.next_program = Program {
-        mortal: false,
-        ..Program::cat()
-    };
+    rig.next_program = Program { mortal: false, ..Program::cat() };
     let bob = rig.spawn("bob");
     let request = rig.ask("DELETE", "/api/spawned/bob", &Value::Null);
     rig.programs.clear();
@@ -318,12 +255,7 @@ fn releasing_an_unknown_agent_is_an_error_that_clients_recognise() {
     let request = rig.ask("DELETE", "/api/spawned/nobody", &Value::Null);
     let (status, body) = answer(&rig, request);
     assert_eq!((status, &body["success"]), (404, &json!(false)), "{body}");
-    assert!(
-        body["error"]
-            .as_str()
-            .unwrap()
-            .contains("Agent \"nobody\" not found")
-    );
+    assert!(body["error"].as_str().unwrap().contains("Agent \"nobody\" not found"));
     assert!(rig.sent.is_empty());
 }
 
@@ -339,11 +271,7 @@ fn a_release_of_a_spawn_under_way_ends_it_and_both_are_answered() {
     let register = rig.last_sent("agent.register");
     let data = rig.identity("bob");
     rig.reply(&register["id"], data);
-    assert_eq!(
-        rig.sent("agent.deregister").len(),
-        1,
-        "the late success is undone"
-    );
+    assert_eq!(rig.sent("agent.deregister").len(), 1, "the late success is undone");
     assert!(rig.children.is_empty());
 }
 
@@ -406,10 +334,7 @@ fn an_identity_that_came_back_is_never_deregistered_for_its_past() {
     assert_eq!(again.id, bob.id, "an engine that hands the identity out again");
     rig.reconnect();
     assert!(rig.sent("agent.deregister").is_empty());
-    assert_eq!(
-        rig.last_sent("inventory.sync")["agents"][0]["agent_id"],
-        bob.id.as_str()
-    );
+    assert_eq!(rig.last_sent("inventory.sync")["agents"][0]["agent_id"], bob.id.as_str());
 }
 
 #[test]

@@ -51,10 +51,7 @@ fn health_says_what_is_so_in_each_state_of_the_link() {
     rig.advance(SECOND);
     let health = rig.health();
     assert_eq!(health["status"], "starting");
-    assert_eq!(
-        (&health["nodeConnected"], &health["relaycastConnected"]),
-        (&json!(false), &json!(false))
-    );
+    assert_eq!((&health["nodeConnected"], &health["relaycastConnected"]), (&json!(false), &json!(false)));
     assert_eq!(rig.delivery_state(), "connecting");
     assert!(health["nodeDelivery"]["reason"].as_str().unwrap().contains("503"));
     assert_eq!(health["workspaceId"], "ws_1");
@@ -68,10 +65,7 @@ fn health_says_what_is_so_in_each_state_of_the_link() {
         }
     }
     let health = rig.health();
-    assert_eq!(
-        (&health["nodeConnected"], &health["relaycastConnected"]),
-        (&json!(true), &json!(false))
-    );
+    assert_eq!((&health["nodeConnected"], &health["relaycastConnected"]), (&json!(true), &json!(false)));
     assert_ne!(health["status"], "ok", "a socket alone is no registration");
 
     rig.engine.registers = Registers::Confirm;
@@ -85,10 +79,7 @@ fn health_says_what_is_so_in_each_state_of_the_link() {
     rig.engine.upgrade = Upgrade::Status(503);
     rig.cut();
     let health = rig.health();
-    assert_eq!(
-        (&health["status"], &health["relaycastConnected"]),
-        (&json!("degraded"), &json!(false))
-    );
+    assert_eq!((&health["status"], &health["relaycastConnected"]), (&json!("degraded"), &json!(false)));
     assert_eq!(rig.delivery_state(), "reconnecting");
 }
 
@@ -109,15 +100,9 @@ fn health_counts_what_is_there() {
     assert_eq!(health["deadLetterCount"], 0);
     assert!(health["uptimeMs"].as_u64().unwrap() > 3_000);
     let (_, status) = rig.get("/api/status");
-    assert_eq!(
-        (&status["agent_count"], &status["pending_delivery_count"]),
-        (&json!(1), &json!(3))
-    );
+    assert_eq!((&status["agent_count"], &status["pending_delivery_count"]), (&json!(1), &json!(3)));
     let (_, session) = rig.get("/api/session");
-    assert_eq!(
-        (&session["protocol_version"], &session["default_workspace_id"]),
-        (&json!(2), &json!("ws_1"))
-    );
+    assert_eq!((&session["protocol_version"], &session["default_workspace_id"]), (&json!(2), &json!("ws_1")));
     assert_eq!(session["mode"], "persist");
 }
 
@@ -125,13 +110,7 @@ fn health_counts_what_is_there() {
 fn a_dead_engine_stalls_no_answer_that_does_not_need_it() {
     let mut rig = Rig::with(|_, engine| engine.upgrade = Upgrade::Hold);
     rig.advance(SECOND);
-    for path in [
-        "/health",
-        "/api/session",
-        "/api/status",
-        "/api/spawned",
-        "/api/dead-letters",
-    ] {
+    for path in ["/health", "/api/session", "/api/status", "/api/spawned", "/api/dead-letters"] {
         assert_eq!(rig.get(path).0, 200, "{path}");
     }
     let request = rig.ask("DELETE", "/api/spawned/bob", &Value::Null);
@@ -142,11 +121,7 @@ fn a_dead_engine_stalls_no_answer_that_does_not_need_it() {
 fn every_request_gets_exactly_one_answer_in_time() {
     // Nothing that could be answered is: no engine, no start of children, no reading of terminals.
     let mut rig = Rig::online();
-    rig.next_program = Program {
-        manual: true,
-        mortal: false,
-        ..Program::cat()
-    };
+    rig.next_program = Program { manual: true, mortal: false, ..Program::cat() };
     rig.spawn("bob");
     rig.hold_spawns = true;
     let bodies = [
@@ -184,16 +159,8 @@ fn every_request_gets_exactly_one_answer_in_time() {
 fn a_message_is_published_once_with_a_key_of_its_own() {
     let mut rig = Rig::online();
     let cases = [
-        (
-            json!({ "to": "eve", "text": "hi" }),
-            "/v1/dm",
-            json!({ "to": "eve", "text": "hi" }),
-        ),
-        (
-            json!({ "to": "@eve", "body": "hi" }),
-            "/v1/dm",
-            json!({ "to": "eve", "text": "hi" }),
-        ),
+        (json!({ "to": "eve", "text": "hi" }), "/v1/dm", json!({ "to": "eve", "text": "hi" })),
+        (json!({ "to": "@eve", "body": "hi" }), "/v1/dm", json!({ "to": "eve", "text": "hi" })),
         (
             json!({ "to": "#general", "message": "hi" }),
             "/v1/channels/general/messages",
@@ -216,14 +183,8 @@ fn a_message_is_published_once_with_a_key_of_its_own() {
         let request = rig.ask("POST", "/api/send", &body);
         assert_eq!(rig.calls.len(), 1, "{body}");
         let call = &rig.calls[0];
-        assert_eq!(
-            (call.method, call.path.as_str(), &call.body),
-            ("POST", path, &published)
-        );
-        assert_eq!(
-            call.bearer, "at_live_00000000000000aa",
-            "the broker's own agent speaks"
-        );
+        assert_eq!((call.method, call.path.as_str(), &call.body), ("POST", path, &published));
+        assert_eq!(call.bearer, "at_live_00000000000000aa", "the broker's own agent speaks");
         keys.push(call.headers["idempotency-key"].clone());
         assert!(rig.reply_to(request).is_none(), "not before the engine has it");
         let call = call.id;
@@ -241,16 +202,8 @@ fn a_message_is_published_once_with_a_key_of_its_own() {
 fn a_local_agent_speaks_with_its_own_token() {
     let mut rig = Rig::online();
     rig.spawn("bob");
-    rig.ask(
-        "POST",
-        "/api/send",
-        &json!({ "to": "#general", "text": "hi", "from": "bob" }),
-    );
-    rig.ask(
-        "POST",
-        "/api/send",
-        &json!({ "to": "#general", "text": "hi", "from": "stranger" }),
-    );
+    rig.ask("POST", "/api/send", &json!({ "to": "#general", "text": "hi", "from": "bob" }));
+    rig.ask("POST", "/api/send", &json!({ "to": "#general", "text": "hi", "from": "stranger" }));
     let bearers: Vec<_> = rig.calls.iter().map(|call| call.bearer.as_str()).collect();
     assert_eq!(bearers, ["at_live_100100100", "at_live_00000000000000aa"]);
     assert!(rig.calls.iter().all(|call| call.bearer != KEY));
@@ -284,13 +237,7 @@ fn refusals_of_the_engine_are_told_with_its_code() {
         let (status, body) = answer(&rig, request);
         assert_eq!((status, &body["code"]), (expected, &json!(code)));
         if code == "agent_not_found" {
-            assert!(
-                body["message"]
-                    .as_str()
-                    .unwrap()
-                    .contains("Agent \"eve\" not found"),
-                "{body}"
-            );
+            assert!(body["message"].as_str().unwrap().contains("Agent \"eve\" not found"), "{body}");
         }
         rig.advance(Span::secs(120));
         assert_eq!(rig.calls.len(), 1, "never sent a second time");
@@ -362,10 +309,7 @@ fn the_event_stream_replays_what_a_client_missed() {
     rig.spawn("bob");
     rig.follow();
     let seqs = |rig: &Rig| -> Vec<u64> {
-        rig.stream_texts
-            .iter()
-            .filter_map(|event| event["seq"].as_u64())
-            .collect()
+        rig.stream_texts.iter().filter_map(|event| event["seq"].as_u64()).collect()
     };
     let all = seqs(&rig);
     assert!(all.len() >= 3, "{:?}", rig.stream_texts);
@@ -398,13 +342,7 @@ fn a_delivery_is_told_step_by_step_with_its_evidence() {
         .collect();
     assert_eq!(
         kinds,
-        [
-            "delivery_queued",
-            "relay_inbound",
-            "delivery_injected",
-            "delivery_verified",
-            "delivery_ack"
-        ]
+        ["delivery_queued", "relay_inbound", "delivery_injected", "delivery_verified", "delivery_ack"]
     );
     assert_eq!(rig.events("delivery_verified")[0]["verification"], "screen");
     assert_eq!(rig.events("relay_inbound")[0]["body"], "one");
@@ -429,10 +367,7 @@ fn a_snapshot_shows_the_screen() {
     rig.prints(bob.process, "\x1b[31mhello\x1b[0m\r\nworld");
     let (status, body) = rig.get("/api/spawned/bob/snapshot");
     assert_eq!(status, 200);
-    assert!(
-        body["screen"].as_str().unwrap().starts_with("hello\nworld"),
-        "{body}"
-    );
+    assert!(body["screen"].as_str().unwrap().starts_with("hello\nworld"), "{body}");
     assert_eq!(body["cursor"], json!([2, 6]));
     assert_eq!(rig.get("/api/spawned/bob/snapshot?format=sixel").0, 400);
     let (status, body) = rig.get("/api/spawned/eve/snapshot");
@@ -449,10 +384,7 @@ fn no_answer_and_no_log_shows_a_credential_but_the_session() {
     let call = rig.calls[0].id;
     rig.feed(Event::Answered(
         call,
-        Ok((
-            500,
-            format!("{{\"error\":{{\"code\":\"{KEY}\",\"message\":\"{KEY}\"}}}}"),
-        )),
+        Ok((500, format!("{{\"error\":{{\"code\":\"{KEY}\",\"message\":\"{KEY}\"}}}}"))),
     ));
     rig.get("/api/status");
     rig.get("/api/spawned");

@@ -45,10 +45,7 @@ fn without_a_cursor_the_lowest_row_of_the_first_two_seconds_is_the_base() {
     rig.advance(SECOND);
     rig.deliver(&bob, 16, "sixteen");
     rig.advance(Span::millis(900));
-    assert!(
-        rig.typed(&bob).is_empty() && rig.acks(&bob).is_empty(),
-        "the base is open"
-    );
+    assert!(rig.typed(&bob).is_empty() && rig.acks(&bob).is_empty(), "the base is open");
     rig.advance(SECOND);
     assert_eq!(rig.typed(&bob), ["sixteen", "seventeen"]);
     assert_eq!(rig.last_ack(&bob), 17);
@@ -114,17 +111,10 @@ fn two_replays_without_a_row_prove_that_it_is_gone() {
     for _ in 0..5 {
         rig.deliver(&bob, 3, "three");
     }
-    assert_eq!(
-        rig.last_ack(&bob),
-        1,
-        "one replay proves too little, however often it repeats"
-    );
+    assert_eq!(rig.last_ack(&bob), 1, "one replay proves too little, however often it repeats");
     rig.advance(MINUTE);
     assert_eq!(rig.last_ack(&bob), 1);
-    assert!(
-        rig.sent("inventory.sync").len() >= 2,
-        "asked again after a minute"
-    );
+    assert!(rig.sent("inventory.sync").len() >= 2, "asked again after a minute");
     rig.deliver(&bob, 3, "three");
     assert_eq!(rig.last_ack(&bob), 3);
     rig.advance(SECOND);
@@ -176,10 +166,7 @@ fn no_replay_is_asked_for_by_reconnecting_while_an_invocation_is_open() {
     let opens = rig.opens.len();
     rig.advance(Span::secs(9));
     assert_eq!(rig.opens.len(), opens);
-    assert!(
-        rig.sent("inventory.sync").is_empty(),
-        "a snapshot would reschedule it"
-    );
+    assert!(rig.sent("inventory.sync").is_empty(), "a snapshot would reschedule it");
 }
 
 #[test]
@@ -255,11 +242,7 @@ fn an_event_outside_of_the_sequence_does_not_hide_the_row_of_its_message() {
     rig.frame(&fan_out(&bob, "evt_2", "901", "action.completed"));
     rig.frame(&fan_out(&bob, "evt_2", "901", "action.completed"));
     rig.advance(SECOND);
-    assert_eq!(
-        rig.typed(&bob),
-        ["result"],
-        "a reaction is not shown, a repeated event once"
-    );
+    assert_eq!(rig.typed(&bob), ["result"], "a reaction is not shown, a repeated event once");
     assert!(rig.acks(&bob).is_empty(), "no ack for what has no sequence");
     rig.deliver(&bob, 1, "one");
     rig.advance(SECOND);
@@ -359,7 +342,7 @@ fn many_rows_that_are_done_at_once_are_acked_by_one_frame() {
 }
 
 #[test]
-fn every_cursor_is_acked_again_after_a_registration() {
+fn every_cursor_is_acked_again_after_a_registration_and_after_a_snapshot() {
     let mut rig = Rig::online();
     let agents = ["ann", "bob", "eve"].map(|name| rig.spawn(name));
     for (seq, agent) in (1..).zip(&agents[..2]) {
@@ -370,12 +353,12 @@ fn every_cursor_is_acked_again_after_a_registration() {
     }
     rig.sent.clear();
     rig.reconnect();
-    assert_eq!(rig.acks(&agents[0]), [1]);
-    assert_eq!(rig.acks(&agents[1]), [2]);
-    assert!(
-        rig.acks(&agents[2]).is_empty(),
-        "nothing to say for who got nothing"
-    );
+    assert_eq!(rig.acks(&agents[0]), [1, 1]);
+    assert_eq!(rig.acks(&agents[1]), [2, 2]);
+    rig.sent.clear();
+    rig.advance(Span::secs(61));
+    assert_eq!(rig.acks(&agents[1]), [2], "the refresh is a snapshot too");
+    assert!(rig.acks(&agents[2]).is_empty(), "nothing to say for who got nothing");
 }
 
 #[test]
@@ -457,10 +440,7 @@ fn a_letter_that_could_not_be_written_does_not_settle_rows_of_a_later_life() {
     rig.advance(Span::secs(31 * 60));
     rig.exits(bob.process, 0);
     rig.disk_fault = None;
-    rig.next_program = Program {
-        reads: false,
-        ..Program::cat()
-    };
+    rig.next_program = Program { reads: false, ..Program::cat() };
     let again = rig.spawn("bob");
     assert_eq!(again.id, bob.id);
     for event in ["evt_2", "evt_3"] {
@@ -470,9 +450,5 @@ fn a_letter_that_could_not_be_written_does_not_settle_rows_of_a_later_life() {
     rig.reads(again.process);
     rig.advance(Span::secs(3));
     assert_eq!(rig.typed(&again).len(), 2);
-    assert_eq!(
-        rig.health()["deadLetterCount"],
-        0,
-        "an exit makes no dead letters"
-    );
+    assert_eq!(rig.health()["deadLetterCount"], 0, "an exit makes no dead letters");
 }

@@ -39,20 +39,10 @@ fn identities_of_several_workspaces_live_side_by_side() {
 fn a_taken_name_gets_a_suffix_and_nobodys_token_is_rotated() {
     let mut rig = Rig::with(|_, engine| engine.own_agent = 409);
     rig.advance(SECOND);
-    let names: Vec<_> = rig
-        .calls
-        .iter()
-        .map(|call| call.body["name"].as_str().unwrap())
-        .collect();
+    let names: Vec<_> = rig.calls.iter().map(|call| call.body["name"].as_str().unwrap()).collect();
     assert_eq!(names[0], "relay");
-    assert!(
-        names[1].starts_with("relay-") && names[1].len() == "relay-".len() + 8,
-        "{names:?}"
-    );
-    assert!(
-        rig.calls.iter().all(|call| call.path == "/v1/agents"),
-        "no rotation"
-    );
+    assert!(names[1].starts_with("relay-") && names[1].len() == "relay-".len() + 8, "{names:?}");
+    assert!(rig.calls.iter().all(|call| call.path == "/v1/agents"), "no rotation");
     rig.engine.own_agent = 201;
     let mut rig = rig.restarted();
     rig.advance(SECOND);
@@ -62,15 +52,10 @@ fn a_taken_name_gets_a_suffix_and_nobodys_token_is_rotated() {
 #[test]
 fn without_a_key_a_workspace_is_made_once_and_kept() {
     let mut config = config();
-    config.access = Access::Create {
-        name: "relay-1234".into(),
-    };
+    config.access = Access::Create { name: "relay-1234".into() };
     let mut rig = Rig::start(config, crate::support::Disk::default(), Engine::default());
     let call = rig.calls_to("/v1/workspaces")[0];
-    assert_eq!(
-        (call.bearer.as_str(), &call.body),
-        ("", &json!({ "name": "relay-1234" }))
-    );
+    assert_eq!((call.bearer.as_str(), &call.body), ("", &json!({ "name": "relay-1234" })));
     let call = call.id;
     let made = "rk_live_aaaaaaaaaaaaaaaa";
     rig.answer(call, 201, json!({ "workspace_id": "ws_9", "api_key": made }));
@@ -88,11 +73,7 @@ fn a_node_name_that_is_taken_is_made_unique_on_the_same_socket() {
     let mut rig = Rig::with(|_, engine| engine.register_refusals.push_back("node_name_conflict"));
     rig.advance(SECOND);
     assert_eq!(rig.opens.len(), 1);
-    let names: Vec<_> = rig
-        .sent("node.register")
-        .iter()
-        .map(|frame| frame["name"].clone())
-        .collect();
+    let names: Vec<_> = rig.sent("node.register").iter().map(|frame| frame["name"].clone()).collect();
     assert_eq!(names[0], "node-one");
     assert!(names[1].as_str().unwrap().starts_with("node-one-"));
     assert_eq!(rig.last_sent("node.heartbeat")["name"], names[1]);
@@ -104,22 +85,13 @@ fn the_node_id_follows_from_machine_directory_and_workspace_unless_it_is_fixed()
     let node = |change: fn(&mut relay_core::Config)| {
         let mut rig = Rig::with(|config, _| change(config));
         rig.advance(SECOND);
-        rig.last_sent("node.register")["node_id"]
-            .as_str()
-            .unwrap()
-            .to_string()
+        rig.last_sent("node.register")["node_id"].as_str().unwrap().to_string()
     };
     let derived = node(|_| {});
     assert!(derived.starts_with("node_") && derived.len() == 37, "{derived}");
     assert_eq!(node(|_| {}), derived);
-    assert_eq!(
-        node(|config| config.node_id = Some("node_fixed".into())),
-        "node_fixed"
-    );
-    assert_eq!(
-        node(|config| config.node_token = Secret::new("nt_live_feedfeedfeedfeed")),
-        "seed"
-    );
+    assert_eq!(node(|config| config.node_id = Some("node_fixed".into())), "node_fixed");
+    assert_eq!(node(|config| config.node_token = Secret::new("nt_live_feedfeedfeedfeed")), "seed");
 }
 
 #[test]

@@ -10,10 +10,7 @@ const SECOND: Span = Span::secs(1);
 fn listed(rig: &Rig) -> Vec<String> {
     let snapshot = rig.last_sent("inventory.sync");
     let agents = snapshot["agents"].as_array().unwrap();
-    agents
-        .iter()
-        .map(|agent| agent["name"].as_str().unwrap().to_string())
-        .collect()
+    agents.iter().map(|agent| agent["name"].as_str().unwrap().to_string()).collect()
 }
 
 fn three(rig: &mut Rig) -> Vec<Spawned> {
@@ -24,11 +21,7 @@ fn three(rig: &mut Rig) -> Vec<Spawned> {
 fn every_running_agent_is_listed_and_none_that_left() {
     let mut rig = Rig::online();
     three(&mut rig);
-    rig.invoke(
-        "inv_1",
-        "spawn:cat",
-        json!({ "name": "joe", "session_ref": "s1" }),
-    );
+    rig.invoke("inv_1", "spawn:cat", json!({ "name": "joe", "session_ref": "s1" }));
     rig.advance(SECOND);
     rig.ask("DELETE", "/api/spawned/bob", &Value::Null);
     rig.reconnect();
@@ -36,16 +29,8 @@ fn every_running_agent_is_listed_and_none_that_left() {
     names.sort();
     assert_eq!(names, ["ann", "eve", "joe"]);
     let snapshot = rig.last_sent("inventory.sync");
-    let joe = snapshot["agents"]
-        .as_array()
-        .unwrap()
-        .iter()
-        .find(|agent| agent["name"] == "joe")
-        .unwrap();
-    assert_eq!(
-        (&joe["invocation_id"], &joe["session_ref"]),
-        (&json!("inv_1"), &json!("s1"))
-    );
+    let joe = snapshot["agents"].as_array().unwrap().iter().find(|agent| agent["name"] == "joe").unwrap();
+    assert_eq!((&joe["invocation_id"], &joe["session_ref"]), (&json!("inv_1"), &json!("s1")));
 }
 
 #[test]
@@ -54,10 +39,7 @@ fn an_invocation_is_named_only_once_its_process_is_proven() {
     rig.hold_spawns = true;
     rig.invoke("inv_1", "spawn:cat", json!({ "name": "joe" }));
     rig.reconnect();
-    assert!(
-        !rig.last_sent("inventory.sync").to_string().contains("inv_1"),
-        "listing it would complete it"
-    );
+    assert!(!rig.last_sent("inventory.sync").to_string().contains("inv_1"), "listing it would complete it");
 }
 
 #[test]
@@ -69,10 +51,7 @@ fn a_refresh_waits_at_most_25_seconds_for_an_open_invocation() {
     rig.hold_spawns = true;
     rig.invoke("inv_1", "spawn:cat", json!({ "name": "joe" }));
     rig.advance(Span::secs(9));
-    assert!(
-        rig.sent("inventory.sync").is_empty(),
-        "a snapshot would reschedule the invocation"
-    );
+    assert!(rig.sent("inventory.sync").is_empty(), "a snapshot would reschedule the invocation");
     let register = rig.last_sent("agent.register");
     let data = rig.identity("joe");
     rig.reply(&register["id"], data);
@@ -97,10 +76,7 @@ fn a_refresh_follows_as_soon_as_the_invocation_is_over() {
     let types = rig.types();
     let at = |kind: &str| types.iter().position(|other| other == kind).expect("it was sent");
     assert!(at("action.result") < at("inventory.sync"));
-    assert_eq!(
-        rig.last_sent("inventory.sync")["agents"][0]["invocation_id"],
-        "inv_1"
-    );
+    assert_eq!(rig.last_sent("inventory.sync")["agents"][0]["invocation_id"], "inv_1");
 }
 
 #[test]
@@ -179,9 +155,5 @@ fn an_engine_that_refuses_every_inventory_is_not_flooded() {
     assert!(answered <= 6, "{answered} snapshots at once");
     rig.engine.inventories = true;
     rig.advance(Span::secs(61));
-    assert_eq!(
-        listed(&rig).len(),
-        3,
-        "when the engine is well again all are listed"
-    );
+    assert_eq!(listed(&rig).len(), 3, "when the engine is well again all are listed");
 }

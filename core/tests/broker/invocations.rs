@@ -16,10 +16,7 @@ fn result(rig: &Rig, invocation: &str) -> Value {
 
 fn results(rig: &Rig, invocation: &str) -> Vec<Value> {
     let results = rig.sent("action.result");
-    results
-        .into_iter()
-        .filter(|result| result["invocation_id"] == invocation)
-        .collect()
+    results.into_iter().filter(|result| result["invocation_id"] == invocation).collect()
 }
 
 fn bob() -> Value {
@@ -30,10 +27,7 @@ fn bob() -> Value {
 fn a_spawn_is_answered_when_its_process_is_proven() {
     let mut rig = Rig::online();
     rig.invoke("inv_1", "spawn:cat", bob());
-    assert!(
-        rig.disk.journal.contains("inv_1"),
-        "written down before anything happens"
-    );
+    assert!(rig.disk.journal.contains("inv_1"), "written down before anything happens");
     assert_eq!(rig.last_sent("agent.register")["invocation_id"], "inv_1");
     assert!(results(&rig, "inv_1").is_empty());
     rig.advance(SECOND);
@@ -102,10 +96,7 @@ fn a_name_in_use_is_refused_before_any_frame() {
     rig.spawn("bob");
     rig.invoke("inv_1", "spawn:cat", bob());
     assert_eq!(result(&rig, "inv_1")["error"], "spawn_agent_name_in_use");
-    assert!(
-        rig.sent("agent.register").is_empty(),
-        "it would kill the token of the living"
-    );
+    assert!(rig.sent("agent.register").is_empty(), "it would kill the token of the living");
 }
 
 #[test]
@@ -146,11 +137,7 @@ fn a_repeat_after_a_reconnect_starts_nothing() {
     rig.advance(SECOND);
     assert_eq!(rig.children.len(), 1);
     assert!(!results(&rig, "inv_1").is_empty());
-    assert!(
-        results(&rig, "inv_1")
-            .iter()
-            .all(|result| result["output"]["spawned"] == true)
-    );
+    assert!(results(&rig, "inv_1").iter().all(|result| result["output"]["spawned"] == true));
 }
 
 #[test]
@@ -184,12 +171,7 @@ fn a_repeat_after_a_restart_gets_the_stored_result_or_an_error() {
         rig.advance(SECOND);
         assert!(rig.children.is_empty(), "neither is started a second time");
         assert_eq!(result(&rig, "inv_done"), first);
-        assert!(
-            result(&rig, "inv_open")["error"]
-                .as_str()
-                .unwrap()
-                .contains("restarted")
-        );
+        assert!(result(&rig, "inv_open")["error"].as_str().unwrap().contains("restarted"));
     }
 }
 
@@ -239,34 +221,20 @@ fn an_engine_that_handles_frames_side_by_side_must_answer_twice() {
 fn a_release_deregisters_before_its_result() {
     let mut rig = Rig::online();
     rig.spawn("bob");
-    rig.invoke(
-        "inv_1",
-        "release",
-        json!({ "name": "bob", "reason": "done", "delete_agent": false }),
-    );
+    rig.invoke("inv_1", "release", json!({ "name": "bob", "reason": "done", "delete_agent": false }));
     rig.advance(SECOND);
     let types = rig.types();
     let at = |kind: &str| types.iter().position(|other| other == kind).expect("it was sent");
     assert!(at("agent.deregister") < at("action.result"));
-    assert_eq!(
-        result(&rig, "inv_1")["output"],
-        json!({ "released": true, "name": "bob" })
-    );
+    assert_eq!(result(&rig, "inv_1")["output"], json!({ "released": true, "name": "bob" }));
     rig.invoke("inv_2", "release", json!({ "name": "bob" }));
-    assert_eq!(
-        result(&rig, "inv_2")["output"]["released"],
-        true,
-        "what is wanted is already so"
-    );
+    assert_eq!(result(&rig, "inv_2")["output"]["released"], true, "what is wanted is already so");
 }
 
 #[test]
 fn a_release_of_a_child_that_does_not_go_is_answered_when_it_is_killed() {
     let mut rig = Rig::online();
-    rig.next_program = Program {
-        mortal: false,
-        ..Program::cat()
-    };
+    rig.next_program = Program { mortal: false, ..Program::cat() };
     rig.spawn("bob");
     rig.invoke("inv_1", "release", json!({ "name": "bob" }));
     assert!(results(&rig, "inv_1").is_empty());
@@ -288,10 +256,7 @@ fn an_older_engine_that_does_not_answer_is_asked_over_http_and_the_agent_bound()
     rig.invoke("inv_1", "spawn:cat", bob());
     rig.advance(Span::millis(10_100));
     let call = rig.calls_to("/v1/agents")[0];
-    assert_eq!(
-        (&call.body["name"], &call.body["type"]),
-        (&json!("bob"), &json!("agent"))
-    );
+    assert_eq!((&call.body["name"], &call.body["type"]), (&json!("bob"), &json!("agent")));
     let call = call.id;
     rig.answer(call, 201, json!({ "id": "300", "token": "at_live_300300300" }));
     let bind = rig.calls_to("/v1/nodes/node-one/agents")[0];
@@ -301,13 +266,7 @@ fn an_older_engine_that_does_not_answer_is_asked_over_http_and_the_agent_bound()
     rig.answer(bind, 200, json!({}));
     rig.advance(SECOND);
     assert_eq!(result(&rig, "inv_1")["output"]["spawned"], true);
-    assert!(
-        rig.children[0]
-            .1
-            .env
-            .iter()
-            .any(|(_, value)| value.expose() == "at_live_300300300")
-    );
+    assert!(rig.children[0].1.env.iter().any(|(_, value)| value.expose() == "at_live_300300300"));
 }
 
 #[test]
@@ -334,13 +293,7 @@ fn a_failed_bind_fails_an_invocation_and_warns_a_client() {
     bind(&mut rig);
     let (status, body) = rig.reply_to(request).expect("an answer");
     assert_eq!(status, 200);
-    assert!(
-        body["warning"]
-            .as_str()
-            .unwrap()
-            .contains("agent_location_conflict"),
-        "{body}"
-    );
+    assert!(body["warning"].as_str().unwrap().contains("agent_location_conflict"), "{body}");
     assert_eq!(rig.events("registration_warning").len(), 1);
     assert_eq!(rig.health()["status"], "degraded");
 }
@@ -352,12 +305,7 @@ fn a_newer_engine_is_never_asked_over_http() {
     rig.invoke("inv_1", "spawn:cat", bob());
     rig.advance(Span::secs(12));
     assert!(rig.calls.is_empty());
-    assert!(
-        result(&rig, "inv_1")["error"]
-            .as_str()
-            .unwrap()
-            .contains("agent_register_timeout")
-    );
+    assert!(result(&rig, "inv_1")["error"].as_str().unwrap().contains("agent_register_timeout"));
 }
 
 #[test]

@@ -20,11 +20,7 @@ fn gaps(times: &[Mono]) -> Vec<Span> {
 fn a_cold_start_registers_itself_mints_and_opens_in_order() {
     let mut rig = Rig::new();
     rig.advance(SECOND);
-    let calls: Vec<_> = rig
-        .calls
-        .iter()
-        .map(|call| (call.method, call.path.as_str()))
-        .collect();
+    let calls: Vec<_> = rig.calls.iter().map(|call| (call.method, call.path.as_str())).collect();
     assert_eq!(calls, [("POST", "/v1/agents"), ("POST", "/v1/nodes")]);
     assert!(rig.calls.iter().all(|call| call.bearer == KEY));
     assert_eq!(rig.calls[0].body, json!({ "name": "relay", "type": "human" }));
@@ -37,26 +33,9 @@ fn a_cold_start_registers_itself_mints_and_opens_in_order() {
     let register = rig.last_sent("node.register");
     assert_eq!(register["node_id"], mint["node_id"]);
     assert_eq!(register["provider"]["name"], "broker");
-    let names: Vec<_> = register["capabilities"]
-        .as_array()
-        .unwrap()
-        .iter()
-        .map(|c| &c["name"])
-        .collect();
-    assert_eq!(
-        names,
-        [
-            "spawn:claude",
-            "spawn:codex",
-            "release",
-            "relay:delivery-cursor-v1"
-        ]
-    );
-    assert_eq!(
-        rig.last_sent("inventory.sync")["agents"],
-        json!([]),
-        "also when it is empty"
-    );
+    let names: Vec<_> = register["capabilities"].as_array().unwrap().iter().map(|c| &c["name"]).collect();
+    assert_eq!(names, ["spawn:claude", "spawn:codex", "release", "relay:delivery-cursor-v1"]);
+    assert_eq!(rig.last_sent("inventory.sync")["agents"], json!([]), "also when it is empty");
     assert!(rig.last_sent("node.heartbeat")["load"].is_number());
 }
 
@@ -73,10 +52,7 @@ fn the_opening_brings_results_and_leavings_before_inventory_cursors_and_heartbea
     rig.engine.upgrade = Upgrade::Status(503);
     rig.cut();
     rig.advance(Span::secs(5));
-    assert!(
-        rig.sent("action.result").is_empty(),
-        "it ended while the link was down"
-    );
+    assert!(rig.sent("action.result").is_empty(), "it ended while the link was down");
     rig.sent.clear();
     rig.engine.upgrade = Upgrade::Accept;
     rig.advance(Span::secs(40));
@@ -111,16 +87,8 @@ fn a_cached_token_counts_only_for_its_node_workspace_and_engine() {
     let changes: [(&str, Change, usize); 4] = [
         ("as it is", |_| {}, 0),
         ("another node", |token| token["node_id"] = json!("node_other"), 1),
-        (
-            "another workspace",
-            |token| token["workspace_id"] = json!("ws_2"),
-            1,
-        ),
-        (
-            "another engine",
-            |token| token["base_url"] = json!("http://other.test"),
-            1,
-        ),
+        ("another workspace", |token| token["workspace_id"] = json!("ws_2"), 1),
+        ("another engine", |token| token["base_url"] = json!("http://other.test"), 1),
     ];
     for (case, change, mints) in changes {
         let mut disk = used_disk();
@@ -147,11 +115,7 @@ fn nothing_but_the_registration_is_sent_before_its_reply() {
     let register = rig.last_sent("node.register");
     rig.reply(&register["id"], json!({ "id": register["node_id"] }));
     assert_eq!(rig.types()[1], "action.result");
-    assert!(
-        rig.types().contains(&"agent.register".to_string()),
-        "{:?}",
-        rig.types()
-    );
+    assert!(rig.types().contains(&"agent.register".to_string()), "{:?}", rig.types());
 }
 
 #[test]
@@ -175,12 +139,7 @@ fn five_remints_are_followed_by_one_probe_a_minute_and_one_mint_in_ten() {
     }
     assert_eq!(rig.delivery_state(), "delivery_disabled");
     assert_eq!(rig.calls_to("/v1/nodes").len(), 6, "the first mint and five more");
-    assert!(
-        rig.health()["nodeDelivery"]["reason"]
-            .as_str()
-            .unwrap()
-            .contains("401")
-    );
+    assert!(rig.health()["nodeDelivery"]["reason"].as_str().unwrap().contains("401"));
     assert_eq!(rig.said("delivery_disabled"), 1);
     let (opens, mints) = (rig.opens.len(), rig.calls_to("/v1/nodes").len());
     rig.advance(Span::secs(1_800));
@@ -204,10 +163,7 @@ fn only_a_confirmed_registration_gives_the_budget_back() {
     });
     rig.advance(Span::secs(1_500));
     let mints = rig.calls_to("/v1/nodes").len();
-    assert!(
-        mints <= 6 + 3,
-        "{mints} mints: an open socket must not give the budget back"
-    );
+    assert!(mints <= 6 + 3, "{mints} mints: an open socket must not give the budget back");
     // A good connection in between does.
     let mut rig = Rig::with(|_, engine| {
         engine.upgrades = [Upgrade::Status(401); 6].into();
@@ -236,11 +192,7 @@ fn reconnect_delays_stay_in_the_envelope_and_become_short_after_a_good_minute() 
         assert!(gap <= ceiling, "delay {number} is {gap:?}, over {ceiling:?}");
         ceiling = ceiling.doubled(Span::secs(30));
     }
-    assert!(
-        rig.opens.len() > 20,
-        "{} attempts in ten minutes",
-        rig.opens.len()
-    );
+    assert!(rig.opens.len() > 20, "{} attempts in ten minutes", rig.opens.len());
     rig.engine.upgrade = Upgrade::Accept;
     rig.advance(Span::secs(31 + 61));
     assert_eq!(rig.delivery_state(), "ok");
@@ -262,10 +214,7 @@ fn links_that_are_lost_within_a_minute_do_not_make_delays_short() {
         delays.push(rig.opens[opens].at.since(cut));
     }
     let longest = delays.iter().max().unwrap();
-    assert!(
-        *longest > Span::secs(8),
-        "flapping keeps the delays long: {delays:?}"
-    );
+    assert!(*longest > Span::secs(8), "flapping keeps the delays long: {delays:?}");
 }
 
 #[test]
@@ -281,10 +230,7 @@ fn an_engine_that_cannot_read_the_registration_gets_the_older_form_on_the_same_s
     assert!(!registers[1].to_string().contains("delivery-cursor"));
     assert!(rig.last_sent("node.heartbeat").get("provider").is_none());
     rig.reconnect();
-    assert!(
-        rig.last_sent("node.register").get("provider").is_none(),
-        "remembered while it lives"
-    );
+    assert!(rig.last_sent("node.register").get("provider").is_none(), "remembered while it lives");
 }
 
 #[test]
@@ -295,11 +241,8 @@ fn an_instance_conflict_is_tried_again_on_the_same_socket() {
     rig.advance(Span::secs(10));
     assert_eq!(rig.opens.len(), 1);
     assert_eq!(rig.delivery_state(), "ok");
-    let instances: Vec<_> = rig
-        .sent("node.register")
-        .iter()
-        .map(|frame| frame["provider"]["instance_id"].clone())
-        .collect();
+    let instances: Vec<_> =
+        rig.sent("node.register").iter().map(|frame| frame["provider"]["instance_id"].clone()).collect();
     assert_eq!(instances.len(), 4);
     assert!(instances.iter().all(|instance| *instance == instances[0]));
 }
@@ -323,11 +266,7 @@ fn a_token_of_another_node_is_replaced() {
     let mut rig = Rig::start(
         config(),
         used_disk(),
-        Engine {
-            register_refusals: ["node_id_mismatch"].into(),
-            minted: 7,
-            ..Engine::default()
-        },
+        Engine { register_refusals: ["node_id_mismatch"].into(), minted: 7, ..Engine::default() },
     );
     rig.advance(Span::secs(5));
     assert_eq!(rig.calls_to("/v1/nodes").len(), 1);
@@ -415,11 +354,7 @@ fn a_registration_that_meets_a_broken_engine_is_tried_for_ever() {
         let mut rig = Rig::with(|_, engine| engine.own_agent = status);
         rig.advance(Span::secs(3_600));
         assert_eq!(rig.exit, None);
-        assert!(
-            rig.calls.len() > 120,
-            "{status}: {} attempts in an hour",
-            rig.calls.len()
-        );
+        assert!(rig.calls.len() > 120, "{status}: {} attempts in an hour", rig.calls.len());
         assert_eq!(rig.health()["status"], "starting");
         rig.engine.own_agent = 201;
         rig.advance(Span::secs(31));
@@ -458,14 +393,8 @@ fn the_operators_token_is_used_first_and_never_stored() {
     });
     rig.advance(Span::secs(5));
     assert_eq!(rig.opens[0].token, GIVEN);
-    assert_eq!(
-        rig.opens[1].token, "nt_live_0000000000000001",
-        "minted because a key exists"
-    );
-    assert_eq!(
-        rig.calls_to("/v1/nodes")[0].headers["x-relaycast-node-token"],
-        GIVEN
-    );
+    assert_eq!(rig.opens[1].token, "nt_live_0000000000000001", "minted because a key exists");
+    assert_eq!(rig.calls_to("/v1/nodes")[0].headers["x-relaycast-node-token"], GIVEN);
     assert_eq!(rig.delivery_state(), "ok");
     assert!(rig.disk.tokens.is_empty());
     let files = format!("{:?}{}", rig.disk.identity, rig.disk.journal);

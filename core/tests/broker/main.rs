@@ -12,6 +12,7 @@ mod inventory;
 mod invocations;
 mod link;
 mod odd;
+mod readiness;
 mod registering;
 mod stopping;
 mod support;

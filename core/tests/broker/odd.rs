@@ -9,11 +9,7 @@ const SECOND: Span = Span::secs(1);
 #[test]
 fn an_unknown_agent_is_not_acked_and_deregistered_once_per_link() {
     let mut rig = Rig::online();
-    let ghost = Spawned {
-        process: relay_core::ids::ProcessId(0),
-        id: "77".into(),
-        name: "ghost".into(),
-    };
+    let ghost = Spawned { process: relay_core::ids::ProcessId(0), id: "77".into(), name: "ghost".into() };
     rig.follow();
     for seq in 1..5 {
         rig.deliver(&ghost, seq, "boo");
@@ -35,19 +31,12 @@ fn a_frame_that_comes_before_the_reply_to_the_registration_is_held() {
     rig.ask_spawn("bob");
     let data = rig.identity("bob");
     let id = data["agent_id"].as_str().unwrap().to_string();
-    let early = Spawned {
-        process: relay_core::ids::ProcessId(0),
-        id,
-        name: "bob".into(),
-    };
+    let early = Spawned { process: relay_core::ids::ProcessId(0), id, name: "bob".into() };
     rig.deliver(&early, 1, "early");
     let request = rig.last_sent("agent.register");
     assert_eq!(rig.types(), ["agent.register"], "neither acked nor deregistered");
     rig.reply(&request["id"], data);
-    let bob = Spawned {
-        process: rig.children[0].0,
-        ..early
-    };
+    let bob = Spawned { process: rig.children[0].0, ..early };
     rig.advance(Span::secs(3));
     assert_eq!(rig.typed(&bob), ["early"]);
     assert_eq!(rig.last_ack(&bob), 1);
@@ -56,10 +45,7 @@ fn a_frame_that_comes_before_the_reply_to_the_registration_is_held() {
 #[test]
 fn a_frame_with_the_right_name_and_another_identity_is_not_typed() {
     let (mut rig, bob) = with_agent(Some(0));
-    let other = Spawned {
-        id: "999".into(),
-        ..bob.clone()
-    };
+    let other = Spawned { id: "999".into(), ..bob.clone() };
     rig.deliver(&other, 1, "not for bob");
     rig.advance(Span::secs(3));
     assert!(rig.typed(&bob).is_empty());

@@ -26,10 +26,7 @@ fn a_registration_without_answer_fails_after_ten_seconds_and_is_undone_when_it_c
     let data = rig.identity("bob");
     rig.reply(&register["id"], data);
     let deregister = rig.last_sent("agent.deregister");
-    assert_eq!(
-        (&deregister["agent_id"], &deregister["name"]),
-        (&json!("100"), &json!("bob"))
-    );
+    assert_eq!((&deregister["agent_id"], &deregister["name"]), (&json!("100"), &json!("bob")));
     assert!(rig.children.is_empty());
 }
 
@@ -54,10 +51,7 @@ fn a_create_only_engine_is_asked_to_recover_an_identity_that_was_ours() {
     let known = next.ask_spawn("bob");
     next.advance(SECOND);
     assert_eq!(answer(&next, known).0, 200);
-    assert_eq!(
-        next.last_sent("agent.recover")["expected_agent_id"],
-        bob.id.as_str()
-    );
+    assert_eq!(next.last_sent("agent.recover")["expected_agent_id"], bob.id.as_str());
     let unknown = next.ask_spawn("eve");
     next.advance(SECOND);
     let (status, body) = answer(&next, unknown);
@@ -92,11 +86,7 @@ fn given_up_and_tried_again() -> (Rig, u64, Vec<Value>) {
     rig.ask_spawn("bob");
     rig.advance(Span::secs(11));
     let second = rig.ask_spawn("bob");
-    let ids = rig
-        .sent("agent.register")
-        .iter()
-        .map(|frame| frame["id"].clone())
-        .collect();
+    let ids = rig.sent("agent.register").iter().map(|frame| frame["id"].clone()).collect();
     (rig, second, ids)
 }
 
@@ -110,10 +100,7 @@ fn a_late_registration_is_not_undone_under_the_feet_of_its_successor() {
     }
     rig.advance(SECOND);
     assert_eq!(answer(&rig, second).0, 200);
-    assert!(
-        rig.sent("agent.deregister").is_empty(),
-        "it would make the running one deaf"
-    );
+    assert!(rig.sent("agent.deregister").is_empty(), "it would make the running one deaf");
 }
 
 #[test]

@@ -38,30 +38,16 @@ fn agents_and_node_say_goodbye_before_the_link_closes_and_children_end() {
     assert_eq!(rig.sent("agent.deregister").len(), 2);
     assert_eq!(rig.types().last().unwrap(), "node.deregister");
     assert_eq!(rig.closes.last().unwrap().1, 1000);
-    let at = |what: &str| {
-        rig.order
-            .iter()
-            .position(|entry| entry == what)
-            .expect("it happened")
-    };
+    let at = |what: &str| rig.order.iter().position(|entry| entry == what).expect("it happened");
     assert!(at("node.deregister") < at("close"));
-    assert_eq!(
-        rig.signals
-            .iter()
-            .filter(|(_, signal)| *signal == PtySignal::Terminate)
-            .count(),
-        2
-    );
+    assert_eq!(rig.signals.iter().filter(|(_, signal)| *signal == PtySignal::Terminate).count(), 2);
     assert!(rig.programs.is_empty());
 }
 
 #[test]
 fn children_that_do_not_go_are_killed_and_the_whole_takes_four_seconds_at_most() {
     let mut rig = Rig::online();
-    rig.next_program = Program {
-        mortal: false,
-        ..Program::cat()
-    };
+    rig.next_program = Program { mortal: false, ..Program::cat() };
     rig.spawn("bob");
     let took = stop(&mut rig);
     assert_eq!(rig.exit, Some(0));
@@ -111,10 +97,7 @@ fn an_injection_that_has_begun_may_end_and_is_acked() {
 #[test]
 fn a_second_wish_ends_at_once() {
     let mut rig = Rig::online();
-    rig.next_program = Program {
-        mortal: false,
-        ..Program::cat()
-    };
+    rig.next_program = Program { mortal: false, ..Program::cat() };
     rig.spawn("bob");
     rig.handle(Input::Terminate);
     rig.settle();
@@ -138,20 +121,14 @@ fn it_ends_from_every_state_of_the_link() {
         let took = stop(&mut rig);
         assert!(took <= Span::secs(4), "{state}: {took:?}");
         assert_eq!(rig.exit, Some(0), "{state}");
-        assert!(
-            rig.sent("node.deregister").is_empty(),
-            "{state}: nothing to take back"
-        );
+        assert!(rig.sent("node.deregister").is_empty(), "{state}: nothing to take back");
     }
 }
 
 #[test]
 fn new_work_is_refused_while_it_stops() {
     let mut rig = Rig::online();
-    rig.next_program = Program {
-        mortal: false,
-        ..Program::cat()
-    };
+    rig.next_program = Program { mortal: false, ..Program::cat() };
     rig.spawn("bob");
     rig.handle(Input::Terminate);
     rig.settle();
@@ -170,10 +147,7 @@ fn a_client_can_ask_for_the_end() {
     rig.follow();
     let since = rig.now.mono;
     let request = rig.ask("POST", "/api/shutdown", &Value::Null);
-    assert_eq!(
-        rig.reply_to(request).unwrap(),
-        (200, json!({ "status": "shutting_down" }))
-    );
+    assert_eq!(rig.reply_to(request).unwrap(), (200, json!({ "status": "shutting_down" })));
     until_exit(&mut rig, since);
     assert_eq!(rig.stream_closes, 1);
 }
@@ -210,10 +184,7 @@ fn an_invocation_under_way_at_the_end_is_answered() {
 #[test]
 fn a_link_that_breaks_while_it_stops_does_not_come_back() {
     let mut rig = Rig::online();
-    rig.next_program = Program {
-        mortal: false,
-        ..Program::cat()
-    };
+    rig.next_program = Program { mortal: false, ..Program::cat() };
     rig.spawn("bob");
     let (since, opens) = (rig.now.mono, rig.opens.len());
     rig.handle(Input::Terminate);

@@ -248,10 +248,7 @@ mod tests {
         assert_eq!(send(&["send", "bob", "hi"]).wait, None);
         assert_eq!(send(&["send", "--wait", "bob", "hi"]).wait, Some(60));
         assert_eq!(send(&["send", "bob", "-", "--wait=5"]).wait, Some(5));
-        assert_eq!(
-            parse(&["send", "bob", "hi", "--wait=0"]).unwrap_err().exit_code(),
-            2
-        );
+        assert_eq!(parse(&["send", "bob", "hi", "--wait=0"]).unwrap_err().exit_code(), 2);
         assert_eq!(parse(&["send", "", "hi"]).unwrap_err().exit_code(), 2);
     }
 

@@ -35,9 +35,7 @@ async fn spawn(args: &SpawnArgs, api: &Api, output: &Output) -> Result<(), Failu
         // The broker has another working directory than this process.
         let cwd = path::absolute(cwd)
             .map_err(|error| Failure::usage(format!("--cwd {}: {error}", cwd.display())))?;
-        let cwd = cwd
-            .to_str()
-            .ok_or_else(|| Failure::usage("--cwd: the path is not UTF-8"))?;
+        let cwd = cwd.to_str().ok_or_else(|| Failure::usage("--cwd: the path is not UTF-8"))?;
         body.insert("cwd".into(), json!(cwd));
     }
     if let Some(task) = &args.task {
@@ -45,13 +43,7 @@ async fn spawn(args: &SpawnArgs, api: &Api, output: &Output) -> Result<(), Failu
     }
     let what = format!("spawn {}", args.name);
     let body = Some(Value::Object(body));
-    let call = Call {
-        method: Method::POST,
-        path: "/api/spawn",
-        body,
-        limit: SPAWN,
-        what: &what,
-    };
+    let call = Call { method: Method::POST, path: "/api/spawn", body, limit: SPAWN, what: &what };
     let answer = output.patiently(&what, api.call(call)).await?;
     if let Some(warning) = answer.get("warning").and_then(Value::as_str) {
         output.note(&format!("warning: {warning}"));
@@ -67,24 +59,13 @@ async fn spawn(args: &SpawnArgs, api: &Api, output: &Output) -> Result<(), Failu
     output.result(&machine, |style| {
         let pid = answer.get("pid").and_then(Value::as_u64);
         let pid = pid.map_or_else(String::new, |pid| format!(", pid {pid}"));
-        format!(
-            "{} is running ({}{pid})\n",
-            style.good(&one_line(&args.name)),
-            one_line(cli)
-        )
+        format!("{} is running ({}{pid})\n", style.good(&one_line(&args.name)), one_line(cli))
     });
     Ok(())
 }
 
 /// What `ls` shows of an agent.
-const AGENT_FACTS: [&str; 6] = [
-    "name",
-    "current_state",
-    "pending_delivery_count",
-    "cli",
-    "pid",
-    "channels",
-];
+const AGENT_FACTS: [&str; 6] = ["name", "current_state", "pending_delivery_count", "cli", "pid", "channels"];
 
 async fn ls(api: &Api, output: &Output) -> Result<(), Failure> {
     let agents = output.patiently("ls", agents(api)).await?;
@@ -92,15 +73,8 @@ async fn ls(api: &Api, output: &Output) -> Result<(), Failure> {
         if agents.is_empty() {
             return "no agents; start one with `relay-broker spawn NAME -- CMD`\n".to_owned();
         }
-        let rows: Vec<_> = agents
-            .iter()
-            .map(|agent| AGENT_FACTS.map(|name| cell(agent, name)))
-            .collect();
-        table(
-            style,
-            ["NAME", "STATE", "PENDING", "CLI", "PID", "CHANNELS"],
-            &rows,
-        )
+        let rows: Vec<_> = agents.iter().map(|agent| AGENT_FACTS.map(|name| cell(agent, name))).collect();
+        table(style, ["NAME", "STATE", "PENDING", "CLI", "PID", "CHANNELS"], &rows)
     });
     Ok(())
 }
@@ -110,23 +84,14 @@ pub(super) async fn agents(api: &Api) -> Result<Vec<Value>, Failure> {
     let mut answer = api.call(Call::get("/api/spawned", "list of agents")).await?;
     match answer.get_mut("agents").map(Value::take) {
         Some(Value::Array(agents)) => Ok(agents),
-        _ => Err(Failure::refused(
-            "bad_answer",
-            "list of agents: the answer has no `agents`",
-        )),
+        _ => Err(Failure::refused("bad_answer", "list of agents: the answer has no `agents`")),
     }
 }
 
 async fn release(args: &ReleaseArgs, api: &Api, output: &Output) -> Result<(), Failure> {
     let what = format!("release {}", args.name);
     let path = format!("/api/spawned/{}", segment(&args.name));
-    let call = Call {
-        method: Method::DELETE,
-        path: &path,
-        body: None,
-        limit: SHORT,
-        what: &what,
-    };
+    let call = Call { method: Method::DELETE, path: &path, body: None, limit: SHORT, what: &what };
     output.patiently(&what, api.call(call)).await?;
     output.result(&json!({"name": args.name, "released": true}), |style| {
         format!("{} is released\n", style.good(&one_line(&args.name)))
@@ -175,9 +140,7 @@ fn status_text(machine: &Value, style: Style) -> String {
         Some(false) => style.bad("not connected"),
         None => "-".to_owned(),
     };
-    let uptime = machine["uptime_secs"]
-        .as_u64()
-        .map_or_else(|| "-".to_owned(), span);
+    let uptime = machine["uptime_secs"].as_u64().map_or_else(|| "-".to_owned(), span);
     let (version, url, mode) = (show("version"), show("url"), show("mode"));
     let (pending, dead) = (show("pending_deliveries"), show("dead_letters"));
     let mut facts = vec![
@@ -189,11 +152,7 @@ fn status_text(machine: &Value, style: Style) -> String {
         ("agents", show("agents")),
         ("deliveries", format!("{pending} pending, {dead} dead letters")),
     ];
-    let problems = machine["problems"]
-        .as_array()
-        .into_iter()
-        .flatten()
-        .filter_map(Value::as_str);
+    let problems = machine["problems"].as_array().into_iter().flatten().filter_map(Value::as_str);
     facts.extend(problems.map(|problem| ("problem", style.bad(&one_line(problem)))));
     let line = |(name, fact): &(&str, String)| format!("{} {fact}\n", style.bold(&format!("{name:<10}")));
     facts.iter().map(line).collect()
@@ -217,19 +176,14 @@ mod tests {
     }
 
     fn release_args(name: &str) -> ClientCommand {
-        ClientCommand::Release(ReleaseArgs {
-            name: name.into(),
-            connection: Connection::default(),
-        })
+        ClientCommand::Release(ReleaseArgs { name: name.into(), connection: Connection::default() })
     }
 
     #[tokio::test]
     async fn spawn_sends_program_arguments_and_an_absolute_folder() {
         let broker = TestBroker::start(vec![Reply::json(200, &json!({"success": true, "name": "w1"}))]).await;
         let command = ClientCommand::Spawn(spawn_args(Some("sub")));
-        perform(&command, &broker.api(), &Output::of_test(true).0)
-            .await
-            .unwrap();
+        perform(&command, &broker.api(), &Output::of_test(true).0).await.unwrap();
         let cwd = std::env::current_dir().unwrap().join("sub");
         let expected = json!({
             "name": "w1", "cli": "sh", "args": ["-c", "cat"], "cwd": cwd, "task": "read the README"
@@ -243,9 +197,7 @@ mod tests {
         let refusal = json!({"success": false, "name": "w1", "error": "agent 'w1' already exists"});
         let broker = TestBroker::start(vec![Reply::json(500, &refusal)]).await;
         let command = ClientCommand::Spawn(spawn_args(None));
-        let failure = perform(&command, &broker.api(), &Output::of_test(true).0)
-            .await
-            .unwrap_err();
+        let failure = perform(&command, &broker.api(), &Output::of_test(true).0).await.unwrap_err();
         assert_eq!(failure.class, Class::Refused);
         assert_eq!(failure.message, "spawn w1: agent 'w1' already exists");
         assert!(failure.advice.unwrap().contains("another name"));
@@ -255,9 +207,7 @@ mod tests {
     async fn release_names_the_agent_in_the_path_whatever_it_is_called() {
         let broker =
             TestBroker::start(vec![Reply::json(200, &json!({"success": true, "name": "a b?"}))]).await;
-        perform(&release_args("a b?"), &broker.api(), &Output::of_test(true).0)
-            .await
-            .unwrap();
+        perform(&release_args("a b?"), &broker.api(), &Output::of_test(true).0).await.unwrap();
         assert!(broker.requests()[0].starts_with("DELETE /api/spawned/a%20b%3F "));
     }
 
@@ -265,13 +215,8 @@ mod tests {
     async fn release_of_an_unknown_agent_is_refused_with_advice() {
         let refusal = json!({"code": "agent_not_found", "message": "no agent \"x\""});
         let broker = TestBroker::start(vec![Reply::json(404, &refusal)]).await;
-        let failure = perform(&release_args("x"), &broker.api(), &Output::of_test(true).0)
-            .await
-            .unwrap_err();
-        assert_eq!(
-            (failure.class, failure.code.as_str()),
-            (Class::Refused, "agent_not_found")
-        );
+        let failure = perform(&release_args("x"), &broker.api(), &Output::of_test(true).0).await.unwrap_err();
+        assert_eq!((failure.class, failure.code.as_str()), (Class::Refused, "agent_not_found"));
         assert!(failure.advice.unwrap().contains("relay-broker ls"));
     }
 
@@ -282,12 +227,8 @@ mod tests {
             Reply::text(503, "Broker is starting, please retry"),
         ])
         .await;
-        let command = ClientCommand::Status(StatusArgs {
-            connection: Connection::default(),
-        });
-        let failure = perform(&command, &broker.api(), &Output::of_test(true).0)
-            .await
-            .unwrap_err();
+        let command = ClientCommand::Status(StatusArgs { connection: Connection::default() });
+        let failure = perform(&command, &broker.api(), &Output::of_test(true).0).await.unwrap_err();
         assert_eq!(failure.message, "session: Broker is starting, please retry");
         assert!(failure.advice.unwrap().contains("try again"));
     }
@@ -295,12 +236,8 @@ mod tests {
     #[tokio::test]
     async fn a_list_without_agents_is_a_bad_answer() {
         let broker = TestBroker::start(vec![Reply::json(200, &json!({}))]).await;
-        let command = ClientCommand::Ls(LsArgs {
-            connection: Connection::default(),
-        });
-        let failure = perform(&command, &broker.api(), &Output::of_test(true).0)
-            .await
-            .unwrap_err();
+        let command = ClientCommand::Ls(LsArgs { connection: Connection::default() });
+        let failure = perform(&command, &broker.api(), &Output::of_test(true).0).await.unwrap_err();
         assert_eq!(failure.code, "bad_answer");
     }
 
@@ -310,9 +247,7 @@ mod tests {
             {"name": "w1", "current_state": "idle", "pending_delivery_count": 2, "cli": "cat", "pid": 7, "channels": []}
         ]});
         let broker = TestBroker::start(vec![Reply::json(200, &agents)]).await;
-        let command = ClientCommand::Ls(LsArgs {
-            connection: Connection::default(),
-        });
+        let command = ClientCommand::Ls(LsArgs { connection: Connection::default() });
         let (output, printed) = Output::of_test(false);
         perform(&command, &broker.api(), &output).await.unwrap();
         let expected = "NAME  STATE  PENDING  CLI  PID  CHANNELS\nw1    idle   2        cat  7    -\n";
@@ -327,14 +262,9 @@ mod tests {
             let session =
                 json!({"broker_version": "0.1.0", "workspace_key": "rk_live_0123456789", "uptime_secs": 61});
             let status = json!({"agent_count": 1, "pending_delivery_count": 0});
-            [health, session, status]
-                .iter()
-                .map(|body| Reply::json(200, body))
-                .collect()
+            [health, session, status].iter().map(|body| Reply::json(200, body)).collect()
         };
-        let command = ClientCommand::Status(StatusArgs {
-            connection: Connection::default(),
-        });
+        let command = ClientCommand::Status(StatusArgs { connection: Connection::default() });
         for json in [false, true] {
             let broker = TestBroker::start(script()).await;
             let (output, printed) = Output::of_test(json);

@@ -46,11 +46,7 @@ pub(super) struct Surroundings {
 
 impl Surroundings {
     pub(super) fn of_process() -> Result<Self, Failure> {
-        let text = |name| {
-            env::var(name)
-                .ok()
-                .filter(|value: &String| !value.trim().is_empty())
-        };
+        let text = |name| env::var(name).ok().filter(|value: &String| !value.trim().is_empty());
         Ok(Self {
             url: text("RELAY_BROKER_URL"),
             key: text("RELAY_BROKER_API_KEY").as_deref().and_then(Secret::new),
@@ -89,23 +85,14 @@ fn at_address(
 ) -> Result<Target, Failure> {
     let authority = authority(url).map_err(|why| Failure::usage(format!("{origin}: {url:?} {why}")))?;
     let Some(key) = connection.key.as_ref().or(around.key.as_ref()) else {
-        return Err(
-            Failure::usage(format!("{origin} names a broker, but there is no key for it")).advise(
-                "set RELAY_BROKER_API_KEY, or name the folder of its connection.json with --state-dir",
-            ),
-        );
+        return Err(Failure::usage(format!("{origin} names a broker, but there is no key for it"))
+            .advise("set RELAY_BROKER_API_KEY, or name the folder of its connection.json with --state-dir"));
     };
-    Ok(Target {
-        authority,
-        key: key.clone(),
-    })
+    Ok(Target { authority, key: key.clone() })
 }
 
 fn in_folder(connection: &Connection, around: &Surroundings) -> Result<Target, Failure> {
-    let given = connection
-        .state_dir
-        .clone()
-        .or_else(|| around.state_dir.clone().map(PathBuf::from));
+    let given = connection.state_dir.clone().or_else(|| around.state_dir.clone().map(PathBuf::from));
     let folder = around.cwd.join(given.unwrap_or_else(|| PathBuf::from(STATE_DIR)));
     let path = folder.join(match &connection.instance {
         Some(name) => format!("connection-{name}.json"),
@@ -139,10 +126,9 @@ fn unreadable(path: &Path, folder: &Path, error: &std::io::Error) -> Failure {
     let failure = Failure::no_broker(format!("no broker here: {shown} does not exist"));
     match instances(folder).as_slice() {
         [] => failure,
-        names => failure.advise(format!(
-            "choose a broker of that folder with --instance: {}",
-            names.join(", ")
-        )),
+        names => {
+            failure.advise(format!("choose a broker of that folder with --instance: {}", names.join(", ")))
+        }
     }
 }
 
@@ -153,11 +139,7 @@ fn instances(folder: &Path) -> Vec<String> {
         .flatten()
         .filter_map(|entry| {
             let name = entry.ok()?.file_name().into_string().ok()?;
-            Some(
-                name.strip_prefix("connection-")?
-                    .strip_suffix(".json")?
-                    .to_owned(),
-            )
+            Some(name.strip_prefix("connection-")?.strip_suffix(".json")?.to_owned())
         })
         .collect();
     names.sort();
@@ -172,11 +154,7 @@ fn is_alive(pid: u32) -> bool {
 
 /// Host and port of a broker's address.
 fn authority(url: &str) -> Result<Authority, &'static str> {
-    let parts = url
-        .trim()
-        .parse::<Uri>()
-        .map_err(|_| "is not an address")?
-        .into_parts();
+    let parts = url.trim().parse::<Uri>().map_err(|_| "is not an address")?.into_parts();
     if parts.scheme.is_none_or(|scheme| scheme.as_str() != "http") {
         return Err("does not start with http:// (a broker's API is plain HTTP on this machine)");
     }
@@ -208,10 +186,7 @@ mod tests {
         for (name, text) in files {
             fs::write(state.join(name), text).unwrap();
         }
-        let around = Surroundings {
-            cwd: cwd.path().to_owned(),
-            ..Surroundings::default()
-        };
+        let around = Surroundings { cwd: cwd.path().to_owned(), ..Surroundings::default() };
         (cwd, around)
     }
 
@@ -233,20 +208,11 @@ mod tests {
     #[test]
     fn a_flag_beats_the_environment_and_the_environment_beats_the_file() {
         let (_cwd, mut around) = folder(&[("connection.json", file(1, alive()))]);
-        let flags = Connection {
-            url: Some("http://127.0.0.1:3/".into()),
-            ..Connection::default()
-        };
-        assert_eq!(
-            find(&Connection::default(), &around).unwrap().authority.as_str(),
-            "127.0.0.1:1"
-        );
+        let flags = Connection { url: Some("http://127.0.0.1:3/".into()), ..Connection::default() };
+        assert_eq!(find(&Connection::default(), &around).unwrap().authority.as_str(), "127.0.0.1:1");
         around.url = Some("http://localhost:2".into());
         around.key = Secret::new(OTHER_KEY);
-        assert_eq!(
-            find(&Connection::default(), &around).unwrap().authority.as_str(),
-            "localhost:2"
-        );
+        assert_eq!(find(&Connection::default(), &around).unwrap().authority.as_str(), "localhost:2");
         assert_eq!(find(&flags, &around).unwrap().authority.as_str(), "127.0.0.1:3");
     }
 
@@ -266,24 +232,16 @@ mod tests {
     fn a_named_folder_or_instance_beats_the_environment() {
         let (cwd, mut around) = folder(&[("connection-b.json", file(4, alive()))]);
         around.url = Some("http://127.0.0.1:9".into());
-        let flags = Connection {
-            instance: Some("b".into()),
-            ..Connection::default()
-        };
+        let flags = Connection { instance: Some("b".into()), ..Connection::default() };
         assert_eq!(find(&flags, &around).unwrap().authority.as_str(), "127.0.0.1:4");
         around.state_dir = Some("elsewhere".into());
         let failure = find(&flags, &around).unwrap_err();
         assert!(
-            failure
-                .message
-                .contains("elsewhere/connection-b.json does not exist"),
+            failure.message.contains("elsewhere/connection-b.json does not exist"),
             "{}",
             failure.message
         );
-        let flags = Connection {
-            state_dir: Some(cwd.path().join(STATE_DIR)),
-            ..flags
-        };
+        let flags = Connection { state_dir: Some(cwd.path().join(STATE_DIR)), ..flags };
         assert!(find(&flags, &around).is_ok());
     }
 
@@ -293,25 +251,14 @@ mod tests {
         let (_cwd, around) = folder(&[("connection.json", file(1, pid))]);
         let failure = find(&Connection::default(), &around).unwrap_err();
         assert_eq!(failure.class, Class::NoBroker);
-        assert!(
-            failure.message.contains("connection.json is left over"),
-            "{}",
-            failure.message
-        );
-        assert!(
-            failure.message.contains(&format!("pid {pid}")),
-            "{}",
-            failure.message
-        );
+        assert!(failure.message.contains("connection.json is left over"), "{}", failure.message);
+        assert!(failure.message.contains(&format!("pid {pid}")), "{}", failure.message);
         assert!(failure.advice.unwrap().contains("relay-broker up"));
     }
 
     #[test]
     fn without_a_file_the_other_instances_are_offered() {
-        let files = [
-            ("connection-b.json", file(1, alive())),
-            ("connection-a.json", file(1, alive())),
-        ];
+        let files = [("connection-b.json", file(1, alive())), ("connection-a.json", file(1, alive()))];
         let (_cwd, around) = folder(&files);
         let failure = find(&Connection::default(), &around).unwrap_err();
         assert_eq!(failure.class, Class::NoBroker);
@@ -322,10 +269,7 @@ mod tests {
     fn a_damaged_file_says_what_is_wrong_with_it() {
         for (text, what) in [
             ("{".to_owned(), "not a connection file"),
-            (
-                file(1, alive()).replace("http:", "https:"),
-                "does not start with http://",
-            ),
+            (file(1, alive()).replace("http:", "https:"), "does not start with http://"),
             (file(1, alive()).replace(KEY, " "), "api_key is empty"),
         ] {
             let (_cwd, around) = folder(&[("connection.json", text)]);
@@ -337,15 +281,7 @@ mod tests {
 
     #[test]
     fn an_address_is_a_plain_http_origin() {
-        for bad in [
-            "127.0.0.1:1",
-            "https://h",
-            "http://h/api",
-            "http://u:p@h",
-            "http://",
-            "ws://h",
-            "a b",
-        ] {
+        for bad in ["127.0.0.1:1", "https://h", "http://h/api", "http://u:p@h", "http://", "ws://h", "a b"] {
             assert!(authority(bad).is_err(), "{bad}");
         }
         assert_eq!(authority(" http://[::1]:8 ").unwrap().as_str(), "[::1]:8");

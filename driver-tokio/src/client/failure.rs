@@ -40,12 +40,7 @@ pub(crate) struct Failure {
 
 impl Failure {
     fn new(class: Class, code: &str, message: impl Into<String>) -> Self {
-        Self {
-            class,
-            code: code.to_owned(),
-            message: mask(&message.into()),
-            advice: None,
-        }
+        Self { class, code: code.to_owned(), message: mask(&message.into()), advice: None }
     }
 
     pub(super) fn refused(code: &str, message: impl Into<String>) -> Self {
@@ -67,10 +62,7 @@ impl Failure {
 
     /// The same with another advice.
     pub(super) fn advise(self, advice: impl Into<String>) -> Self {
-        Self {
-            advice: Some(advice.into()),
-            ..self
-        }
+        Self { advice: Some(advice.into()), ..self }
     }
 
     /// What a broker's answer with an error status means. `what` names the request.
@@ -83,23 +75,14 @@ impl Failure {
         let code = text("/code").or_else(|| text("/error/code"));
         let code = code.map_or_else(|| format!("http_{status}"), str::to_owned);
         let plain = if json.is_null() { first_lines(body) } else { None };
-        let said = text("/message")
-            .or_else(|| text("/error/message"))
-            .or_else(|| text("/error"));
+        let said = text("/message").or_else(|| text("/error/message")).or_else(|| text("/error"));
         let message = match said.map(str::to_owned).or(plain) {
             Some(said) => format!("{what}: {said}"),
             None => format!("{what}: the broker answered with status {status} and no reason"),
         };
-        let class = if status == 504 {
-            Class::TimedOut
-        } else {
-            Class::Refused
-        };
+        let class = if status == 504 { Class::TimedOut } else { Class::Refused };
         let advice = advice(status, &code, &message).map(str::to_owned);
-        Self {
-            advice,
-            ..Self::new(class, &code, message)
-        }
+        Self { advice, ..Self::new(class, &code, message) }
     }
 }
 
@@ -107,11 +90,7 @@ impl Failure {
 const QUOTED: usize = 400;
 
 fn first_lines(body: &[u8]) -> Option<String> {
-    let text: String = String::from_utf8_lossy(body)
-        .trim()
-        .chars()
-        .take(QUOTED)
-        .collect();
+    let text: String = String::from_utf8_lossy(body).trim().chars().take(QUOTED).collect();
     (!text.is_empty()).then_some(text)
 }
 
@@ -145,12 +124,7 @@ mod tests {
     #[test]
     fn every_form_of_a_refusal_is_understood() {
         let cases = [
-            (
-                404,
-                r#"{"code":"agent_not_found","message":"no bob"}"#,
-                "agent_not_found",
-                "asking: no bob",
-            ),
+            (404, r#"{"code":"agent_not_found","message":"no bob"}"#, "agent_not_found", "asking: no bob"),
             (
                 500,
                 r#"{"success":false,"error":"agent 'w1' already exists"}"#,
@@ -163,18 +137,8 @@ mod tests {
                 "unauthorized",
                 "asking: wrong key",
             ),
-            (
-                503,
-                "Broker is starting, please retry",
-                "http_503",
-                "asking: Broker is starting, please retry",
-            ),
-            (
-                418,
-                "",
-                "http_418",
-                "asking: the broker answered with status 418 and no reason",
-            ),
+            (503, "Broker is starting, please retry", "http_503", "asking: Broker is starting, please retry"),
+            (418, "", "http_418", "asking: the broker answered with status 418 and no reason"),
         ];
         for (status, body, code, message) in cases {
             let failure = Failure::of_answer("asking", status, body.as_bytes());
@@ -186,22 +150,15 @@ mod tests {
 
     #[test]
     fn an_unconfirmed_publish_is_a_time_out_and_warns_of_sending_twice() {
-        let failure = Failure::of_answer(
-            "send",
-            504,
-            br#"{"code":"publish_unconfirmed","message":"no answer"}"#,
-        );
+        let failure =
+            Failure::of_answer("send", 504, br#"{"code":"publish_unconfirmed","message":"no answer"}"#);
         assert_eq!(failure.class, Class::TimedOut);
         assert!(failure.advice.unwrap().contains("may have been sent"));
     }
 
     #[test]
     fn a_quoted_credential_is_masked() {
-        let failure = Failure::of_answer(
-            "asking",
-            500,
-            br#"{"message":"bad key rk_live_0123456789abcdef"}"#,
-        );
+        let failure = Failure::of_answer("asking", 500, br#"{"message":"bad key rk_live_0123456789abcdef"}"#);
         assert_eq!(failure.message, "asking: bad key rk_live_***");
     }
 }

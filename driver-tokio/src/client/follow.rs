@@ -67,10 +67,7 @@ pub(super) struct Follow {
 impl Follow {
     /// Nothing is known yet of the message with this id.
     pub(super) fn new(message: &str) -> Self {
-        Self {
-            message: message.to_owned(),
-            deliveries: BTreeMap::new(),
-        }
+        Self { message: message.to_owned(), deliveries: BTreeMap::new() }
     }
 
     /// Takes one event that came `took` after the publish began; tells whether a delivery began or ended.
@@ -81,24 +78,18 @@ impl Follow {
         };
         if matches!(kind, "agent_exited" | "agent_released") {
             // Of a delivery that has not begun, this could be an older agent of that name.
-            return self
-                .deliveries
-                .get_mut(name)
-                .is_some_and(|delivery| delivery.end(State::Ended, took));
+            return self.deliveries.get_mut(name).is_some_and(|delivery| delivery.end(State::Ended, took));
         }
         if text("event_id") != Some(&self.message) {
             return false;
         }
         let began = !self.deliveries.contains_key(name);
-        let delivery = self
-            .deliveries
-            .entry(name.to_owned())
-            .or_insert_with(|| Delivery {
-                state: State::Open,
-                verification: None,
-                reason: None,
-                took: None,
-            });
+        let delivery = self.deliveries.entry(name.to_owned()).or_insert_with(|| Delivery {
+            state: State::Open,
+            verification: None,
+            reason: None,
+            took: None,
+        });
         if let Some(verification) = text("verification") {
             delivery.verification = Some(verification.to_owned());
         }
@@ -117,16 +108,12 @@ impl Follow {
 
     /// Whether the delivery to `agent` is over.
     pub(super) fn is_over(&self, agent: &str) -> bool {
-        self.deliveries
-            .get(agent)
-            .is_some_and(|delivery| delivery.state != State::Open)
+        self.deliveries.get(agent).is_some_and(|delivery| delivery.state != State::Open)
     }
 
     /// Whether every delivery that began is over.
     pub(super) fn all_over(&self) -> bool {
-        self.deliveries
-            .values()
-            .all(|delivery| delivery.state != State::Open)
+        self.deliveries.values().all(|delivery| delivery.state != State::Open)
     }
 
     /// Every delivery that began, by agent.
@@ -169,11 +156,8 @@ mod tests {
     fn an_ack_ends_a_delivery_and_a_verification_says_how() {
         let mut verified = event("delivery_verified", "bob", "m1");
         verified["verification"] = json!("screen");
-        let follow = follow(&[
-            event("delivery_queued", "bob", "m1"),
-            verified,
-            event("delivery_ack", "bob", "m1"),
-        ]);
+        let follow =
+            follow(&[event("delivery_queued", "bob", "m1"), verified, event("delivery_ack", "bob", "m1")]);
         assert!(follow.is_over("bob"));
         let expected =
             json!([{"agent": "bob", "state": "acked", "verification": "screen", "reason": null, "ms": 2}]);
@@ -182,10 +166,7 @@ mod tests {
 
     #[test]
     fn other_messages_and_other_agents_do_not_count() {
-        let follow = follow(&[
-            event("delivery_ack", "bob", "m0"),
-            event("delivery_queued", "eve", "m1"),
-        ]);
+        let follow = follow(&[event("delivery_ack", "bob", "m0"), event("delivery_queued", "eve", "m1")]);
         assert!(!follow.is_over("bob"));
         assert!(!follow.all_over());
         assert_eq!(follow.deliveries().len(), 1);
@@ -199,10 +180,7 @@ mod tests {
         given_up["reason"] = json!("never taken");
         let one = follow(std::slice::from_ref(&attempt));
         assert!(!one.is_over("bob"));
-        assert_eq!(
-            one.deliveries()["bob"].reason.as_deref(),
-            Some("queue still full")
-        );
+        assert_eq!(one.deliveries()["bob"].reason.as_deref(), Some("queue still full"));
         let all = follow(&[attempt, given_up, event("delivery_ack", "bob", "m1")]);
         assert_eq!(all.deliveries()["bob"].state, State::Failed);
         assert_eq!(all.deliveries()["bob"].reason.as_deref(), Some("never taken"));

@@ -49,13 +49,7 @@ pub(crate) struct Call<'a> {
 impl<'a> Call<'a> {
     /// A question that changes nothing.
     pub(crate) fn get(path: &'a str, what: &'a str) -> Self {
-        Self {
-            method: Method::GET,
-            path,
-            body: None,
-            limit: SHORT,
-            what,
-        }
+        Self { method: Method::GET, path, body: None, limit: SHORT, what }
     }
 }
 
@@ -80,11 +74,7 @@ impl Api {
         let (status, body) = match timeout(limit, self.exchange(call)).await {
             Ok(done) => done?,
             Err(_) => {
-                let message = format!(
-                    "{what}: no answer from {} within {} s",
-                    self.url(),
-                    limit.as_secs()
-                );
+                let message = format!("{what}: no answer from {} within {} s", self.url(), limit.as_secs());
                 return Err(Failure::timed_out("no_answer", message)
                     .advise("what was asked for may still happen: look before you repeat it"));
             }
@@ -108,9 +98,8 @@ impl Api {
     async fn exchange(&self, call: Call<'_>) -> Result<(u16, Bytes), Failure> {
         let lost = |error: &dyn std::fmt::Display| lost(call.what, &self.url(), error);
         let stream = self.connect().await?;
-        let (mut sender, connection) = http1::handshake(TokioIo::new(stream))
-            .await
-            .map_err(|error| lost(&error))?;
+        let (mut sender, connection) =
+            http1::handshake(TokioIo::new(stream)).await.map_err(|error| lost(&error))?;
         tokio::spawn(connection);
         let mut request = Request::builder()
             .method(call.method)
@@ -120,16 +109,12 @@ impl Api {
         if call.body.is_some() {
             request = request.header(CONTENT_TYPE, "application/json");
         }
-        let body = call
-            .body
-            .map_or_else(Bytes::new, |body| Bytes::from(body.to_string()));
+        let body = call.body.map_or_else(Bytes::new, |body| Bytes::from(body.to_string()));
         let request = request.body(Full::new(body)).expect("the path is encoded");
         let answer = sender.send_request(request).await.map_err(|error| lost(&error))?;
         let status = answer.status().as_u16();
-        let body = Limited::new(answer.into_body(), ANSWER_MAX)
-            .collect()
-            .await
-            .map_err(|error| lost(&error))?;
+        let body =
+            Limited::new(answer.into_body(), ANSWER_MAX).collect().await.map_err(|error| lost(&error))?;
         Ok((status, body.to_bytes()))
     }
 
@@ -157,11 +142,8 @@ impl Api {
 
 fn lost(what: &str, url: &str, error: &dyn std::fmt::Display) -> Failure {
     let message = format!("{what}: the connection to {url} broke before the answer: {error}");
-    Failure {
-        code: "connection_lost".to_owned(),
-        ..Failure::no_broker(message)
-    }
-    .advise("the broker may have acted: look with `relay-broker status` and `relay-broker ls`")
+    Failure { code: "connection_lost".to_owned(), ..Failure::no_broker(message) }
+        .advise("the broker may have acted: look with `relay-broker status` and `relay-broker ls`")
 }
 
 /// The broker's events from the oldest that it still has, each once.
@@ -175,11 +157,7 @@ pub(crate) struct Events<'a> {
 impl<'a> Events<'a> {
     /// Opens the stream; from then on no event is missed while the broker lives.
     pub(crate) async fn open(api: &'a Api) -> Result<Self, Failure> {
-        let mut events = Self {
-            api,
-            socket: None,
-            seen: 0,
-        };
+        let mut events = Self { api, socket: None, seen: 0 };
         events.reopen().await?;
         Ok(events)
     }
@@ -266,15 +244,9 @@ mod tests {
         };
         assert_eq!(api.call(call).await.unwrap(), json!({"name": "a b"}));
         let request = broker.requests().remove(0);
-        assert!(
-            request.starts_with("POST /api/input/a%20b%2F%C3%BC HTTP/1.1\r\n"),
-            "{request}"
-        );
+        assert!(request.starts_with("POST /api/input/a%20b%2F%C3%BC HTTP/1.1\r\n"), "{request}");
         assert!(request.contains("x-api-key: br_test\r\n"), "{request}");
-        assert!(
-            request.contains(&format!("host: {}\r\n", broker.address())),
-            "{request}"
-        );
+        assert!(request.contains(&format!("host: {}\r\n", broker.address())), "{request}");
         assert!(request.ends_with("\r\n\r\n{\"data\":\"x\"}"), "{request}");
     }
 
@@ -282,39 +254,22 @@ mod tests {
     async fn no_listener_is_no_broker() {
         let api = TestBroker::nobody().await;
         let failure = api.call(Call::get("/health", "status")).await.unwrap_err();
-        assert_eq!(
-            (failure.class, failure.code.as_str()),
-            (Class::NoBroker, "no_broker")
-        );
-        assert!(
-            failure.message.contains("nothing listens there"),
-            "{}",
-            failure.message
-        );
+        assert_eq!((failure.class, failure.code.as_str()), (Class::NoBroker, "no_broker"));
+        assert!(failure.message.contains("nothing listens there"), "{}", failure.message);
     }
 
     #[tokio::test]
     async fn a_broker_that_hangs_up_may_have_acted() {
         let broker = TestBroker::start(vec![Reply::HangUp]).await;
-        let failure = broker
-            .api()
-            .call(Call::get("/health", "status"))
-            .await
-            .unwrap_err();
-        assert_eq!(
-            (failure.class, failure.code.as_str()),
-            (Class::NoBroker, "connection_lost")
-        );
+        let failure = broker.api().call(Call::get("/health", "status")).await.unwrap_err();
+        assert_eq!((failure.class, failure.code.as_str()), (Class::NoBroker, "connection_lost"));
         assert!(failure.advice.unwrap().contains("may have acted"));
     }
 
     #[tokio::test]
     async fn silence_is_a_time_out() {
         let broker = TestBroker::start(vec![Reply::Silence]).await;
-        let call = Call {
-            limit: Duration::from_millis(50),
-            ..Call::get("/api/status", "status")
-        };
+        let call = Call { limit: Duration::from_millis(50), ..Call::get("/api/status", "status") };
         assert_eq!(broker.api().call(call).await.unwrap_err().class, Class::TimedOut);
     }
 
@@ -322,25 +277,14 @@ mod tests {
     async fn success_false_is_a_refusal_even_with_status_200() {
         let broker =
             TestBroker::start(vec![Reply::json(200, &json!({"success": false, "error": "no"}))]).await;
-        let failure = broker
-            .api()
-            .call(Call::get("/api/spawned", "list"))
-            .await
-            .unwrap_err();
-        assert_eq!(
-            (failure.class, failure.message.as_str()),
-            (Class::Refused, "list: no")
-        );
+        let failure = broker.api().call(Call::get("/api/spawned", "list")).await.unwrap_err();
+        assert_eq!((failure.class, failure.message.as_str()), (Class::Refused, "list: no"));
     }
 
     #[tokio::test]
     async fn another_service_on_the_port_is_told_apart() {
         let broker = TestBroker::start(vec![Reply::text(200, "<html>")]).await;
-        let failure = broker
-            .api()
-            .call(Call::get("/health", "status"))
-            .await
-            .unwrap_err();
+        let failure = broker.api().call(Call::get("/health", "status")).await.unwrap_err();
         assert_eq!(failure.code, "not_a_broker");
     }
 
@@ -365,9 +309,6 @@ mod tests {
         let refusal = json!({"error": {"code": "unauthorized", "message": "wrong key"}});
         let broker = TestBroker::start(vec![Reply::json(401, &refusal)]).await;
         let failure = Events::open(&broker.api()).await.err().unwrap();
-        assert_eq!(
-            (failure.class, failure.code.as_str()),
-            (Class::Refused, "unauthorized")
-        );
+        assert_eq!((failure.class, failure.code.as_str()), (Class::Refused, "unauthorized"));
     }
 }

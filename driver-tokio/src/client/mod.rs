@@ -42,11 +42,8 @@ pub(crate) fn run(command: ClientCommand) -> ExitCode {
 
 fn perform(command: &ClientCommand, output: &Output) -> Result<(), Failure> {
     let target = discover::find(command.connection(), &Surroundings::of_process()?)?;
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()
-        .map_err(|error| {
-            Failure::refused("no_runtime", format!("cannot start the async runtime: {error}"))
-        })?;
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(|error| {
+        Failure::refused("no_runtime", format!("cannot start the async runtime: {error}"))
+    })?;
     runtime.block_on(commands::perform(command, &http::Api::new(target), output))
 }

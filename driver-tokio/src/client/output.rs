@@ -34,9 +34,7 @@ pub(super) struct Output {
 impl Output {
     pub(super) fn of_process(json: bool) -> Self {
         let allowed = env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
-        let style = |terminal: bool| Style {
-            colour: allowed && terminal,
-        };
+        let style = |terminal: bool| Style { colour: allowed && terminal };
         let progress = stderr().is_terminal();
         Self {
             results: RefCell::new(Box::new(stdout())),
@@ -49,11 +47,7 @@ impl Output {
 
     /// The result, in the form that was asked for.
     pub(super) fn result(&self, machine: &Value, human: impl FnOnce(Style) -> String) {
-        let text = if self.json {
-            format!("{machine}\n")
-        } else {
-            human(self.style)
-        };
+        let text = if self.json { format!("{machine}\n") } else { human(self.style) };
         // A closed pipe is the reader's choice, and there is no other place to complain.
         let mut results = self.results.borrow_mut();
         let _ = results.write_all(text.as_bytes()).and_then(|()| results.flush());
@@ -67,11 +61,7 @@ impl Output {
     }
 
     pub(super) fn failure(&self, failure: &Failure) {
-        let text = if self.json {
-            failure_json(failure)
-        } else {
-            failure_text(failure, self.error_style)
-        };
+        let text = if self.json { failure_json(failure) } else { failure_text(failure, self.error_style) };
         let _ = writeln!(stderr(), "{text}");
     }
 
@@ -103,12 +93,7 @@ fn failure_json(failure: &Failure) -> String {
 }
 
 fn failure_text(failure: &Failure, style: Style) -> String {
-    let mut text = format!(
-        "{} {} ({})",
-        style.bad("error:"),
-        lines(&failure.message),
-        lines(&failure.code)
-    );
+    let mut text = format!("{} {} ({})", style.bad("error:"), lines(&failure.message), lines(&failure.code));
     if let Some(advice) = &failure.advice {
         text.push_str("\n  ");
         text.push_str(advice);
@@ -123,13 +108,7 @@ impl Output {
         let printed = Printed::default();
         let style = Style { colour: false };
         let results: RefCell<Box<dyn Write>> = RefCell::new(Box::new(printed.clone()));
-        let output = Self {
-            results,
-            json,
-            style,
-            error_style: style,
-            progress: false,
-        };
+        let output = Self { results, json, style, error_style: style, progress: false };
         (output, printed)
     }
 }

@@ -37,11 +37,7 @@ enum Scope {
 
 /// Publishes the message and, with `--wait`, waits for its deliveries.
 pub(super) async fn send(args: &SendArgs, api: &Api, output: &Output) -> Result<(), Failure> {
-    let text = if args.text == "-" {
-        read_text(stdin().lock())?
-    } else {
-        args.text.clone()
-    };
+    let text = if args.text == "-" { read_text(stdin().lock())? } else { args.text.clone() };
     let body = body(args, &text)?;
     let Some(secs) = args.wait else {
         let message = output.patiently("send", publish(api, body)).await?;
@@ -114,13 +110,8 @@ fn body(args: &SendArgs, text: &str) -> Result<Value, Failure> {
 
 /// Publishes and gives the message's id.
 async fn publish(api: &Api, body: Value) -> Result<String, Failure> {
-    let call = Call {
-        method: Method::POST,
-        path: "/api/send",
-        body: Some(body),
-        limit: PUBLISH,
-        what: "send",
-    };
+    let call =
+        Call { method: Method::POST, path: "/api/send", body: Some(body), limit: PUBLISH, what: "send" };
     let answer = api.call(call).await?;
     // `event_id` names the publish; a broker that does not tell the engine's id has only that one.
     let id = answer
@@ -205,10 +196,7 @@ fn report(args: &SendArgs, output: &Output, message: &str, follow: Option<&Follo
     output.result(&machine, |style| {
         let head = format!("{}: {said}\n", one_line(message));
         let known = follow.filter(|follow| !follow.deliveries().is_empty());
-        known.map_or_else(
-            || head.clone(),
-            |follow| head.clone() + &delivery_table(style, follow),
-        )
+        known.map_or_else(|| head.clone(), |follow| head.clone() + &delivery_table(style, follow))
     });
 }
 
@@ -217,13 +205,9 @@ fn delivery_table(style: Style, follow: &Follow) -> String {
         .deliveries()
         .iter()
         .map(|(agent, delivery)| {
-            let took = delivery
-                .took
-                .map_or_else(|| "-".to_owned(), |took| format!("{} ms", took.as_millis()));
-            let seen = delivery
-                .verification
-                .as_deref()
-                .map_or_else(|| "-".to_owned(), one_line);
+            let took =
+                delivery.took.map_or_else(|| "-".to_owned(), |took| format!("{} ms", took.as_millis()));
+            let seen = delivery.verification.as_deref().map_or_else(|| "-".to_owned(), one_line);
             [one_line(agent), delivery.state.word().to_owned(), took, seen]
         })
         .collect();
@@ -265,10 +249,7 @@ fn verdict(args: &SendArgs, follow: &Follow, in_time: bool, secs: u64) -> Result
         })
         .collect();
     let message = if open.is_empty() {
-        format!(
-            "the engine accepted the message, but no delivery to {} began within {secs} s",
-            args.to
-        )
+        format!("the engine accepted the message, but no delivery to {} began within {secs} s", args.to)
     } else {
         format!("not acked within {secs} s: {}", open.join(", "))
     };

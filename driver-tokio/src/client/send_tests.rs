@@ -7,22 +7,11 @@ use super::*;
 
 fn args(to: &str, text: &str, wait: Option<u64>) -> SendArgs {
     let connection = Connection::default();
-    SendArgs {
-        to: to.into(),
-        text: text.into(),
-        from: None,
-        thread: None,
-        mode: None,
-        wait,
-        connection,
-    }
+    SendArgs { to: to.into(), text: text.into(), from: None, thread: None, mode: None, wait, connection }
 }
 
 fn accepted() -> Reply {
-    Reply::json(
-        200,
-        &json!({"success": true, "event_id": "m1", "relaycast_published": true, "local": false}),
-    )
+    Reply::json(200, &json!({"success": true, "event_id": "m1", "relaycast_published": true, "local": false}))
 }
 
 fn agents_are(names: &[&str]) -> Reply {
@@ -57,27 +46,13 @@ async fn without_wait_one_publish_is_all() {
 #[tokio::test]
 async fn with_wait_the_stream_is_open_before_the_publish_and_the_ack_ends_it() {
     let old = event(1, "delivery_ack", "Bob", "m0");
-    let events = [
-        old,
-        event(2, "delivery_queued", "Bob", "m1"),
-        event(3, "delivery_ack", "Bob", "m1"),
-    ];
-    let script = vec![
-        agents_are(&["eve", "Bob"]),
-        Reply::open_events(&events),
-        accepted(),
-    ];
+    let events = [old, event(2, "delivery_queued", "Bob", "m1"), event(3, "delivery_ack", "Bob", "m1")];
+    let script = vec![agents_are(&["eve", "Bob"]), Reply::open_events(&events), accepted()];
     let (broker, result) = run(script, &args("@bob", "hi", Some(30))).await;
     result.unwrap();
-    let first: Vec<String> = broker
-        .requests()
-        .iter()
-        .map(|request| request.split(" HTTP").next().unwrap().to_owned())
-        .collect();
-    assert_eq!(
-        first,
-        ["GET /api/spawned", "GET /ws?sinceSeq=0", "POST /api/send"]
-    );
+    let first: Vec<String> =
+        broker.requests().iter().map(|request| request.split(" HTTP").next().unwrap().to_owned()).collect();
+    assert_eq!(first, ["GET /api/spawned", "GET /ws?sinceSeq=0", "POST /api/send"]);
 }
 
 #[tokio::test]
@@ -99,14 +74,8 @@ async fn a_delivery_that_is_not_acked_in_time_is_named_with_its_last_attempt() {
     attempt["reason"] = json!("queue still full");
     let script = vec![agents_are(&["bob"]), Reply::open_events(&[attempt]), accepted()];
     let failure = run(script, &args("bob", "hi", Some(1))).await.1.unwrap_err();
-    assert_eq!(
-        (failure.class, failure.code.as_str()),
-        (Class::TimedOut, "not_acked")
-    );
-    assert_eq!(
-        failure.message,
-        "not acked within 1 s: bob (last attempt: queue still full)"
-    );
+    assert_eq!((failure.class, failure.code.as_str()), (Class::TimedOut, "not_acked"));
+    assert_eq!(failure.message, "not acked within 1 s: bob (last attempt: queue still full)");
 }
 
 #[tokio::test]
@@ -114,9 +83,7 @@ async fn the_engines_message_id_wins_over_the_name_of_the_publish() {
     let both = json!({"success": true, "event_id": "http_1", "message_id": "m1"});
     let broker = TestBroker::start(vec![Reply::json(200, &both)]).await;
     let (output, printed) = Output::of_test(true);
-    send(&args("bob", "hi", None), &broker.api(), &output)
-        .await
-        .unwrap();
+    send(&args("bob", "hi", None), &broker.api(), &output).await.unwrap();
     let expected = json!({"message_id": "m1", "to": "bob", "observed": false, "deliveries": []});
     assert_eq!(printed.json(), expected);
 }
@@ -126,21 +93,13 @@ async fn a_delivery_that_never_begins_times_out_and_warns_of_sending_twice() {
     let script = vec![agents_are(&["bob"]), Reply::open_events(&[]), accepted()];
     let failure = run(script, &args("bob", "hi", Some(1))).await.1.unwrap_err();
     assert_eq!(failure.class, Class::TimedOut);
-    assert!(
-        failure.message.contains("no delivery to bob began within 1 s"),
-        "{}",
-        failure.message
-    );
+    assert!(failure.message.contains("no delivery to bob began within 1 s"), "{}", failure.message);
     assert!(failure.advice.unwrap().contains("do not send it again"));
 }
 
 #[tokio::test]
 async fn a_recipient_elsewhere_has_no_ack_to_wait_for() {
-    let (broker, result) = run(
-        vec![agents_are(&["bob"]), accepted()],
-        &args("carol", "hi", Some(30)),
-    )
-    .await;
+    let (broker, result) = run(vec![agents_are(&["bob"]), accepted()], &args("carol", "hi", Some(30))).await;
     result.unwrap();
     assert_eq!(broker.requests().len(), 2);
 }
@@ -163,24 +122,15 @@ async fn a_dead_letter_is_a_refusal_with_its_reason() {
     failed["reason"] = json!("never taken");
     let script = vec![agents_are(&["bob"]), Reply::open_events(&[failed]), accepted()];
     let failure = run(script, &args("bob", "hi", Some(30))).await.1.unwrap_err();
-    assert_eq!(
-        (failure.class, failure.code.as_str()),
-        (Class::Refused, "delivery_failed")
-    );
+    assert_eq!((failure.class, failure.code.as_str()), (Class::Refused, "delivery_failed"));
     assert_eq!(failure.message, "bob did not get the message: never taken");
 }
 
 #[tokio::test]
 async fn an_unconfirmed_publish_is_a_time_out() {
     let unsure = json!({"code": "publish_unconfirmed", "message": "the engine did not answer"});
-    let failure = run(vec![Reply::json(504, &unsure)], &args("bob", "hi", None))
-        .await
-        .1
-        .unwrap_err();
-    assert_eq!(
-        (failure.class, failure.code.as_str()),
-        (Class::TimedOut, "publish_unconfirmed")
-    );
+    let failure = run(vec![Reply::json(504, &unsure)], &args("bob", "hi", None)).await.1.unwrap_err();
+    assert_eq!((failure.class, failure.code.as_str()), (Class::TimedOut, "publish_unconfirmed"));
 }
 
 #[tokio::test]

@@ -26,11 +26,7 @@ impl Style {
     }
 
     fn wrap(self, code: &str, text: &str) -> String {
-        if self.colour {
-            format!("\x1b[{code}m{text}\x1b[0m")
-        } else {
-            text.to_owned()
-        }
+        if self.colour { format!("\x1b[{code}m{text}\x1b[0m") } else { text.to_owned() }
     }
 }
 
@@ -43,11 +39,8 @@ pub(super) fn table<const N: usize>(style: Style, head: [&str; N], rows: &[[Stri
         }
     }
     let line = |cells: [&str; N]| {
-        let padded: String = cells
-            .iter()
-            .zip(widths)
-            .map(|(cell, width)| format!("{cell:width$}  "))
-            .collect();
+        let padded: String =
+            cells.iter().zip(widths).map(|(cell, width)| format!("{cell:width$}  ")).collect();
         padded.trim_end().to_owned()
     };
     let mut out = style.bold(&line(head));
@@ -115,14 +108,8 @@ mod tests {
 
     #[test]
     fn columns_are_as_wide_as_their_widest_cell() {
-        let rows = [
-            ["ümläut".to_owned(), "1".to_owned()],
-            ["b".to_owned(), "22".to_owned()],
-        ];
-        assert_eq!(
-            table(PLAIN, ["NAME", "PID"], &rows),
-            "NAME    PID\nümläut  1\nb       22\n"
-        );
+        let rows = [["ümläut".to_owned(), "1".to_owned()], ["b".to_owned(), "22".to_owned()]];
+        assert_eq!(table(PLAIN, ["NAME", "PID"], &rows), "NAME    PID\nümläut  1\nb       22\n");
     }
 
     #[test]

@@ -99,10 +99,7 @@ impl TestBroker {
 
 fn api(address: SocketAddr) -> Api {
     let key = Secret::new("br_test").unwrap();
-    Api::new(Target {
-        authority: address.to_string().parse().unwrap(),
-        key,
-    })
+    Api::new(Target { authority: address.to_string().parse().unwrap(), key })
 }
 
 async fn read_request(stream: &mut TcpStream) -> String {
@@ -116,9 +113,7 @@ async fn read_request(stream: &mut TcpStream) -> String {
         let Some((head, body)) = text.split_once("\r\n\r\n") else {
             continue;
         };
-        let length = head
-            .lines()
-            .find_map(|line| line.strip_prefix("content-length: "));
+        let length = head.lines().find_map(|line| line.strip_prefix("content-length: "));
         if body.len() >= length.map_or(0, |length| length.parse().unwrap()) {
             return text;
         }
@@ -135,11 +130,7 @@ async fn give(mut stream: TcpStream, request: String, reply: Reply) {
             stream.write_all(answer.as_bytes()).await.unwrap();
         }
         Reply::Events(events, stay) => {
-            let key = request
-                .lines()
-                .find_map(|line| line.split_once("Sec-WebSocket-Key: "))
-                .unwrap()
-                .1;
+            let key = request.lines().find_map(|line| line.split_once("Sec-WebSocket-Key: ")).unwrap().1;
             let answer = format!(
                 "HTTP/1.1 101 X\r\nupgrade: websocket\r\nconnection: upgrade\r\nsec-websocket-accept: {}\r\n\r\n",
                 derive_accept_key(key.as_bytes())

@@ -81,12 +81,7 @@ pub(super) fn read_record(path: &Path) -> Result<Vec<Entry>, String> {
 
 fn entry(line: &str) -> Result<Entry, String> {
     let parts = line.split_once(' ');
-    let entry = parts.and_then(|(at, line)| {
-        Some(Entry {
-            at_ns: at.parse().ok()?,
-            line: line.to_owned(),
-        })
-    });
+    let entry = parts.and_then(|(at, line)| Some(Entry { at_ns: at.parse().ok()?, line: line.to_owned() }));
     entry.ok_or_else(|| format!("an agent's record has a line without a time: {line:?}"))
 }
 
@@ -114,11 +109,7 @@ fn prompt() -> io::Result<()> {
             match key {
                 Key::Line(line) => {
                     record.write_all(format!("{at_ns} {}\n", line.replace('\n', "\\n")).as_bytes())?;
-                    write!(
-                        stdout,
-                        "\r\ngot {} characters: {line}\r\n> ",
-                        line.chars().count()
-                    )?;
+                    write!(stdout, "\r\ngot {} characters: {line}\r\n> ", line.chars().count())?;
                 }
                 Key::Text => write!(stdout, "\r> {}", String::from_utf8_lossy(&keys.line))?,
                 Key::Quit => return Ok(()),
@@ -208,14 +199,8 @@ mod tests {
         let path = dir.path().join("record");
         assert_eq!(read_record(&path), Ok(Vec::new()));
         std::fs::write(&path, "12 one  two\n13 \n14 unfin").unwrap();
-        let entry = |at_ns, line: &str| Entry {
-            at_ns,
-            line: line.into(),
-        };
-        assert_eq!(
-            read_record(&path).unwrap(),
-            [entry(12, "one  two"), entry(13, "")]
-        );
+        let entry = |at_ns, line: &str| Entry { at_ns, line: line.into() };
+        assert_eq!(read_record(&path).unwrap(), [entry(12, "one  two"), entry(13, "")]);
         std::fs::write(&path, "soon one\n").unwrap();
         assert!(read_record(&path).unwrap_err().contains("soon one"));
     }

@@ -83,10 +83,7 @@ pub(super) fn judge(sent: &[Sent], records: &Records, journal: &[Noted]) -> Verd
     for (agent, lines) in records {
         let unknown = lines.iter().filter(|entry| {
             let mine = |sent: &&Sent| sent.to.contains(agent);
-            !sent
-                .iter()
-                .filter(mine)
-                .any(|sent| entry.line.ends_with(&sent.text))
+            !sent.iter().filter(mine).any(|sent| entry.line.ends_with(&sent.text))
         });
         let said = |entry: &Entry| format!("{agent} read something that was not for it: {:?}", entry.line);
         verdict.problems.extend(unknown.map(said));
@@ -100,10 +97,9 @@ fn problem(name: &str, delivery: &Delivery, times: usize) -> Option<String> {
         (None, Some(_)) => Some(format!("{name} was acked, but never taken")),
         (Some(_), None) => Some(format!("{name} was taken, but never acked")),
         _ if times > 1 => Some(format!("{name} was taken {times} times")),
-        (Some(taken), Some(acked)) if acked < taken => Some(format!(
-            "{name} was acked {:.3} ms before it was taken",
-            (taken - acked) as f64 / 1e6
-        )),
+        (Some(taken), Some(acked)) if acked < taken => {
+            Some(format!("{name} was acked {:.3} ms before it was taken", (taken - acked) as f64 / 1e6))
+        }
         _ => None,
     }
 }
@@ -122,11 +118,9 @@ pub(super) fn all_acked(sent: &[Sent], journal: &[Noted]) -> bool {
 /// The number that a message has in an agent's mailbox.
 fn sequence(journal: &[Noted], agent: &str, message: &str) -> Option<u64> {
     journal.iter().find_map(|noted| match &noted.event {
-        Event::Stored {
-            agent_id,
-            seq,
-            msg_id,
-        } if &**msg_id == message => (agent_name(journal, agent_id)? == agent).then_some(*seq),
+        Event::Stored { agent_id, seq, msg_id } if &**msg_id == message => {
+            (agent_name(journal, agent_id)? == agent).then_some(*seq)
+        }
         _ => None,
     })
 }
@@ -136,18 +130,15 @@ fn acked(journal: &[Noted], agent: &str, seq: u64) -> Option<u64> {
     let mut stored = false;
     journal.iter().find_map(|noted| match &noted.event {
         // What was acked before the row was there does not count.
-        Event::Stored {
-            agent_id, seq: this, ..
-        } => {
+        Event::Stored { agent_id, seq: this, .. } => {
             stored |= *this == seq && agent_name(journal, agent_id) == Some(agent);
             None
         }
-        Event::Acked {
-            agent: name,
-            up_to_seq,
-            matched: Some(_),
-            ..
-        } if stored && name == agent && *up_to_seq >= seq => Some(noted.at_ns),
+        Event::Acked { agent: name, up_to_seq, matched: Some(_), .. }
+            if stored && name == agent && *up_to_seq >= seq =>
+        {
+            Some(noted.at_ns)
+        }
         _ => None,
     })
 }
@@ -179,24 +170,14 @@ mod tests {
     }
 
     fn taken(at: &[u64]) -> Records {
-        let entry = |at_ns: &u64| Entry {
-            at_ns: *at_ns,
-            line: "Relay message from you [901]: hello".into(),
-        };
+        let entry = |at_ns: &u64| Entry { at_ns: *at_ns, line: "Relay message from you [901]: hello".into() };
         Records::from([("shell", at.iter().map(entry).collect())])
     }
 
     fn journal(acked_at: Option<u64>) -> Vec<Noted> {
-        let registered = Event::AgentRegistered {
-            agent_id: "7".into(),
-            name: "shell".into(),
-            connection: Some(SOCKET),
-        };
-        let stored = Event::Stored {
-            agent_id: "7".into(),
-            seq: 4,
-            msg_id: "901".into(),
-        };
+        let registered =
+            Event::AgentRegistered { agent_id: "7".into(), name: "shell".into(), connection: Some(SOCKET) };
+        let stored = Event::Stored { agent_id: "7".into(), seq: 4, msg_id: "901".into() };
         let early = acked(3);
         let mut journal = vec![noted(1, registered), noted(9, early), noted(10, stored)];
         journal.extend(acked_at.map(|at| noted(at, acked(5))));
@@ -204,12 +185,7 @@ mod tests {
     }
 
     fn acked(up_to_seq: u64) -> Event {
-        Event::Acked {
-            connection: SOCKET,
-            agent: "shell".into(),
-            up_to_seq,
-            matched: Some("7".into()),
-        }
+        Event::Acked { connection: SOCKET, agent: "shell".into(), up_to_seq, matched: Some("7".into()) }
     }
 
     fn noted(at_ns: u64, event: Event) -> Noted {
@@ -225,20 +201,13 @@ mod tests {
         let verdict = judge(&sent(), &taken(&[20]), &journal(Some(20)));
         assert_eq!(verdict.problems, [""; 0]);
         let delivery = &verdict.deliveries[0];
-        assert_eq!(
-            (delivery.seq, delivery.taken_ns, delivery.acked_ns),
-            (Some(4), Some(20), Some(20))
-        );
+        assert_eq!((delivery.seq, delivery.taken_ns, delivery.acked_ns), (Some(4), Some(20), Some(20)));
     }
 
     #[test]
     fn every_other_end_is_named() {
         for (taken_at, acked_at, said) in [
-            (
-                &[21_000_000][..],
-                Some(20_000_000),
-                "acked 1.000 ms before it was taken",
-            ),
+            (&[21_000_000][..], Some(20_000_000), "acked 1.000 ms before it was taken"),
             (&[20, 21], Some(30), "taken 2 times"),
             (&[20], None, "never acked"),
             (&[], Some(20), "never taken"),
@@ -247,25 +216,16 @@ mod tests {
             let problems = problems(&taken(taken_at), &journal(acked_at));
             assert_eq!(problems.len(), 1, "{problems:?}");
             assert!(problems[0].contains(said), "{problems:?}");
-            assert!(
-                problems[0].contains("hello") && problems[0].contains("shell"),
-                "{problems:?}"
-            );
+            assert!(problems[0].contains("hello") && problems[0].contains("shell"), "{problems:?}");
         }
     }
 
     #[test]
     fn what_nobody_sent_is_named() {
         let mut records = taken(&[20]);
-        let stray = Entry {
-            at_ns: 1,
-            line: "half a mess".into(),
-        };
+        let stray = Entry { at_ns: 1, line: "half a mess".into() };
         records.get_mut("shell").unwrap().push(stray);
         let problems = problems(&records, &journal(Some(30)));
-        assert!(
-            problems.len() == 1 && problems[0].contains("half a mess"),
-            "{problems:?}"
-        );
+        assert!(problems.len() == 1 && problems[0].contains("half a mess"), "{problems:?}");
     }
 }

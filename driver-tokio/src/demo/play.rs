@@ -55,15 +55,10 @@ impl Play<'_> {
     /// Waits until the engine knows the broker.
     pub(super) async fn registered(&mut self) -> Result<(), Fatal> {
         let is_there = |event: &Event| matches!(event, Event::NodeRegistered { .. });
-        if self
-            .until(|facts| facts.journal.iter().any(|noted| is_there(&noted.event)))
-            .await
-        {
+        if self.until(|facts| facts.journal.iter().any(|noted| is_there(&noted.event))).await {
             return Ok(());
         }
-        Err(Fatal::failed(
-            "the broker did not register with the engine in time",
-        ))
+        Err(Fatal::failed("the broker did not register with the engine in time"))
     }
 
     /// Starts both agents and waits until they are ready.
@@ -87,9 +82,7 @@ impl Play<'_> {
                 limit: SPAWN,
                 what: agent,
             };
-            api.call(call)
-                .await
-                .map_err(|failure| Fatal::failed(failure.message))?;
+            api.call(call).await.map_err(|failure| Fatal::failed(failure.message))?;
         }
         let ready = async {
             loop {
@@ -110,9 +103,7 @@ impl Play<'_> {
     /// All scenes, up to the first that does not end.
     pub(super) async fn perform(&mut self) -> Result<(), Fatal> {
         let body = json!({"name": SENDER, "type": "human"});
-        let answer = self
-            .ask("/v1/agents", &self.host.workspace_key, None, body)
-            .await?;
+        let answer = self.ask("/v1/agents", &self.host.workspace_key, None, body).await?;
         let token = answer["token"].as_str().and_then(Secret::new);
         let token = token.ok_or_else(|| Fatal::failed("the engine gave the sender no token"))?;
 
@@ -124,10 +115,8 @@ impl Play<'_> {
 
     async fn talk(&mut self, token: &Secret) -> Result<bool, Fatal> {
         (self.say)("direct messages, a channel message, a reply in its thread");
-        self.direct(token, SHELL_AGENT, "good morning, shell", false)
-            .await?;
-        self.direct(token, PROMPT_AGENT, "good morning, prompt", false)
-            .await?;
+        self.direct(token, SHELL_AGENT, "good morning, shell", false).await?;
+        self.direct(token, PROMPT_AGENT, "good morning, prompt", false).await?;
         if !self.all_acked().await {
             return Ok(false);
         }
@@ -145,14 +134,10 @@ impl Play<'_> {
         self.deed("cuts the connection between engine and broker");
         let cut = self.host.cut().await;
         if cut != 1 {
-            return Err(Fatal::failed(format!(
-                "{cut} connections were open to be cut, not one"
-            )));
+            return Err(Fatal::failed(format!("{cut} connections were open to be cut, not one")));
         }
-        self.direct(token, SHELL_AGENT, "can you hear me, shell?", false)
-            .await?;
-        self.direct(token, PROMPT_AGENT, "can you hear me, prompt?", false)
-            .await?;
+        self.direct(token, SHELL_AGENT, "can you hear me, shell?", false).await?;
+        self.direct(token, PROMPT_AGENT, "can you hear me, prompt?", false).await?;
         self.channel(token, "this one was sent into the silence").await?;
         self.deed("lets the broker connect again");
         self.host.restore();
@@ -161,10 +146,8 @@ impl Play<'_> {
 
     async fn steer(&mut self, token: &Secret) -> Result<bool, Fatal> {
         (self.say)("steering: ahead of everything that waits");
-        self.direct(token, SHELL_AGENT, "stop and look here, shell", true)
-            .await?;
-        self.direct(token, PROMPT_AGENT, "stop and look here, prompt", true)
-            .await?;
+        self.direct(token, SHELL_AGENT, "stop and look here, shell", true).await?;
+        self.direct(token, PROMPT_AGENT, "stop and look here, prompt", true).await?;
         Ok(self.all_acked().await)
     }
 
@@ -177,8 +160,7 @@ impl Play<'_> {
     ) -> Result<String, Fatal> {
         let (what, mode) = if steer { ("steer", "steer") } else { ("DM", "wait") };
         let post = Post::new("/v1/dm".into(), &format!("{what} to {to}"), &[to]);
-        self.send(token, post, text, json!({"to": to, "mode": mode}))
-            .await
+        self.send(token, post, text, json!({"to": to, "mode": mode})).await
     }
 
     async fn channel(&mut self, token: &Secret, text: &str) -> Result<String, Fatal> {
@@ -217,8 +199,7 @@ impl Play<'_> {
 
     /// Waits for the acks of everything that was sent; false when they do not come in time.
     async fn all_acked(&mut self) -> bool {
-        self.until(|facts| judge::all_acked(&facts.sent, &facts.journal))
-            .await
+        self.until(|facts| judge::all_acked(&facts.sent, &facts.journal)).await
     }
 
     /// Follows the journal until something is so; false when it is not so in time.
@@ -260,9 +241,7 @@ impl Play<'_> {
         let answer: Value = serde_json::from_slice(&body).unwrap_or_default();
         if !status.is_success() {
             let error = &answer["error"];
-            return Err(Fatal::failed(format!(
-                "{what}: the engine answers {status}: {error}"
-            )));
+            return Err(Fatal::failed(format!("{what}: the engine answers {status}: {error}")));
         }
         Ok(answer["data"].clone())
     }
@@ -277,11 +256,7 @@ struct Post {
 
 impl Post {
     fn new(path: String, what: &str, to: &[&'static str]) -> Self {
-        Self {
-            path,
-            what: what.to_owned(),
-            to: to.to_vec(),
-        }
+        Self { path, what: what.to_owned(), to: to.to_vec() }
     }
 }
 
@@ -298,11 +273,7 @@ pub(super) async fn follow(target: Target) -> Vec<Typed> {
             && let (Some(agent), Some(message)) = (text("name"), text("event_id"))
         {
             let at_ns = now_ns();
-            typed.push(Typed {
-                at_ns,
-                agent,
-                message,
-            });
+            typed.push(Typed { at_ns, agent, message });
         }
     }
     typed

@@ -116,10 +116,7 @@ impl Broker {
                 None => sleep(LOOK).await,
             }
         };
-        Fatal::failed(format!(
-            "the broker ended early ({status}); its last words:\n{}",
-            self.last_words()
-        ))
+        Fatal::failed(format!("the broker ended early ({status}); its last words:\n{}", self.last_words()))
     }
 
     /// The end of its log, without credentials.
@@ -182,10 +179,7 @@ impl ApiAddress {
             line
         });
         let line = reading.await.expect("reading does not panic");
-        let authority = line
-            .trim_end()
-            .split_once(LISTENING)
-            .and_then(|(_, at)| at.parse().ok());
+        let authority = line.trim_end().split_once(LISTENING).and_then(|(_, at)| at.parse().ok());
         let authority = authority
             .ok_or_else(|| Fatal::failed(format!("the broker did not say where it listens, but {line:?}")))?;
         Ok(Target { authority, key })

@@ -92,11 +92,7 @@ pub(super) fn timeline(facts: &Facts, colour: Colour) -> String {
         at_ns: typed.at_ns,
         place: "broker".into(),
         colour: YELLOW,
-        what: format!(
-            "says: typed {} into {}'s terminal",
-            quoted(facts, &typed.message),
-            typed.agent
-        ),
+        what: format!("says: typed {} into {}'s terminal", quoted(facts, &typed.message), typed.agent),
     }));
     for (agent, entries) in &facts.records {
         lines.extend(entries.iter().map(|entry| Line {
@@ -124,38 +120,19 @@ fn engine_line(facts: &Facts, noted: &Noted) -> Option<Line> {
     let (colour, what) = match &noted.event {
         Event::NodeRegistered { .. } => (BLUE, "the broker is registered".into()),
         Event::Closed { .. } => (RED, "the connection to the broker is gone".into()),
-        Event::AgentRegistered {
-            name,
-            connection: Some(_),
-            ..
-        } => (BLUE, format!("{name} is registered")),
-        Event::Delivered {
-            agent_id,
-            seq,
-            msg_id,
-            replay,
-            ..
-        } if *seq > 0 && hosted(agent_id) => {
+        Event::AgentRegistered { name, connection: Some(_), .. } => (BLUE, format!("{name} is registered")),
+        Event::Delivered { agent_id, seq, msg_id, replay, .. } if *seq > 0 && hosted(agent_id) => {
             let again = if *replay { "what was missed: " } else { "" };
             let text = quoted(facts, msg_id);
-            (
-                BLUE,
-                format!("sends {again}#{seq} for {}, {text}", name(agent_id)),
-            )
+            (BLUE, format!("sends {again}#{seq} for {}, {text}", name(agent_id)))
         }
-        Event::Acked { agent, up_to_seq, .. } if *up_to_seq > 0 => (
-            CYAN,
-            format!("got the ack: {agent} has everything up to #{up_to_seq}"),
-        ),
+        Event::Acked { agent, up_to_seq, .. } if *up_to_seq > 0 => {
+            (CYAN, format!("got the ack: {agent} has everything up to #{up_to_seq}"))
+        }
         Event::Rejected { code, reason, .. } => (RED, format!("refuses a frame: {code}: {reason}")),
         _ => return None,
     };
-    Some(Line {
-        at_ns: noted.at_ns,
-        place: "engine".into(),
-        colour,
-        what,
-    })
+    Some(Line { at_ns: noted.at_ns, place: "engine".into(), colour, what })
 }
 
 fn quoted(facts: &Facts, message: &str) -> String {
@@ -184,11 +161,7 @@ impl Latency {
     fn of(mut nanos: Vec<i64>) -> Option<Self> {
         nanos.sort_unstable();
         let rank = |percent: usize| nanos[(nanos.len() * percent).div_ceil(100) - 1] as f64 / 1e6;
-        (!nanos.is_empty()).then(|| Self {
-            p50: rank(50),
-            p99: rank(99),
-            max: rank(100),
-        })
+        (!nanos.is_empty()).then(|| Self { p50: rank(50), p99: rank(99), max: rank(100) })
     }
 }
 
@@ -200,28 +173,17 @@ struct Row<'a> {
 
 impl Row<'_> {
     fn count(&self, has: impl Fn(&Delivery) -> bool) -> usize {
-        self.deliveries
-            .iter()
-            .filter(|(_, delivery)| has(delivery))
-            .count()
+        self.deliveries.iter().filter(|(_, delivery)| has(delivery)).count()
     }
 
     fn sent_to_taken(&self) -> Option<Latency> {
         let pairs = self.deliveries.iter();
-        Latency::of(
-            pairs
-                .filter_map(|(sent, d)| between(Some(sent.at_ns), d.taken_ns))
-                .collect(),
-        )
+        Latency::of(pairs.filter_map(|(sent, d)| between(Some(sent.at_ns), d.taken_ns)).collect())
     }
 
     fn taken_to_acked(&self) -> Option<Latency> {
         let pairs = self.deliveries.iter();
-        Latency::of(
-            pairs
-                .filter_map(|(_, d)| between(d.taken_ns, d.acked_ns))
-                .collect(),
-        )
+        Latency::of(pairs.filter_map(|(_, d)| between(d.taken_ns, d.acked_ns)).collect())
     }
 }
 
@@ -377,10 +339,8 @@ mod tests {
             records: Records::from([("shell", Vec::new())]),
             ..Facts::default()
         };
-        let deliveries = vec![
-            delivery(0, Some(4_000_000), Some(4_500_000)),
-            delivery(1, Some(93_000_000), None),
-        ];
+        let deliveries =
+            vec![delivery(0, Some(4_000_000), Some(4_500_000)), delivery(1, Some(93_000_000), None)];
         let problems = vec!["the DM was never acked".into()];
         (facts, Verdict { deliveries, problems })
     }
@@ -389,10 +349,7 @@ mod tests {
     fn the_table_keeps_the_wait_for_a_connection_apart() {
         let (facts, verdict) = facts();
         let table = table(&facts, &verdict, Colour::Off);
-        let rows: Vec<Vec<&str>> = table
-            .lines()
-            .map(|line| line.split_whitespace().collect())
-            .collect();
+        let rows: Vec<Vec<&str>> = table.lines().map(|line| line.split_whitespace().collect()).collect();
         let line = "1 1 1 2.00 2.00 2.00 0.50 0.50 0.50";
         assert_eq!(rows[2].join(" "), format!("shell {line}"));
         assert_eq!(rows[3].join(" "), format!("both {line}"));
@@ -414,10 +371,7 @@ mod tests {
         let (facts, failed) = facts();
         assert_eq!(verdict(&failed, Colour::Off), "FAIL  the DM was never acked\n");
         assert_eq!(report(&facts, &failed)["ok"], false);
-        let passed = Verdict {
-            problems: Vec::new(),
-            ..failed
-        };
+        let passed = Verdict { problems: Vec::new(), ..failed };
         assert!(verdict(&passed, Colour::Off).starts_with("PASS  2 deliveries"));
     }
 }

@@ -42,10 +42,7 @@ pub(super) async fn join(address: SocketAddr) -> Result<LocalEngine, Fatal> {
     };
     let workspace: Workspace = serde_json::from_slice(&body).map_err(|_| unfit("its answer is not ours"))?;
     let workspace_key = Secret::new(&workspace.workspace_key).ok_or_else(|| unfit("it gave no key"))?;
-    Ok(LocalEngine {
-        base_url: format!("http://{address}"),
-        workspace_key,
-    })
+    Ok(LocalEngine { base_url: format!("http://{address}"), workspace_key })
 }
 
 async fn ask(address: SocketAddr) -> Result<Bytes, Box<dyn Error + Send + Sync>> {

@@ -30,22 +30,11 @@ const CLOSE: Duration = Duration::from_secs(2);
 /// One thing for the model to do.
 pub(super) enum Order {
     /// A request.
-    Http {
-        request: Box<server::Call>,
-        answer: oneshot::Sender<HttpResponse>,
-    },
+    Http { request: Box<server::Call>, answer: oneshot::Sender<HttpResponse> },
     /// A socket that wants to open.
-    Upgrade {
-        target: String,
-        bearer: Option<String>,
-        answer: oneshot::Sender<Result<Accepted, u16>>,
-    },
+    Upgrade { target: String, bearer: Option<String>, answer: oneshot::Sender<Result<Accepted, u16>> },
     /// A frame.
-    Text {
-        connection: ConnectionId,
-        text: Utf8Bytes,
-        at_ns: u64,
-    },
+    Text { connection: ConnectionId, text: Utf8Bytes, at_ns: u64 },
     /// A socket has ended.
     Closed { connection: ConnectionId },
     /// Break all sockets.
@@ -92,10 +81,7 @@ impl Host {
     ) -> Result<Self, Fatal> {
         let failed = |e: std::io::Error| Fatal::failed(format!("cannot start the engine: {e}"));
         let address = listener.local_addr().map_err(failed)?;
-        let runtime = tokio::runtime::Builder::new_current_thread()
-            .enable_all()
-            .build()
-            .map_err(failed)?;
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(failed)?;
         let listener = {
             let _guard = runtime.enter();
             tokio::net::TcpListener::from_std(listener).map_err(failed)?
@@ -105,16 +91,9 @@ impl Host {
         let (orders, queue) = mpsc::channel(QUEUE);
         let (open, gate) = watch::channel(true);
         let server = server::Server::new(orders.clone(), gate, address, &key);
-        let model = Model {
-            engine,
-            connections: BTreeMap::new(),
-            journal,
-        };
+        let model = Model { engine, connections: BTreeMap::new(), journal };
         let run = move || runtime.block_on(async { tokio::join!(server.accept(listener), model.run(queue)) });
-        std::thread::Builder::new()
-            .name("engine".into())
-            .spawn(run)
-            .map_err(failed)?;
+        std::thread::Builder::new().name("engine".into()).spawn(run).map_err(failed)?;
         Ok(Self {
             base_url: format!("http://{address}"),
             workspace_id,
@@ -189,16 +168,10 @@ impl Model {
             Order::Http { request, answer } => {
                 let _ = answer.send(request.put(now, &mut self.engine));
             }
-            Order::Upgrade {
-                target,
-                bearer,
-                answer,
-            } => self.upgrade(now, &target, bearer.as_deref(), answer),
-            Order::Text {
-                connection,
-                text,
-                at_ns: read_at,
-            } => {
+            Order::Upgrade { target, bearer, answer } => {
+                self.upgrade(now, &target, bearer.as_deref(), answer)
+            }
+            Order::Text { connection, text, at_ns: read_at } => {
                 at_ns = read_at;
                 // What was on its way when the socket was cut is lost with it.
                 if self.connections.contains_key(&connection) {
@@ -228,11 +201,7 @@ impl Model {
             let (sender, orders) = socket::orders();
             let (_alive, alive) = oneshot::channel();
             self.connections.insert(connection, Connection { sender, _alive });
-            Accepted {
-                connection,
-                orders,
-                alive,
-            }
+            Accepted { connection, orders, alive }
         });
         if let Err(Ok(unwanted)) = answer.send(accepted) {
             self.forget(now, unwanted.connection);
@@ -255,11 +224,7 @@ impl Model {
                         to.sender.send(Out::Text(text));
                     }
                 }
-                Output::Close {
-                    connection,
-                    code,
-                    reason,
-                } => {
+                Output::Close { connection, code, reason } => {
                     if let Some(to) = self.connections.get_mut(&connection) {
                         to.sender.close(code, reason, Instant::now() + CLOSE);
                     }

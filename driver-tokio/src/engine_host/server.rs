@@ -59,12 +59,7 @@ impl Server {
         workspace_key: &str,
     ) -> Self {
         let local_workspace = serde_json::json!({ "workspace_key": workspace_key });
-        Self {
-            orders,
-            gate,
-            address,
-            local_workspace: local_workspace.to_string().into(),
-        }
+        Self { orders, gate, address, local_workspace: local_workspace.to_string().into() }
     }
 
     /// Accepts for ever.
@@ -133,11 +128,7 @@ impl Server {
             .filter(|(scheme, _)| scheme.eq_ignore_ascii_case("bearer"))
             .map(|(_, token)| token.trim().to_owned());
         let (answer, answered) = oneshot::channel();
-        let order = Order::Upgrade {
-            target: target(request.uri()).to_owned(),
-            bearer,
-            answer,
-        };
+        let order = Order::Upgrade { target: target(request.uri()).to_owned(), bearer, answer };
         let _ = self.orders.send(order).await;
         match answered.await {
             Ok(Ok(accepted)) => {
@@ -182,11 +173,7 @@ impl Call {
 
 /// Moves frames of one socket until it ends.
 async fn run_socket(to_model: mpsc::Sender<Order>, accepted: Accepted, on_upgrade: OnUpgrade) {
-    let Accepted {
-        connection,
-        orders,
-        alive,
-    } = accepted;
+    let Accepted { connection, orders, alive } = accepted;
     if let Ok(upgraded) = on_upgrade.await {
         let config = Some(socket::config());
         let socket = WebSocketStream::from_raw_socket(TokioIo::new(upgraded), Role::Server, config).await;
@@ -195,11 +182,7 @@ async fn run_socket(to_model: mpsc::Sender<Order>, accepted: Accepted, on_upgrad
             while let Ok(message) = socket::receive(&mut stream).await {
                 if let Message::Text(text) = message {
                     let at_ns = now_ns();
-                    let order = Order::Text {
-                        connection,
-                        text,
-                        at_ns,
-                    };
+                    let order = Order::Text { connection, text, at_ns };
                     let _ = to_model.send(order).await;
                 }
             }
@@ -248,9 +231,7 @@ fn status(status: StatusCode) -> Reply {
 fn json(code: u16, body: String) -> Reply {
     let mut reply = Response::new(Full::from(body));
     *reply.status_mut() = StatusCode::from_u16(code).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
-    reply
-        .headers_mut()
-        .insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    reply.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
     reply
 }
 

@@ -55,9 +55,7 @@ async fn enrol(host: &Host, address: SocketAddr) -> String {
 }
 
 async fn connect(address: SocketAddr, token: &str) -> Result<WebSocketStream<TcpStream>, tungstenite::Error> {
-    let mut request = format!("ws://{address}/v1/node/ws")
-        .into_client_request()
-        .unwrap();
+    let mut request = format!("ws://{address}/v1/node/ws").into_client_request().unwrap();
     let bearer = format!("Bearer {token}").parse().unwrap();
     request.headers_mut().insert(AUTHORIZATION, bearer);
     let tcp = TcpStream::connect(address).await.unwrap();
@@ -84,21 +82,14 @@ async fn another_program_on_the_port_is_not_taken_for_an_engine() {
     let address = other.local_addr().unwrap();
     tokio::spawn(async move { while other.accept().await.is_ok() {} });
     let fatal = start_or_join(address).await.unwrap_err();
-    assert!(
-        fatal.message.contains("no engine of this program"),
-        "{}",
-        fatal.message
-    );
+    assert!(fatal.message.contains("no engine of this program"), "{}", fatal.message);
     assert!(fatal.message.contains(&address.to_string()), "{}", fatal.message);
 }
 
 #[tokio::test]
 async fn web_pages_do_not_get_the_key() {
     let (_host, address, _noted) = engine();
-    for (host, origin) in [
-        ("relay.example", None),
-        ("localhost", Some("http://relay.example")),
-    ] {
+    for (host, origin) in [("relay.example", None), ("localhost", Some("http://relay.example"))] {
         let mut request = Request::get(server::LOCAL_WORKSPACE).header(HOST, host);
         if let Some(origin) = origin {
             request = request.header(ORIGIN, origin);

@@ -29,10 +29,7 @@ impl Bench {
     }
 
     async fn next(&mut self) -> Event {
-        let event = timeout(LIMIT, self.events.recv())
-            .await
-            .expect("an event in time")
-            .unwrap();
+        let event = timeout(LIMIT, self.events.recv()).await.expect("an event in time").unwrap();
         self.links.settle(&event);
         event
     }
@@ -44,18 +41,14 @@ impl Bench {
 
     async fn down(&mut self) -> String {
         let event = self.next().await;
-        let Event::LinkDown { why, .. } = event else {
-            panic!("{event:?}")
-        };
+        let Event::LinkDown { why, .. } = event else { panic!("{event:?}") };
         assert!(self.links.table.is_empty());
         why
     }
 
     async fn refused(&mut self) -> Refused {
         let event = self.next().await;
-        let Event::LinkRefused { why, .. } = event else {
-            panic!("{event:?}")
-        };
+        let Event::LinkRefused { why, .. } = event else { panic!("{event:?}") };
         assert!(self.links.table.is_empty());
         why
     }
@@ -78,11 +71,7 @@ async fn linked() -> (Bench, WebSocketStream<TcpStream>) {
 }
 
 async fn hear(peer: &mut WebSocketStream<TcpStream>) -> Message {
-    timeout(LIMIT, peer.next())
-        .await
-        .expect("a message in time")
-        .unwrap()
-        .unwrap()
+    timeout(LIMIT, peer.next()).await.expect("a message in time").unwrap().unwrap()
 }
 
 #[tokio::test]
@@ -90,16 +79,7 @@ async fn a_port_where_nobody_listens_refuses() {
     let (listener, url) = listener().await;
     drop(listener);
     let why = Bench::open(url, Span::secs(10)).refused().await;
-    assert!(
-        matches!(
-            why,
-            Refused::Failed(Failure {
-                kind: FaultKind::Broken,
-                ..
-            })
-        ),
-        "{why:?}"
-    );
+    assert!(matches!(why, Refused::Failed(Failure { kind: FaultKind::Broken, .. })), "{why:?}");
 }
 
 #[tokio::test]
@@ -113,13 +93,8 @@ async fn an_upgrade_that_is_answered_with_a_status_reports_it_and_the_token_was_
     }
     let head = String::from_utf8(head).unwrap().to_lowercase();
     assert!(head.starts_with("get /v1/node/ws http/1.1\r\n"), "{head}");
-    assert!(
-        head.contains("\r\nauthorization: bearer nt_live_0123456789\r\n"),
-        "{head}"
-    );
-    tcp.write_all(b"HTTP/1.1 401 Unauthorized\r\ncontent-length: 0\r\n\r\n")
-        .await
-        .unwrap();
+    assert!(head.contains("\r\nauthorization: bearer nt_live_0123456789\r\n"), "{head}");
+    tcp.write_all(b"HTTP/1.1 401 Unauthorized\r\ncontent-length: 0\r\n\r\n").await.unwrap();
     let why = bench.refused().await;
     assert!(matches!(why, Refused::Status(401)), "{why:?}");
 }
@@ -128,36 +103,16 @@ async fn an_upgrade_that_is_answered_with_a_status_reports_it_and_the_token_was_
 async fn a_peer_that_never_answers_the_upgrade_runs_into_the_deadline() {
     let (_listener, url) = listener().await;
     let why = Bench::open(url, Span::millis(50)).refused().await;
-    assert!(
-        matches!(
-            why,
-            Refused::Failed(Failure {
-                kind: FaultKind::Deadline,
-                ..
-            })
-        ),
-        "{why:?}"
-    );
+    assert!(matches!(why, Refused::Failed(Failure { kind: FaultKind::Deadline, .. })), "{why:?}");
 }
 
 #[tokio::test]
 async fn closing_a_link_that_is_not_up_refuses_it_at_once() {
     let (_listener, url) = listener().await;
     let mut bench = Bench::open(url, Span::secs(3_600));
-    bench
-        .links
-        .close(L, 1000, "", clock::now().mono.after(Span::secs(3_600)));
+    bench.links.close(L, 1000, "", clock::now().mono.after(Span::secs(3_600)));
     let why = bench.refused().await;
-    assert!(
-        matches!(
-            why,
-            Refused::Failed(Failure {
-                kind: FaultKind::Broken,
-                ..
-            })
-        ),
-        "{why:?}"
-    );
+    assert!(matches!(why, Refused::Failed(Failure { kind: FaultKind::Broken, .. })), "{why:?}");
 }
 
 #[tokio::test]
@@ -172,19 +127,14 @@ async fn text_goes_both_ways_in_order_and_is_counted_when_it_has_left() {
     let mut drained = 0;
     while drained < 11 {
         let event = bench.next().await;
-        let Event::LinkDrained { bytes, .. } = event else {
-            panic!("{event:?}")
-        };
+        let Event::LinkDrained { bytes, .. } = event else { panic!("{event:?}") };
         drained += bytes;
     }
     assert_eq!(drained, 11);
     peer.send(Message::text("frame")).await.unwrap();
     peer.send(Message::binary(vec![0; 5])).await.unwrap();
     let event = bench.next().await;
-    assert!(
-        matches!(&event, Event::LinkText { text, .. } if text.as_str() == "frame"),
-        "{event:?}"
-    );
+    assert!(matches!(&event, Event::LinkText { text, .. } if text.as_str() == "frame"), "{event:?}");
     let event = bench.next().await;
     assert!(matches!(event, Event::LinkBinary { len: 5, .. }), "{event:?}");
 }
@@ -204,15 +154,9 @@ async fn pings_are_sent_and_answered_and_pongs_reported() {
 #[tokio::test]
 async fn a_close_by_the_peer_is_quoted() {
     let (mut bench, mut peer) = linked().await;
-    let frame = CloseFrame {
-        code: 4001.into(),
-        reason: "replaced".into(),
-    };
+    let frame = CloseFrame { code: 4001.into(), reason: "replaced".into() };
     peer.send(Message::Close(Some(frame))).await.unwrap();
-    assert!(
-        matches!(hear(&mut peer).await, Message::Close(_)),
-        "the close is answered"
-    );
+    assert!(matches!(hear(&mut peer).await, Message::Close(_)), "the close is answered");
     drop(peer);
     assert_eq!(bench.down().await, "closed with 4001: replaced");
 }
@@ -222,13 +166,9 @@ async fn our_close_follows_what_was_queued_and_ends_with_the_peers_answer() {
     let (mut bench, mut peer) = linked().await;
     bench.links.pause(L, true);
     bench.links.send(L, Out::Text("last".into()));
-    bench
-        .links
-        .close(L, 1000, "bye", clock::now().mono.after(Span::secs(3_600)));
+    bench.links.close(L, 1000, "bye", clock::now().mono.after(Span::secs(3_600)));
     assert_eq!(hear(&mut peer).await, Message::text("last"));
-    let Message::Close(Some(frame)) = hear(&mut peer).await else {
-        panic!("no close frame")
-    };
+    let Message::Close(Some(frame)) = hear(&mut peer).await else { panic!("no close frame") };
     assert_eq!((u16::from(frame.code), frame.reason.as_str()), (1000, "bye"));
     let _ = peer.flush().await;
     drop(peer);
@@ -240,9 +180,7 @@ async fn our_close_follows_what_was_queued_and_ends_with_the_peers_answer() {
 #[tokio::test]
 async fn a_peer_that_does_not_answer_our_close_is_dropped_at_the_deadline() {
     let (mut bench, _peer) = linked().await;
-    bench
-        .links
-        .close(L, 1000, "bye", clock::now().mono.after(Span::millis(50)));
+    bench.links.close(L, 1000, "bye", clock::now().mono.after(Span::millis(50)));
     assert!(bench.down().await.contains("did not answer in time"));
 }
 
@@ -305,14 +243,5 @@ async fn wss_begins_with_a_handshake() {
     assert_eq!(tcp.read_u8().await.unwrap(), HANDSHAKE);
     drop(tcp);
     let why = bench.refused().await;
-    assert!(
-        matches!(
-            why,
-            Refused::Failed(Failure {
-                kind: FaultKind::Broken,
-                ..
-            })
-        ),
-        "{why:?}"
-    );
+    assert!(matches!(why, Refused::Failed(Failure { kind: FaultKind::Broken, .. })), "{why:?}");
 }

@@ -46,9 +46,7 @@ impl Bench {
         bench.ptys.spawn(P, child, in_secs(10));
         let mut event = timeout(LIMIT, bench.events.recv()).await.unwrap().unwrap();
         bench.ptys.settle(&mut event);
-        let Event::Spawned { result, .. } = event else {
-            panic!("{event:?}")
-        };
+        let Event::Spawned { result, .. } = event else { panic!("{event:?}") };
         (bench, result.map(|started| started.pid()))
     }
 
@@ -56,11 +54,8 @@ impl Bench {
         self.ptys.settle(&mut event);
         match event {
             Event::PtyOutput { bytes, .. } => self.output.extend(bytes),
-            Event::PtyWritten {
-                op, written, failure, ..
-            } => {
-                self.written
-                    .push((op.0, written, failure.map(|failure| failure.kind)));
+            Event::PtyWritten { op, written, failure, .. } => {
+                self.written.push((op.0, written, failure.map(|failure| failure.kind)));
             }
             Event::PtyState { state, .. } => self.state = Some(state),
             Event::PtyExited { status, .. } => {
@@ -154,18 +149,11 @@ async fn sixty_four_kilobytes_pass_through_cat_whole_and_in_order() {
     for (op, part) in sent.chunks(limits::PTY_WRITE).enumerate() {
         bench.write(op as u64, part, in_secs(15));
     }
-    bench
-        .until("all bytes", |bench| bench.output.len() >= sent.len())
-        .await;
+    bench.until("all bytes", |bench| bench.output.len() >= sent.len()).await;
     assert!(bench.output == sent, "bytes were changed");
     let order: Vec<u64> = bench.written.iter().map(|(op, ..)| *op).collect();
     assert_eq!(order, (0..16).collect::<Vec<_>>());
-    assert!(
-        bench
-            .written
-            .iter()
-            .all(|(_, written, fault)| *written == limits::PTY_WRITE && fault.is_none())
-    );
+    assert!(bench.written.iter().all(|(_, written, fault)| *written == limits::PTY_WRITE && fault.is_none()));
 }
 
 #[tokio::test]
@@ -186,9 +174,7 @@ async fn a_full_terminal_ends_a_write_at_its_deadline_with_what_was_accepted() {
 async fn unread_input_and_modes_are_seen() {
     let mut bench = Bench::start(&sh("echo ready; exec sleep 1000")).await;
     bench.shows("ready").await;
-    bench
-        .looks("canonical and empty", |s| s.canonical && s.echo && s.unread == 0)
-        .await;
+    bench.looks("canonical and empty", |s| s.canonical && s.echo && s.unread == 0).await;
     bench.write(1, b"one line\n", in_secs(10));
     bench.looks("nine unread bytes", |s| s.unread == 9).await;
 
@@ -197,8 +183,7 @@ async fn unread_input_and_modes_are_seen() {
     raw.write(1, b"abcd", in_secs(10));
     raw.looks("raw", |s| !s.canonical && !s.echo).await;
     raw.until("write", |bench| bench.written.len() == 1).await;
-    raw.looks("nothing more than what head left", |s| s.unread <= 2)
-        .await;
+    raw.looks("nothing more than what head left", |s| s.unread <= 2).await;
 }
 
 #[tokio::test]
@@ -226,9 +211,7 @@ async fn looking_at_a_terminal_does_not_hide_its_end() {
         bench.ptys.check(P, OpId(op));
     }
     bench.write(1, b"\n", in_secs(10));
-    bench
-        .until("exit and end", |bench| bench.exit.is_some() && bench.ends == 1)
-        .await;
+    bench.until("exit and end", |bench| bench.exit.is_some() && bench.ends == 1).await;
     assert_eq!(bench.exit, Some(ExitStatus::Code(3)));
     bench.state = None;
     bench.ptys.check(P, OpId(99));
@@ -243,9 +226,7 @@ async fn looking_at_a_terminal_does_not_hide_its_end() {
 #[tokio::test]
 async fn the_last_output_comes_before_the_end() {
     let mut bench = Bench::start(&sh("printf 'last words'")).await;
-    bench
-        .until("exit and end", |bench| bench.exit.is_some() && bench.ends == 1)
-        .await;
+    bench.until("exit and end", |bench| bench.exit.is_some() && bench.ends == 1).await;
     assert_eq!(bench.text(), "last words");
     assert_eq!(bench.exit, Some(ExitStatus::Code(0)));
 }
@@ -256,14 +237,8 @@ async fn signals_reach_the_whole_process_group() {
     let mut bench = Bench::start(&sh(script)).await;
     bench.shows("child").await;
     bench.ptys.signal(P, PtySignal::Terminate);
-    bench
-        .until("exit and end", |bench| bench.exit.is_some() && bench.ends == 1)
-        .await;
-    assert!(
-        matches!(bench.exit, Some(ExitStatus::Signal(1 | 15))),
-        "{:?}",
-        bench.exit
-    );
+    bench.until("exit and end", |bench| bench.exit.is_some() && bench.ends == 1).await;
+    assert!(matches!(bench.exit, Some(ExitStatus::Signal(1 | 15))), "{:?}", bench.exit);
 }
 
 #[tokio::test]
@@ -282,19 +257,12 @@ async fn a_child_that_ignores_politeness_is_killed() {
 async fn a_grandchild_that_keeps_the_terminal_does_not_hide_the_exit() {
     let script = "trap '' HUP; setsid sleep 1000 & echo grandchild $!.; exit 7";
     let mut bench = Bench::start(&sh(script)).await;
-    bench
-        .until("exit", |bench| {
-            bench.exit.is_some() && bench.output.contains(&b'.')
-        })
-        .await;
+    bench.until("exit", |bench| bench.exit.is_some() && bench.output.contains(&b'.')).await;
     assert_eq!((bench.exit, bench.ends), (Some(ExitStatus::Code(7)), 0));
     bench.ptys.forget(P);
     assert!(bench.ptys.table.is_empty());
     let text = bench.text();
-    let pid = text
-        .split(['.', ' '])
-        .nth(1)
-        .and_then(|pid| Pid::from_raw(pid.parse().ok()?));
+    let pid = text.split(['.', ' ']).nth(1).and_then(|pid| Pid::from_raw(pid.parse().ok()?));
     rustix::process::kill_process(pid.expect(&text), Signal::KILL).expect("it lives");
 }
 
@@ -317,18 +285,14 @@ async fn the_environment_is_cleaned_first_and_set_in_order_and_the_size_is_as_as
     wanted.cwd = Some("/usr".into());
     (wanted.rows, wanted.cols) = (31, 97);
     let mut bench = Bench::start_child(wanted).await;
-    bench
-        .until("exit and end", |bench| bench.exit.is_some() && bench.ends == 1)
-        .await;
+    bench.until("exit and end", |bench| bench.exit.is_some() && bench.ends == 1).await;
     assert_eq!(bench.text(), "[][two][rk_live_x][path]\r\n31 97\r\n/usr\r\n");
 }
 
 #[tokio::test]
 async fn a_resize_reaches_the_child() {
-    let mut bench = Bench::start(&sh(
-        "trap 'stty size; exit' WINCH; echo ready; while :; do sleep 0.05; done",
-    ))
-    .await;
+    let mut bench =
+        Bench::start(&sh("trap 'stty size; exit' WINCH; echo ready; while :; do sleep 0.05; done")).await;
     bench.shows("ready").await;
     bench.ptys.resize(P, 50, 132);
     bench.shows("50 132").await;
@@ -336,18 +300,10 @@ async fn a_resize_reaches_the_child() {
 
 #[tokio::test]
 async fn no_descriptor_leaks_into_a_child() {
-    let (first, mut second) = (
-        Bench::start(&["cat"]).await,
-        Bench::start(&["ls", "/proc/self/fd"]).await,
-    );
-    second
-        .until("exit and end", |bench| bench.exit.is_some() && bench.ends == 1)
-        .await;
+    let (first, mut second) = (Bench::start(&["cat"]).await, Bench::start(&["ls", "/proc/self/fd"]).await);
+    second.until("exit and end", |bench| bench.exit.is_some() && bench.ends == 1).await;
     // 3 is the directory that ls reads.
-    assert_eq!(
-        second.text().split_whitespace().collect::<Vec<_>>(),
-        ["0", "1", "2", "3"]
-    );
+    assert_eq!(second.text().split_whitespace().collect::<Vec<_>>(), ["0", "1", "2", "3"]);
     drop(first);
 }
 
@@ -364,10 +320,7 @@ async fn what_cannot_be_started_is_refused_with_the_reason() {
         let (bench, result) = Bench::try_start(child).await;
         let failure = result.unwrap_err();
         assert_eq!(failure.kind, FaultKind::NotFound, "{failure:?}");
-        assert!(
-            failure.detail.contains(word) && !failure.detail.contains('\n'),
-            "{failure:?}"
-        );
+        assert!(failure.detail.contains(word) && !failure.detail.contains('\n'), "{failure:?}");
         assert!(bench.ptys.table.is_empty());
     }
 }
@@ -395,9 +348,7 @@ async fn a_child_has_the_descriptor_limit_that_the_broker_was_started_with() {
     // The limit is set a moment after the start: the child is asked only then.
     let mut bench = Bench::start(&sh("read line; ulimit -n")).await;
     bench.write(1, b"\n", in_secs(10));
-    bench
-        .until("exit and end", |bench| bench.exit.is_some() && bench.ends == 1)
-        .await;
+    bench.until("exit and end", |bench| bench.exit.is_some() && bench.ends == 1).await;
     let before = before.map_or_else(|| "unlimited".into(), |limit| limit.to_string());
     assert_eq!(bench.text().trim(), before);
 }
@@ -408,12 +359,8 @@ fn a_child_that_starts_too_late_is_killed() {
     one_thread.enable_all().max_blocking_threads(1);
     let dir = tempfile::tempdir().unwrap();
     let living_there = || {
-        let processes = std::fs::read_dir("/proc")
-            .unwrap()
-            .map(|entry| entry.unwrap().path().join("cwd"));
-        processes
-            .filter(|cwd| std::fs::read_link(cwd).is_ok_and(|cwd| cwd == dir.path()))
-            .count()
+        let processes = std::fs::read_dir("/proc").unwrap().map(|entry| entry.unwrap().path().join("cwd"));
+        processes.filter(|cwd| std::fs::read_link(cwd).is_ok_and(|cwd| cwd == dir.path())).count()
     };
     one_thread.build().unwrap().block_on(async {
         let (inbox, mut events) = Inbox::new();
@@ -423,12 +370,7 @@ fn a_child_that_starts_too_late_is_killed() {
         late.cwd = Some(dir.path().to_str().unwrap().into());
         Ptys::new(inbox).spawn(P, late, clock::now().mono.after(Span::millis(20)));
         let event = timeout(LIMIT, events.recv()).await.unwrap().unwrap();
-        let Event::Spawned {
-            result: Err(failure), ..
-        } = event
-        else {
-            panic!("{event:?}")
-        };
+        let Event::Spawned { result: Err(failure), .. } = event else { panic!("{event:?}") };
         assert_eq!(failure.kind, FaultKind::Deadline);
         drop(release);
         // The only thread works in order: the start, its end, and then some of these.

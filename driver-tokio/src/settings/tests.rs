@@ -14,11 +14,7 @@ fn settings(line: &str, env: &[(&str, &str)]) -> Result<Settings, Fatal> {
     let env: Vec<(String, String)> = env.iter().map(|(k, v)| (k.to_string(), v.to_string())).collect();
     let around = Surroundings {
         env: move |name: &str| {
-            let found = env
-                .iter()
-                .rev()
-                .find(|(key, _)| key == name)
-                .map(|(_, value)| value.clone());
+            let found = env.iter().rev().find(|(key, _)| key == name).map(|(_, value)| value.clone());
             found.or_else(|| (name == "HOME").then(|| "/home/me".into()))
         },
         cwd: "/link/my project".into(),
@@ -51,19 +47,13 @@ const KEY: (&str, &str) = ("RELAY_API_KEY", "rk_live_api");
 #[test]
 fn up_keeps_its_state_under_the_working_directory() {
     let settings = settings("up", &[KEY]).unwrap();
-    assert_eq!(
-        settings.state_dir,
-        Path::new("/link/my project/.agentworkforce/relay")
-    );
+    assert_eq!(settings.state_dir, Path::new("/link/my project/.agentworkforce/relay"));
     assert_eq!(settings.data_dir, Path::new("/home/me/.local/share/agent-relay"));
     assert_eq!(settings.cwd, "/real/my project");
     assert!(!settings.ephemeral && settings.persist && !settings.local());
     let config = settings.config();
     assert_eq!(config.instance, "my project");
-    assert_eq!(
-        (config.node_name, config.base_url.as_str()),
-        (None, "https://cast.agentrelay.com")
-    );
+    assert_eq!((config.node_name, config.base_url.as_str()), (None, "https://cast.agentrelay.com"));
     assert_eq!((config.agent_type.as_str(), config.max_agents), ("human", 0));
     assert_eq!(config.channels, ["general"]);
     assert_eq!(config.harnesses, ["claude", "codex", "gemini", "opencode"]);
@@ -73,10 +63,7 @@ fn up_keeps_its_state_under_the_working_directory() {
 fn up_without_a_key_says_what_to_do() {
     let fatal = refusal("up", &[("RELAY_API_KEY", "  ")]);
     assert_eq!(fatal.code, 2);
-    assert!(
-        fatal.message.contains("RELAY_API_KEY") && fatal.message.contains("--local"),
-        "{fatal:?}"
-    );
+    assert!(fatal.message.contains("RELAY_API_KEY") && fatal.message.contains("--local"), "{fatal:?}");
     assert!(settings("up --local", &[]).unwrap().local());
     let token_only = config("up", &[("RELAY_NODE_TOKEN", "nt_live_1")]);
     assert!(matches!(token_only.access, Access::TokenOnly));
@@ -85,16 +72,10 @@ fn up_without_a_key_says_what_to_do() {
 #[test]
 fn a_key_that_is_none_is_refused_and_not_quoted() {
     for line in ["up", "init"] {
-        for (name, value) in [
-            ("RELAY_API_KEY", "at_live_12345678"),
-            ("RELAY_WORKSPACE_KEY", "hunter2"),
-        ] {
+        for (name, value) in [("RELAY_API_KEY", "at_live_12345678"), ("RELAY_WORKSPACE_KEY", "hunter2")] {
             let fatal = refusal(line, &[(name, value)]);
             assert_eq!(fatal.code, 2);
-            assert!(
-                fatal.message.contains(name) && fatal.message.contains("rk_"),
-                "{fatal:?}"
-            );
+            assert!(fatal.message.contains(name) && fatal.message.contains("rk_"), "{fatal:?}");
             assert!(!fatal.message.contains(value), "{fatal:?}");
         }
     }
@@ -113,10 +94,7 @@ fn the_first_key_in_order_counts() {
     assert_eq!(key_of(&config("init", &all[..2])), "rk_live_ws");
     assert_eq!(key_of(&config("init", &all[..3])), "rk_live_first");
     assert_eq!(key_of(&config("init", &all)), "rk_live_list");
-    assert_eq!(
-        key_of(&config("init --workspace-key rk_live_flag", &all)),
-        "rk_live_flag"
-    );
+    assert_eq!(key_of(&config("init --workspace-key rk_live_flag", &all)), "rk_live_flag");
 }
 
 #[test]
@@ -133,18 +111,12 @@ fn the_default_membership_is_found_by_id_alias_or_position() {
         (r#"{"api_key":"rk_live_c"}"#, "", "rk_live_c"),
     ];
     for (json, selector, key) in cases {
-        let env = [
-            ("RELAY_WORKSPACES_JSON", json),
-            ("RELAY_DEFAULT_WORKSPACE", selector),
-        ];
+        let env = [("RELAY_WORKSPACES_JSON", json), ("RELAY_DEFAULT_WORKSPACE", selector)];
         assert_eq!(key_of(&config("init", &env)), key, "{selector:?}");
     }
     let refused = [("[]", ""), ("{", ""), (array, "ws_other"), (array, "WS_A")];
     for (json, selector) in refused {
-        let env = [
-            ("RELAY_WORKSPACES_JSON", json),
-            ("RELAY_DEFAULT_WORKSPACE", selector),
-        ];
+        let env = [("RELAY_WORKSPACES_JSON", json), ("RELAY_DEFAULT_WORKSPACE", selector)];
         assert_eq!(refusal("init", &env).code, 2, "{json} {selector:?}");
     }
 }
@@ -156,10 +128,7 @@ fn init_without_a_key_creates_a_workspace_of_a_stable_name() {
         other => panic!("{other:?}"),
     };
     assert_eq!(name("me"), edge::default_workspace_name("me", "/link/my project"));
-    assert_eq!(
-        name(""),
-        edge::default_workspace_name("unknown", "/link/my project")
-    );
+    assert_eq!(name(""), edge::default_workspace_name("unknown", "/link/my project"));
 }
 
 #[test]
@@ -173,10 +142,7 @@ fn init_is_ephemeral_unless_told_where_to_keep_state() {
     assert!(!kept.ephemeral && kept.config().persist);
     let placed = settings("init --state-dir /var/x", &[KEY]).unwrap();
     assert_eq!(placed.state_dir, Path::new("/var/x"));
-    assert!(
-        !placed.ephemeral && !placed.config().persist,
-        "its owner must still renew the lease"
-    );
+    assert!(!placed.ephemeral && !placed.config().persist, "its owner must still renew the lease");
 }
 
 #[test]
@@ -189,28 +155,16 @@ fn names_come_from_flags_environment_and_directory_in_this_order() {
     assert_eq!(names("init"), ("by-env".into(), None));
     assert_eq!(names("init --name n"), ("n".into(), Some("n".into())));
     assert_eq!(names("init --broker-name n"), ("n".into(), Some("n".into())));
-    assert_eq!(
-        names("init --instance-name i --name n"),
-        ("i".into(), Some("n".into()))
-    );
+    assert_eq!(names("init --instance-name i --name n"), ("i".into(), Some("n".into())));
 }
 
 #[test]
 fn a_blank_base_url_is_an_unset_one_and_a_broken_one_is_refused() {
     let url = |env: &[(&str, &str)]| config("init", &[&[KEY], env].concat()).base_url;
-    assert_eq!(
-        url(&[("RELAYCAST_BASE_URL", " "), ("RELAY_BASE_URL", "http://h:1/")]),
-        "http://h:1"
-    );
-    assert_eq!(
-        url(&[("RELAYCAST_BASE_URL", "http://a"), ("RELAY_BASE_URL", "http://b")]),
-        "http://a"
-    );
+    assert_eq!(url(&[("RELAYCAST_BASE_URL", " "), ("RELAY_BASE_URL", "http://h:1/")]), "http://h:1");
+    assert_eq!(url(&[("RELAYCAST_BASE_URL", "http://a"), ("RELAY_BASE_URL", "http://b")]), "http://a");
     let fatal = refusal("init", &[KEY, ("RELAY_BASE_URL", "localhost:1")]);
-    assert!(
-        fatal.code == 2 && fatal.message.contains("RELAY_BASE_URL"),
-        "{fatal:?}"
-    );
+    assert!(fatal.code == 2 && fatal.message.contains("RELAY_BASE_URL"), "{fatal:?}");
 }
 
 #[test]
@@ -225,28 +179,17 @@ fn the_node_is_described_by_the_environment() {
     ];
     let config = config("init --channels a,,b", &env);
     assert_eq!(config.harnesses, ["claude", "aider"]);
-    assert_eq!(
-        (config.max_agents, config.node_id.as_deref()),
-        (8, Some("node_x"))
-    );
+    assert_eq!((config.max_agents, config.node_id.as_deref()), (8, Some("node_x")));
     assert_eq!(config.node_token.unwrap().expose(), "nt_live_1");
     assert_eq!((config.agent_type.as_str(), config.channels.len()), ("agent", 2));
-    assert_eq!(
-        refusal("init", &[KEY, ("AGENT_RELAY_NODE_MAX_AGENTS", "many")]).code,
-        2
-    );
+    assert_eq!(refusal("init", &[KEY, ("AGENT_RELAY_NODE_MAX_AGENTS", "many")]).code, 2);
 }
 
 #[test]
 fn a_broker_that_is_switched_off_or_has_no_home_does_not_start() {
-    assert_eq!(
-        refusal("init", &[KEY, ("AGENT_RELAY_DISABLE_RELAYCAST", "")]).code,
-        1
-    );
+    assert_eq!(refusal("init", &[KEY, ("AGENT_RELAY_DISABLE_RELAYCAST", "")]).code, 1);
     assert_eq!(refusal("init", &[KEY, ("HOME", "")]).code, 1);
-    let data = settings("init", &[KEY, ("HOME", ""), ("XDG_DATA_HOME", "/data")])
-        .unwrap()
-        .data_dir;
+    let data = settings("init", &[KEY, ("HOME", ""), ("XDG_DATA_HOME", "/data")]).unwrap().data_dir;
     assert_eq!(data, Path::new("/data/agent-relay"));
 }
 

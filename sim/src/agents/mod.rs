@@ -175,10 +175,7 @@ impl Agent {
             return None;
         }
         let signal = if kill { 9 } else { 15 };
-        Some(Effect::Later(
-            self.delay(50, 200_000),
-            Cue::End(ExitStatus::Signal(signal)),
-        ))
+        Some(Effect::Later(self.delay(50, 200_000), Cue::End(ExitStatus::Signal(signal))))
     }
 
     /// Lets the program go on.
@@ -258,11 +255,8 @@ impl Agent {
             return None;
         }
         self.reading = true;
-        let after = if self.kind == Kind::Slow {
-            self.delay(100_000, 8_000_000)
-        } else {
-            self.delay(10, 20_000)
-        };
+        let after =
+            if self.kind == Kind::Slow { self.delay(100_000, 8_000_000) } else { self.delay(10, 20_000) };
         Some(Effect::Later(after, Cue::Read))
     }
 

@@ -92,11 +92,7 @@ mod tests {
             let mut reader = Reader::default();
             let text = body(17, size, 3);
             assert_eq!(token_of(&text), Some(17));
-            assert!(
-                reader
-                    .read(format!("Relay message from a [9]: {text}").as_bytes())
-                    .is_empty()
-            );
+            assert!(reader.read(format!("Relay message from a [9]: {text}").as_bytes()).is_empty());
             assert!(reader.read(b"\x1b[201~").is_empty());
             assert_eq!(reader.read(b"\r"), [17]);
             assert!(reader.read(b"\r").is_empty());

@@ -30,13 +30,7 @@ pub struct Tty {
 impl Tty {
     /// A terminal as a child finds it: by lines, with echo.
     pub fn new(echo: bool) -> Self {
-        Self {
-            transfer: VecDeque::new(),
-            input: VecDeque::new(),
-            complete: 0,
-            canonical: true,
-            echo,
-        }
+        Self { transfer: VecDeque::new(), input: VecDeque::new(), complete: 0, canonical: true, echo }
     }
 
     /// Line mode and echo.
@@ -60,11 +54,7 @@ impl Tty {
                 break;
             }
             self.transfer.pop_front();
-            let byte = if self.canonical && byte == b'\r' {
-                b'\n'
-            } else {
-                byte
-            };
+            let byte = if self.canonical && byte == b'\r' { b'\n' } else { byte };
             if full && byte != b'\n' {
                 continue;
             }
@@ -86,11 +76,7 @@ impl Tty {
 
     /// Bytes that a read would get, as `FIONREAD` tells.
     pub fn unread(&self) -> usize {
-        if self.canonical {
-            self.complete
-        } else {
-            self.input.len()
-        }
+        if self.canonical { self.complete } else { self.input.len() }
     }
 
     /// Whether bytes wait for [`Tty::transfer`] and could move.

@@ -43,11 +43,8 @@ impl Engine {
     pub(super) fn post_workspace(&mut self, now: i64, bearer: Option<&str>, body: &Value) -> Answer {
         let name = body["name"].as_str().filter(|name| !name.is_empty());
         let name = name.ok_or_else(|| refuse(400, "invalid_request", "name: expected a non-empty string"))?;
-        let known = self
-            .state
-            .workspaces
-            .iter()
-            .find(|other| bearer == Some(&other.key) && other.name == name);
+        let known =
+            self.state.workspaces.iter().find(|other| bearer == Some(&other.key) && other.name == name);
         let (status, id, key) = match known {
             Some(known) => (200, known.id.clone(), known.key.clone()),
             None => {
@@ -55,10 +52,7 @@ impl Engine {
                 (201, id, key)
             }
         };
-        Ok((
-            status,
-            json!({ "workspace_id": id, "api_key": key, "created_at": iso(now) }),
-        ))
+        Ok((status, json!({ "workspace_id": id, "api_key": key, "created_at": iso(now) })))
     }
 
     pub(super) fn post_agent(&mut self, call: &Call<'_>) -> Answer {
@@ -68,11 +62,7 @@ impl Engine {
             return Err(refuse(400, "invalid_agent_name", "this name is reserved"));
         }
         if self.state.agent_by_name(workspace, name).is_some() {
-            return Err(refuse(
-                409,
-                "agent_already_exists",
-                format!("agent {name:?} already exists"),
-            ));
+            return Err(refuse(409, "agent_already_exists", format!("agent {name:?} already exists")));
         }
         let kind = call.body["type"].as_str().unwrap_or("agent").to_owned();
         let metadata = call.body.get("metadata").cloned().unwrap_or_else(|| json!({}));
@@ -123,9 +113,7 @@ impl Engine {
         });
         let agent = &self.state.agents[key.0];
         self.state.agent_ids.insert(agent.id.clone(), key);
-        self.state.workspaces[workspace.0]
-            .agents
-            .insert(agent.name.clone(), key);
+        self.state.workspaces[workspace.0].agents.insert(agent.name.clone(), key);
         self.state.tokens.insert(token, key);
         key
     }
@@ -133,9 +121,7 @@ impl Engine {
     /// New agents are in `general`, unless they decline it and the release lets them.
     pub(super) fn join_general(&mut self, key: AgentKey, wish: &Value) {
         let declined = self.options.profile.frames.auto_join && *wish == json!(false);
-        let general = self
-            .state
-            .room_by_name(self.state.agents[key.0].workspace, GENERAL);
+        let general = self.state.room_by_name(self.state.agents[key.0].workspace, GENERAL);
         if let Some(general) = general.filter(|_| !declined) {
             self.join(general, key);
         }
@@ -144,14 +130,7 @@ impl Engine {
     pub(super) fn note_registered(&mut self, now: i64, key: AgentKey, connection: Option<ConnectionId>) {
         let agent = &self.state.agents[key.0];
         let (agent_id, name) = (agent.id.clone(), agent.name.clone());
-        self.journal.push(
-            now,
-            Event::AgentRegistered {
-                agent_id,
-                name,
-                connection,
-            },
-        );
+        self.journal.push(now, Event::AgentRegistered { agent_id, name, connection });
     }
 
     /// Released agents keep a marked form of their name.
@@ -164,10 +143,7 @@ impl Engine {
         let token = self.ids.token(TokenKind::Agent);
         let agent = &mut self.state.agents[key.0];
         let old = std::mem::replace(&mut agent.token, token.clone());
-        if let Some((older, _)) = agent
-            .previous
-            .replace((old, now + self.options.profile.token_grace_ms))
-        {
+        if let Some((older, _)) = agent.previous.replace((old, now + self.options.profile.token_grace_ms)) {
             self.state.tokens.remove(&older);
         }
         self.state.tokens.insert(token.clone(), key);
@@ -240,9 +216,7 @@ impl Engine {
         self.vacate(key);
         let agent = &mut self.state.agents[key.0];
         (agent.deleted, agent.active, agent.bound, agent.place) = (true, false, false, Place::Nowhere);
-        self.state.workspaces[agent.workspace.0]
-            .agents
-            .remove(&agent.name);
+        self.state.workspaces[agent.workspace.0].agents.remove(&agent.name);
         for room in std::mem::take(&mut agent.rooms) {
             self.state.rooms[room.0].members.remove(&key);
         }
@@ -258,29 +232,19 @@ impl Engine {
     pub(super) fn take_over(&mut self, call: &Call<'_>, name: &str) -> Answer {
         let key = self.named(call, name)?;
         if call.body["expected_agent_id"].as_str() != Some(&*self.state.agents[key.0].id) {
-            return Err(refuse(
-                409,
-                "agent_identity_conflict",
-                "another agent has this name",
-            ));
+            return Err(refuse(409, "agent_identity_conflict", "another agent has this name"));
         }
         let token = self.renew_token(call.now, key);
         let audit = format!("aud_{}", self.ids.next(call.now));
         let id = &*self.state.agents[key.0].id;
-        Ok((
-            200,
-            json!({ "agent_id": id, "name": name, "token": token, "audit_id": audit }),
-        ))
+        Ok((200, json!({ "agent_id": id, "name": name, "token": token, "audit_id": audit })))
     }
 
     pub(super) fn agent_event(&mut self, call: &Call<'_>, name: &str) -> Answer {
         let key = self.named(call, name)?;
         match call.caller {
             Caller::Agent(_, own) if own != key => Err(refuse(403, "forbidden", "events of another agent")),
-            _ => Ok((
-                201,
-                json!({ "id": self.ids.next(call.now).to_string(), "created_at": iso(call.now) }),
-            )),
+            _ => Ok((201, json!({ "id": self.ids.next(call.now).to_string(), "created_at": iso(call.now) }))),
         }
     }
 
@@ -300,10 +264,5 @@ impl Engine {
 }
 
 fn pending_of(agent: &Agent) -> Value {
-    agent
-        .mailbox
-        .open_rows()
-        .take(PENDING_SHOWN)
-        .map(Row::view)
-        .collect()
+    agent.mailbox.open_rows().take(PENDING_SHOWN).map(Row::view).collect()
 }

@@ -33,19 +33,12 @@ impl Engine {
 
     pub(super) fn invoke(&mut self, call: &Call<'_>, name: &str) -> Answer {
         call.caller.agent()?;
-        let input = call
-            .body
-            .get("input")
-            .cloned()
-            .unwrap_or_else(|| call.body.clone());
+        let input = call.body.get("input").cloned().unwrap_or_else(|| call.body.clone());
         match name {
             "spawn" => self.spawn(call, input),
             "release" => {
-                let target = input["name"]
-                    .as_str()
-                    .or_else(|| input["agent"].as_str())
-                    .unwrap_or_default()
-                    .to_owned();
+                let target =
+                    input["name"].as_str().or_else(|| input["agent"].as_str()).unwrap_or_default().to_owned();
                 self.release(call, &target, input)
             }
             other => self.invoke_on_any(call, other, input),
@@ -59,10 +52,8 @@ impl Engine {
             Some(wanted) => format!("spawn:{wanted}"),
             None => "spawn".to_owned(),
         };
-        let target = ["target_node", "node", "target"]
-            .iter()
-            .find_map(|key| input[*key].as_str())
-            .map(str::to_owned);
+        let target =
+            ["target_node", "node", "target"].iter().find_map(|key| input[*key].as_str()).map(str::to_owned);
         let key = self.make_invocation(call, "spawn", &capability, input);
         if let Some(target) = target {
             let node = self.spawn_target(call, &target)?;
@@ -74,19 +65,11 @@ impl Engine {
                 ));
             }
             if self.state.nodes[node.0].online && self.handlers_live(node) && !self.has_spare(node) {
-                return Err(refuse(
-                    503,
-                    "handler_unavailable",
-                    format!("node {target:?} is full"),
-                ));
+                return Err(refuse(503, "handler_unavailable", format!("node {target:?} is full")));
             }
             self.place(call.now, key, node);
         } else if !self.place_anywhere(call.now, key) {
-            return Err(refuse(
-                503,
-                "handler_unavailable",
-                format!("no live node offers {capability}"),
-            ));
+            return Err(refuse(503, "handler_unavailable", format!("no live node offers {capability}")));
         }
         Ok((201, self.invocation_view(key)))
     }
@@ -98,19 +81,13 @@ impl Engine {
             return node.ok_or_else(|| refuse(404, "node_not_found", format!("no node {target:?}")));
         }
         let Caller::Agent(_, own) = call.caller else {
-            return Err(refuse(
-                400,
-                "placement_self_requires_agent",
-                "only an agent has a place of its own",
-            ));
+            return Err(refuse(400, "placement_self_requires_agent", "only an agent has a place of its own"));
         };
         match self.state.agents[own.0].place {
             Place::Node(node) => Ok(node),
-            Place::Direct | Place::Nowhere => Err(refuse(
-                409,
-                "placement_self_unavailable",
-                "the caller is on no node",
-            )),
+            Place::Direct | Place::Nowhere => {
+                Err(refuse(409, "placement_self_unavailable", "the caller is on no node"))
+            }
         }
     }
 
@@ -125,16 +102,10 @@ impl Engine {
     fn release(&mut self, call: &Call<'_>, name: &str, input: Value) -> Answer {
         let agent = self.named(call, name)?;
         let Place::Node(node) = self.state.agents[agent.0].place else {
-            return Err(refuse(
-                409,
-                "agent_not_node_bound",
-                format!("agent {name:?} is on no node"),
-            ));
+            return Err(refuse(409, "agent_not_node_bound", format!("agent {name:?} is on no node")));
         };
         let key = self.make_invocation(call, "release", "release", input);
-        self.state.invocations[key.0]
-            .provider
-            .clone_from(&self.state.agents[agent.0].provider);
+        self.state.invocations[key.0].provider.clone_from(&self.state.agents[agent.0].provider);
         self.assign(call.now, key, node);
         let waits = self.state.invocations[key.0].state == InvocationState::Pending;
         if self.options.profile.local_release && waits && !self.state.nodes[node.0].online {
@@ -212,10 +183,7 @@ impl Engine {
     fn provider_for(&self, node: NodeKey, capability: &str) -> Option<&str> {
         let offers = |names: &[String]| names.iter().any(|name| name == capability);
         let providers = &self.state.nodes[node.0].providers;
-        providers
-            .iter()
-            .find(|(_, provider)| offers(&provider.capabilities))
-            .map(|(name, _)| name.as_str())
+        providers.iter().find(|(_, provider)| offers(&provider.capabilities)).map(|(name, _)| name.as_str())
     }
 
     fn offers(&self, node: NodeKey, capability: &str) -> bool {
@@ -233,10 +201,7 @@ impl Engine {
 
     fn place_anywhere(&mut self, now: i64, key: InvocationKey) -> bool {
         let invocation = &self.state.invocations[key.0];
-        let nodes = self.state.workspaces[invocation.workspace.0]
-            .nodes
-            .values()
-            .copied();
+        let nodes = self.state.workspaces[invocation.workspace.0].nodes.values().copied();
         let mut eligible: Vec<NodeKey> = nodes
             .filter(|node| !invocation.tried.contains(node) && self.state.nodes[node.0].online)
             .filter(|node| {
@@ -246,9 +211,7 @@ impl Engine {
             })
             .collect();
         eligible.sort_by(|a, b| {
-            self.load(*a)
-                .total_cmp(&self.load(*b))
-                .then(self.active_agents(*a).cmp(&self.active_agents(*b)))
+            self.load(*a).total_cmp(&self.load(*b)).then(self.active_agents(*a).cmp(&self.active_agents(*b)))
         });
         let Some(node) = eligible.first().copied() else {
             return false;
@@ -259,10 +222,8 @@ impl Engine {
 
     fn place(&mut self, now: i64, key: InvocationKey, node: NodeKey) {
         let capability = self.state.invocations[key.0].capability.clone();
-        let provider = self
-            .provider_for(node, &capability)
-            .unwrap_or(super::nodes::DEFAULT_PROVIDER)
-            .to_owned();
+        let provider =
+            self.provider_for(node, &capability).unwrap_or(super::nodes::DEFAULT_PROVIDER).to_owned();
         self.state.invocations[key.0].provider = provider;
         self.assign(now, key, node);
     }
@@ -291,18 +252,8 @@ impl Engine {
             "input": invocation.input,
         });
         let (invocation_id, action) = (invocation.id.clone(), invocation.capability.clone());
-        self.journal.push(
-            now,
-            Event::InvocationSent {
-                connection,
-                invocation_id,
-                action,
-            },
-        );
-        self.out.push_back(Output::Send {
-            connection,
-            text: frame.to_string(),
-        });
+        self.journal.push(now, Event::InvocationSent { connection, invocation_id, action });
+        self.out.push_back(Output::Send { connection, text: frame.to_string() });
     }
 
     /// What waited for a node is sent when it is there again.
@@ -317,10 +268,7 @@ impl Engine {
 
     fn keys_of(&self, wanted: impl Fn(&Invocation) -> bool) -> Vec<InvocationKey> {
         let indexed = self.state.invocations.iter().enumerate();
-        indexed
-            .filter(|(_, invocation)| wanted(invocation))
-            .map(|(index, _)| InvocationKey(index))
-            .collect()
+        indexed.filter(|(_, invocation)| wanted(invocation)).map(|(index, _)| InvocationKey(index)).collect()
     }
 
     // Rescheduling (invariant 1).
@@ -335,8 +283,7 @@ impl Engine {
         invocation.attempts += 1;
         invocation.state = InvocationState::Pending;
         let invocation_id = invocation.id.clone();
-        self.journal
-            .push(now, Event::InvocationRescheduled { invocation_id });
+        self.journal.push(now, Event::InvocationRescheduled { invocation_id });
         if !self.place_anywhere(now, key) {
             let invocation = &mut self.state.invocations[key.0];
             let wait = RETRY_FIRST_MS << (invocation.attempts - 1).min(10);

@@ -28,18 +28,12 @@ impl Engine {
         call.caller.owner()?;
         let node = self.node_named(call, name)?;
         let key = self.named(call, call.text("agent_name")?)?;
-        let live = self.state.nodes[node.0]
-            .providers
-            .iter()
-            .find(|(_, provider)| provider.connection.is_some());
+        let live =
+            self.state.nodes[node.0].providers.iter().find(|(_, provider)| provider.connection.is_some());
         let adopted = live.map(|(name, provider)| (name.clone(), provider.connection));
         let adopted = adopted.filter(|_| self.options.profile.bind_adopts_provider);
         if !self.lives_on(key, node) && !self.has_room(node) {
-            return Err(refuse(
-                409,
-                "node_capacity_exceeded",
-                format!("node {name:?} is full"),
-            ));
+            return Err(refuse(409, "node_capacity_exceeded", format!("node {name:?} is full")));
         }
         let own = self.state.agents[key.0].provider.clone();
         let provider = adopted.as_ref().map_or(own, |(provider, _)| provider.clone());
@@ -58,11 +52,7 @@ impl Engine {
         let node = self.node_named(call, name)?;
         let key = self.named(call, agent)?;
         if self.state.agents[key.0].place != Place::Node(node) {
-            return Err(refuse(
-                404,
-                "node_agent_binding_not_found",
-                "it is bound elsewhere",
-            ));
+            return Err(refuse(404, "node_agent_binding_not_found", "it is bound elsewhere"));
         }
         self.vacate(key);
         let agent = &mut self.state.agents[key.0];

@@ -37,10 +37,7 @@ impl Engine {
     fn socket_of(&self, key: AgentKey) -> Option<ConnectionId> {
         let agent = &self.state.agents[key.0];
         let node = self.state.node_of(key)?;
-        let connection = self.state.nodes[node.0]
-            .providers
-            .get(&agent.provider)?
-            .connection?;
+        let connection = self.state.nodes[node.0].providers.get(&agent.provider)?.connection?;
         let state = self.connections.get(&connection)?;
         let open = agent.bound && (!state.cursor || state.ready.contains(&key));
         open.then_some(connection)
@@ -106,11 +103,8 @@ impl Engine {
     /// Invariant 3.
     pub(super) fn replay(&mut self, now: i64, agents: &[AgentKey]) {
         for key in agents {
-            let seqs: Vec<u64> = self.state.agents[key.0]
-                .mailbox
-                .replayable(now)
-                .map(|row| row.seq)
-                .collect();
+            let seqs: Vec<u64> =
+                self.state.agents[key.0].mailbox.replayable(now).map(|row| row.seq).collect();
             for seq in seqs {
                 self.dispatch(now, *key, seq, true);
             }
@@ -176,10 +170,7 @@ impl Engine {
             };
             let ids = [&*self.state.agents[key.0].id];
             let frame = json!({ "v": 1, "type": "context.update", "topic": topic, "event": event, "agent_ids": ids, "data": data });
-            self.out.push_back(Output::Send {
-                connection,
-                text: frame.to_string(),
-            });
+            self.out.push_back(Output::Send { connection, text: frame.to_string() });
         }
     }
 }

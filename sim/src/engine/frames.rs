@@ -56,28 +56,16 @@ impl Engine {
                 return self.fault(now_ms, connection, id, ("invalid_message", reason));
             }
         };
-        let hint = frame
-            .get("provider")
-            .and_then(|provider| provider["name"].as_str())
-            .map(str::to_owned);
+        let hint = frame.get("provider").and_then(|provider| provider["name"].as_str()).map(str::to_owned);
         let provider = bound.or(hint).unwrap_or_else(|| DEFAULT_PROVIDER.to_owned());
         let slot = self.state.nodes[node.0].providers.get_mut(&provider);
         if let Some(slot) = slot.filter(|slot| slot.connection == Some(connection)) {
             slot.last_frame = now_ms;
         }
         let id = frame.get("id").and_then(Value::as_str).map(str::to_owned);
-        let inbound = Inbound {
-            connection,
-            node,
-            provider,
-            id,
-            frame,
-        };
+        let inbound = Inbound { connection, node, provider, id, frame };
         if let Err(fault) = self.handle(now_ms, &kind, &inbound) {
-            let id = inbound
-                .id
-                .clone()
-                .unwrap_or_else(|| self.ids.next(now_ms).to_string());
+            let id = inbound.id.clone().unwrap_or_else(|| self.ids.next(now_ms).to_string());
             self.fault(now_ms, connection, id, fault);
         }
     }
@@ -104,13 +92,7 @@ impl Engine {
                 Ok(())
             }
             "action.result" => {
-                self.result(
-                    now,
-                    inbound.connection,
-                    inbound.node,
-                    &inbound.provider,
-                    &inbound.frame,
-                );
+                self.result(now, inbound.connection, inbound.node, &inbound.provider, &inbound.frame);
                 Ok(())
             }
             "inventory.sync" => self.inventory(now, inbound),
@@ -121,30 +103,14 @@ impl Engine {
     fn fault(&mut self, now: i64, connection: ConnectionId, id: String, (code, reason): Fault) {
         let frame =
             json!({ "v": 1, "type": "error", "id": id, "ok": false, "code": code, "message": reason });
-        self.journal.push(
-            now,
-            Event::Rejected {
-                connection,
-                code,
-                reason,
-            },
-        );
-        self.out.push_back(Output::Send {
-            connection,
-            text: frame.to_string(),
-        });
+        self.journal.push(now, Event::Rejected { connection, code, reason });
+        self.out.push_back(Output::Send { connection, text: frame.to_string() });
     }
 
     pub(super) fn reply(&mut self, now: i64, inbound: &Inbound, data: &Value) {
-        let id = inbound
-            .id
-            .clone()
-            .unwrap_or_else(|| self.ids.next(now).to_string());
+        let id = inbound.id.clone().unwrap_or_else(|| self.ids.next(now).to_string());
         let frame = json!({ "v": 1, "type": "reply", "id": id, "ok": true, "data": data });
-        self.out.push_back(Output::Send {
-            connection: inbound.connection,
-            text: frame.to_string(),
-        });
+        self.out.push_back(Output::Send { connection: inbound.connection, text: frame.to_string() });
     }
 
     // The node.
@@ -161,10 +127,7 @@ impl Engine {
         let name = inbound.text("name");
         let holder = self.state.node_by_name(node.workspace, name);
         if holder.is_some_and(|holder| holder != inbound.node) {
-            return Err((
-                "node_name_conflict",
-                format!("node name {name:?} is already enrolled"),
-            ));
+            return Err(("node_name_conflict", format!("node name {name:?} is already enrolled")));
         }
         self.rename_node(inbound.node, name);
         self.attach(now, inbound.connection, &provider, Some(instance));
@@ -179,11 +142,7 @@ impl Engine {
         let slot = self.provider_of(inbound.node, &provider);
         slot.handlers_live = !names.is_empty();
         slot.capabilities.clone_from(&names);
-        slot.max_agents = inbound
-            .frame
-            .get("max_agents")
-            .and_then(schema::whole)
-            .unwrap_or(0);
+        slot.max_agents = inbound.frame.get("max_agents").and_then(schema::whole).unwrap_or(0);
         self.aggregate_capacity(inbound.node);
         let node = &mut self.state.nodes[inbound.node.0];
         (node.online, node.last_heartbeat) = (true, Some(now));
@@ -202,10 +161,8 @@ impl Engine {
         self.reply(now, inbound, &data);
         self.drain_invocations(now, inbound.node, &provider);
         if !cursor {
-            let agents = self.agents_of(
-                inbound.node,
-                self.options.profile.cursor.then_some(provider.as_str()),
-            );
+            let agents =
+                self.agents_of(inbound.node, self.options.profile.cursor.then_some(provider.as_str()));
             self.replay(now, &agents);
         }
         Ok(())
@@ -223,9 +180,7 @@ impl Engine {
         let Some(slot) = self.state.nodes[inbound.node.0].providers.get(provider) else {
             return Ok(());
         };
-        let other = slot
-            .connection
-            .is_some_and(|connection| connection != inbound.connection);
+        let other = slot.connection.is_some_and(|connection| connection != inbound.connection);
         let same = slot.instance_id.as_deref().is_none_or(|bound| bound == instance);
         if other && !same && now - slot.last_frame < window_ms {
             return Err((
@@ -272,10 +227,7 @@ impl Engine {
     }
 
     fn node_deregister(&mut self, now: i64, inbound: &Inbound) {
-        if let Some(slot) = self.state.nodes[inbound.node.0]
-            .providers
-            .get_mut(&inbound.provider)
-        {
+        if let Some(slot) = self.state.nodes[inbound.node.0].providers.get_mut(&inbound.provider) {
             (slot.connection, slot.handlers_live) = (None, false);
             slot.capabilities.clear();
         }
@@ -325,26 +277,19 @@ impl Engine {
             return Ok(());
         }
         let limit = self.state.nodes[node.0].max_agents;
-        Err((
-            "node_capacity_exceeded",
-            format!("the node has its {limit} agents"),
-        ))
+        Err(("node_capacity_exceeded", format!("the node has its {limit} agents")))
     }
 
     /// Whether `agent.register` may take a name that exists.
     fn may_take_over(&self, key: AgentKey, node: NodeKey) -> Result<(), Fault> {
         let agent = &self.state.agents[key.0];
         if self.options.profile.registration == Registration::CreateOnly {
-            return Err((
-                "agent_already_exists",
-                format!("agent {:?} already exists", agent.name),
-            ));
+            return Err(("agent_already_exists", format!("agent {:?} already exists", agent.name)));
         }
         match agent.place {
-            Place::Node(other) if agent.active && other != node => Err((
-                "agent_location_conflict",
-                format!("agent {:?} is active elsewhere", agent.name),
-            )),
+            Place::Node(other) if agent.active && other != node => {
+                Err(("agent_location_conflict", format!("agent {:?} is active elsewhere", agent.name)))
+            }
             _ => Ok(()),
         }
     }
@@ -357,16 +302,10 @@ impl Engine {
         };
         let agent = &self.state.agents[key.0];
         if *agent.id != *inbound.text("expected_agent_id") {
-            return Err((
-                "agent_identity_conflict",
-                format!("another agent is called {name:?}"),
-            ));
+            return Err(("agent_identity_conflict", format!("another agent is called {name:?}")));
         }
         if agent.home != Some(inbound.node) {
-            return Err((
-                "agent_recovery_not_authorized",
-                "another node registered it".into(),
-            ));
+            return Err(("agent_recovery_not_authorized", "another node registered it".into()));
         }
         self.check_room(Some(key), inbound.node)?;
         self.renew_token(now, key);
@@ -419,20 +358,13 @@ impl Engine {
 
     fn ack(&mut self, now: i64, inbound: &Inbound) {
         let workspace = self.state.nodes[inbound.node.0].workspace;
-        let up_to_seq = inbound
-            .frame
-            .get("up_to_seq")
-            .and_then(schema::whole)
-            .unwrap_or(0);
+        let up_to_seq = inbound.frame.get("up_to_seq").and_then(schema::whole).unwrap_or(0);
         let scoped = self.options.profile.cursor;
         let matches = |key: &AgentKey| {
             let provider = &self.state.agents[key.0].provider;
             self.state.node_of(*key) == Some(inbound.node) && (!scoped || *provider == inbound.provider)
         };
-        let key = self
-            .state
-            .agent_by_name(workspace, inbound.text("agent"))
-            .filter(matches);
+        let key = self.state.agent_by_name(workspace, inbound.text("agent")).filter(matches);
         if let Some(key) = key {
             let agent = &mut self.state.agents[key.0];
             agent.mailbox.ack(up_to_seq);
@@ -440,15 +372,7 @@ impl Engine {
         }
         let matched = key.map(|key| self.state.agents[key.0].id.clone());
         let agent = inbound.text("agent").to_owned();
-        self.journal.push(
-            now,
-            Event::Acked {
-                connection: inbound.connection,
-                agent,
-                up_to_seq,
-                matched,
-            },
-        );
+        self.journal.push(now, Event::Acked { connection: inbound.connection, agent, up_to_seq, matched });
     }
 }
 

@@ -45,11 +45,7 @@ pub(super) struct Refusal {
 }
 
 pub(super) fn refuse(status: u16, code: &'static str, message: impl Into<String>) -> Refusal {
-    Refusal {
-        status,
-        code,
-        message: message.into(),
-    }
+    Refusal { status, code, message: message.into() }
 }
 
 /// A good answer: status and data.
@@ -79,11 +75,7 @@ impl Caller {
     pub(super) fn agent(self) -> Result<(WorkspaceKey, AgentKey), Refusal> {
         match self {
             Self::Agent(workspace, agent) => Ok((workspace, agent)),
-            Self::Workspace(_) => Err(refuse(
-                403,
-                "agent_token_required",
-                "this call needs an agent token",
-            )),
+            Self::Workspace(_) => Err(refuse(403, "agent_token_required", "this call needs an agent token")),
         }
     }
 }
@@ -101,29 +93,17 @@ impl Call<'_> {
     /// A required text of the body.
     pub(super) fn text(&self, key: &str) -> Result<&str, Refusal> {
         let text = self.body[key].as_str().filter(|text| !text.is_empty());
-        text.ok_or_else(|| {
-            refuse(
-                400,
-                "invalid_request",
-                format!("{key}: expected a non-empty string"),
-            )
-        })
+        text.ok_or_else(|| refuse(400, "invalid_request", format!("{key}: expected a non-empty string")))
     }
 
     /// A parameter of the query.
     pub(super) fn parameter(&self, name: &str) -> Option<&str> {
         let pairs = self.query.split('&').filter_map(|pair| pair.split_once('='));
-        pairs
-            .into_iter()
-            .find(|(key, _)| *key == name)
-            .map(|(_, value)| value)
+        pairs.into_iter().find(|(key, _)| *key == name).map(|(_, value)| value)
     }
 
     pub(super) fn header(&self, name: &str) -> Option<&str> {
-        self.headers
-            .iter()
-            .find(|(other, _)| *other == name)
-            .map(|(_, value)| *value)
+        self.headers.iter().find(|(other, _)| *other == name).map(|(_, value)| *value)
     }
 }
 
@@ -138,21 +118,13 @@ impl Engine {
         answer.unwrap_or_else(|refusal| {
             let error = json!({ "code": refusal.code, "message": refusal.message });
             let body = json!({ "ok": false, "error": error }).to_string();
-            HttpResponse {
-                status: refusal.status,
-                headers: Vec::new(),
-                body,
-            }
+            HttpResponse { status: refusal.status, headers: Vec::new(), body }
         })
     }
 
     fn respond(&mut self, now: i64, request: HttpRequest<'_>) -> Result<HttpResponse, Refusal> {
         let (path, query) = request.path.split_once('?').unwrap_or((request.path, ""));
-        let segments: Vec<String> = path
-            .split('/')
-            .filter(|part| !part.is_empty())
-            .map(decoded)
-            .collect();
+        let segments: Vec<String> = path.split('/').filter(|part| !part.is_empty()).map(decoded).collect();
         let segments: Vec<&str> = segments.iter().map(String::as_str).collect();
         let Some(("v1", route)) = segments.split_first().map(|(first, rest)| (*first, rest)) else {
             return Err(refuse(404, "not_found", "no such route"));
@@ -167,13 +139,7 @@ impl Engine {
             return self.post_workspace(now, request.bearer, &body).map(good);
         }
         let caller = self.authenticate(now, request.bearer)?;
-        let call = Call {
-            now,
-            caller,
-            query,
-            body,
-            headers: request.headers,
-        };
+        let call = Call { now, caller, query, body, headers: request.headers };
         let key = call.header("idempotency-key").map(str::to_owned);
         match key.filter(|_| self.is_idempotent(request.method, route)) {
             Some(key) => self.once(&key, request.method, route, &call),
@@ -190,20 +156,13 @@ impl Engine {
         call: &Call<'_>,
     ) -> Result<HttpResponse, Refusal> {
         if key.is_empty() || key.len() > 255 || !key.bytes().all(|byte| byte.is_ascii_graphic()) {
-            return Err(refuse(
-                400,
-                "invalid_idempotency_key",
-                "1 to 255 visible ASCII characters",
-            ));
+            return Err(refuse(400, "invalid_idempotency_key", "1 to 255 visible ASCII characters"));
         }
         let actor = match call.caller {
             Caller::Workspace(_) => String::new(),
             Caller::Agent(_, agent) => self.state.agents[agent.0].id.to_string(),
         };
-        let scope = (
-            call.caller.workspace(),
-            format!("{actor}/{}/{key}", route.join("/")),
-        );
+        let scope = (call.caller.workspace(), format!("{actor}/{}/{key}", route.join("/")));
         let mut fingerprint = call.body.clone();
         if fingerprint["mode"] == "wait"
             && let Some(body) = fingerprint.as_object_mut()
@@ -211,29 +170,18 @@ impl Engine {
             body.remove("mode");
         }
         let fingerprint = fingerprint.to_string();
-        if let Some(stored) = self
-            .state
-            .idempotency
-            .get(&scope)
-            .filter(|stored| call.now - stored.at < IDEMPOTENCY_MS)
+        if let Some(stored) =
+            self.state.idempotency.get(&scope).filter(|stored| call.now - stored.at < IDEMPOTENCY_MS)
         {
             if stored.fingerprint != fingerprint {
-                return Err(refuse(
-                    409,
-                    "idempotency_key_reused",
-                    "the key was used for another request",
-                ));
+                return Err(refuse(409, "idempotency_key_reused", "the key was used for another request"));
             }
             let mut response = stored.response.clone();
             response.headers.push(("idempotency-replayed", "true".into()));
             return Ok(response);
         }
         let response = self.route(method, route, call).map(good)?;
-        let stored = Stored {
-            fingerprint,
-            response: response.clone(),
-            at: call.now,
-        };
+        let stored = Stored { fingerprint, response: response.clone(), at: call.now };
         self.state.idempotency.insert(scope, stored);
         Ok(response)
     }
@@ -249,35 +197,23 @@ impl Engine {
 
     /// Stored answers whose key may be used for something else now.
     pub(super) fn forget_answers(&mut self, now: i64) {
-        self.state
-            .idempotency
-            .retain(|_, stored| now - stored.at < IDEMPOTENCY_MS);
+        self.state.idempotency.retain(|_, stored| now - stored.at < IDEMPOTENCY_MS);
     }
 
     fn authenticate(&mut self, now: i64, bearer: Option<&str>) -> Result<Caller, Refusal> {
         let unauthorized = |code, why: &str| refuse(401, code, why);
         let token = bearer.ok_or_else(|| unauthorized("unauthorized", "missing bearer token"))?;
         if token.starts_with("rk_live_") {
-            let found = self
-                .state
-                .workspaces
-                .iter()
-                .position(|workspace| workspace.key == token);
+            let found = self.state.workspaces.iter().position(|workspace| workspace.key == token);
             return found
                 .map(|index| Caller::Workspace(WorkspaceKey(index)))
                 .ok_or_else(|| unauthorized("unauthorized", "unknown workspace key"));
         }
         if token.starts_with("nt_live_") {
-            return Err(unauthorized(
-                "node_token_forbidden",
-                "a node token opens only the node socket",
-            ));
+            return Err(unauthorized("node_token_forbidden", "a node token opens only the node socket"));
         }
         if token.starts_with("ot_live_") {
-            return Err(unauthorized(
-                "observer_token_forbidden",
-                "an observer token only reads",
-            ));
+            return Err(unauthorized("observer_token_forbidden", "an observer token only reads"));
         }
         if !token.starts_with("at_live_") {
             return Err(unauthorized("unauthorized", "not a token of this engine"));
@@ -285,10 +221,7 @@ impl Engine {
         let invalid = || unauthorized("agent_token_invalid", "unknown agent token");
         let key = self.state.tokens.get(token).copied().ok_or_else(invalid)?;
         let agent = &mut self.state.agents[key.0];
-        let in_grace = agent
-            .previous
-            .as_ref()
-            .is_some_and(|(old, until)| old == token && now < *until);
+        let in_grace = agent.previous.as_ref().is_some_and(|(old, until)| old == token && now < *until);
         if agent.deleted || (agent.token != token && !in_grace) {
             return Err(invalid());
         }
@@ -353,11 +286,7 @@ fn good((status, data): (u16, Value)) -> HttpResponse {
     } else {
         json!({ "ok": true, "data": data }).to_string()
     };
-    HttpResponse {
-        status,
-        headers: Vec::new(),
-        body,
-    }
+    HttpResponse { status, headers: Vec::new(), body }
 }
 
 /// A percent-decoded path segment; what cannot be decoded stays as it is.

@@ -56,11 +56,7 @@ pub(super) struct Ids {
 
 impl Ids {
     pub(super) fn new(seed: u64) -> Self {
-        Self {
-            seed,
-            tokens: 0,
-            last: 0,
-        }
+        Self { seed, tokens: 0, last: 0 }
     }
 
     /// A new numeric id, greater than all before.
@@ -89,11 +85,7 @@ impl Ids {
 /// The id of the conversation of two agents, without its prefix.
 pub(super) fn conversation_digest(workspace: &str, one: &str, other: &str) -> String {
     let key = |id: &str| id.parse::<u64>().unwrap_or(0);
-    let (low, high) = if key(one) <= key(other) {
-        (one, other)
-    } else {
-        (other, one)
-    };
+    let (low, high) = if key(one) <= key(other) { (one, other) } else { (other, one) };
     hex(&Sha256::digest(format!("{workspace}:{low}:{high}")), 24)
 }
 
@@ -124,11 +116,7 @@ fn civil(days: i64) -> (i64, i64, i64) {
     let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
     let shifted_month = (5 * day_of_year + 2) / 153;
     let day = day_of_year - (153 * shifted_month + 2) / 5 + 1;
-    let month = if shifted_month < 10 {
-        shifted_month + 3
-    } else {
-        shifted_month - 9
-    };
+    let month = if shifted_month < 10 { shifted_month + 3 } else { shifted_month - 9 };
     (year_of_era + era * 400 + i64::from(month <= 2), month, day)
 }
 
@@ -163,13 +151,7 @@ mod tests {
 
     #[test]
     fn a_conversation_has_one_id_for_both_sides() {
-        assert_eq!(
-            conversation_digest("1", "76", "77"),
-            conversation_digest("1", "77", "76")
-        );
-        assert_eq!(
-            conversation_digest("1", "9", "10"),
-            conversation_digest("1", "10", "9")
-        );
+        assert_eq!(conversation_digest("1", "76", "77"), conversation_digest("1", "77", "76"));
+        assert_eq!(conversation_digest("1", "9", "10"), conversation_digest("1", "10", "9"));
     }
 }

@@ -19,12 +19,7 @@ use serde_json::{Value, json};
 
 impl Engine {
     pub(super) fn inventory(&mut self, now: i64, inbound: &Inbound) -> Result<(), Fault> {
-        let entries = inbound
-            .frame
-            .get("agents")
-            .and_then(Value::as_array)
-            .cloned()
-            .unwrap_or_default();
+        let entries = inbound.frame.get("agents").and_then(Value::as_array).cloned().unwrap_or_default();
         let mut listed = Vec::new();
         let mut rejected = 0;
         for entry in &entries {
@@ -37,10 +32,7 @@ impl Engine {
                 Err(_) => rejected += 1,
             }
         }
-        let ids: Vec<&str> = entries
-            .iter()
-            .filter_map(|entry| entry["invocation_id"].as_str())
-            .collect();
+        let ids: Vec<&str> = entries.iter().filter_map(|entry| entry["invocation_id"].as_str()).collect();
         let mut newly = Vec::new();
         for (key, _) in &listed {
             if self.certify(now, *key, inbound) {
@@ -53,23 +45,10 @@ impl Engine {
                 self.complete_by_inventory(now, *key, inbound.node, &inbound.provider, entry)
             })
             .count();
-        self.mark_missing(
-            now,
-            inbound,
-            &listed.iter().map(|(key, _)| *key).collect::<Vec<_>>(),
-        );
+        self.mark_missing(now, inbound, &listed.iter().map(|(key, _)| *key).collect::<Vec<_>>());
         let rescheduled = self.reschedule_unlisted(now, inbound.node, &inbound.provider, &ids);
-        let names = listed
-            .iter()
-            .map(|(key, _)| self.state.agents[key.0].name.clone())
-            .collect();
-        self.journal.push(
-            now,
-            Event::InventorySynced {
-                connection: inbound.connection,
-                names,
-            },
-        );
+        let names = listed.iter().map(|(key, _)| self.state.agents[key.0].name.clone()).collect();
+        self.journal.push(now, Event::InventorySynced { connection: inbound.connection, names });
         let open = self
             .state
             .invocations
@@ -84,10 +63,7 @@ impl Engine {
             data["rejected_agents"] = json!(rejected);
         }
         self.reply(now, inbound, &data);
-        let cursor = self
-            .connections
-            .get(&inbound.connection)
-            .is_some_and(|state| state.cursor);
+        let cursor = self.connections.get(&inbound.connection).is_some_and(|state| state.cursor);
         let agents = match self.options.profile.replay_on_inventory {
             Replay::Node => self.agents_of(inbound.node, None),
             Replay::Certified if cursor => listed.into_iter().map(|(key, _)| key).collect(),
@@ -110,25 +86,16 @@ impl Engine {
             && agent.active
             && self.state.nodes[other.0].online
         {
-            return Err((
-                "agent_location_conflict",
-                format!("agent {name:?} is active elsewhere"),
-            ));
+            return Err(("agent_location_conflict", format!("agent {name:?} is active elsewhere")));
         }
         let adoptable = self.options.profile.inventory_adopts
             && agent.place == Place::Node(inbound.node)
             && agent.provider == DEFAULT_PROVIDER;
         if self.options.profile.cursor && agent.provider != inbound.provider && !adoptable {
-            return Err((
-                "agent_provider_conflict",
-                format!("agent {name:?} belongs to another provider"),
-            ));
+            return Err(("agent_provider_conflict", format!("agent {name:?} belongs to another provider")));
         }
         if self.options.profile.cursor && entry["agent_id"].as_str() != Some(&*agent.id) {
-            return Err((
-                "agent_identity_mismatch",
-                format!("agent {name:?} has another id"),
-            ));
+            return Err(("agent_identity_mismatch", format!("agent {name:?} has another id")));
         }
         Ok(Some(key))
     }

@@ -160,9 +160,7 @@ impl Mailbox {
     }
 
     pub(super) fn get(&self, seq: u64) -> Option<&Row> {
-        self.rows
-            .get(self.after(seq.checked_sub(1)?))
-            .filter(|row| row.seq == seq)
+        self.rows.get(self.after(seq.checked_sub(1)?)).filter(|row| row.seq == seq)
     }
 
     pub(super) fn get_mut(&mut self, seq: u64) -> Option<&mut Row> {
@@ -227,18 +225,13 @@ impl Mailbox {
         if self.open == 0 {
             return Vec::new();
         }
-        self.open_rows()
-            .filter(|row| row.expires_at_ms <= now)
-            .map(|row| row.seq)
-            .collect()
+        self.open_rows().filter(|row| row.expires_at_ms <= now).map(|row| row.seq).collect()
     }
 
     /// Sequences of the queued rows, if the sweep owes one of them another attempt.
     pub(super) fn due(&self, now: i64) -> Vec<u64> {
-        let queued = || {
-            self.open_rows()
-                .filter(|row| row.state == RowState::Queued && row.expires_at_ms > now)
-        };
+        let queued =
+            || self.open_rows().filter(|row| row.state == RowState::Queued && row.expires_at_ms > now);
         if self.open == 0 || !queued().any(|row| row.next_attempt_at.is_some_and(|due| due <= now)) {
             return Vec::new();
         }

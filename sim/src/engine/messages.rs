@@ -71,11 +71,7 @@ impl Engine {
         let (_, sender) = call.caller.agent()?;
         let (to, text, mode) = (call.text("to")?, call.text("text")?, mode(&call.body)?);
         let own = &self.state.agents[sender.0];
-        let recipient = if to == "@self" {
-            sender
-        } else {
-            self.named(call, to)?
-        };
+        let recipient = if to == "@self" { sender } else { self.named(call, to)? };
         let (own_id, own_name) = (own.id.clone(), own.name.clone());
         let room = self.direct_room(call.now, sender, recipient);
         let id = self.ids.next(call.now);
@@ -98,18 +94,7 @@ impl Engine {
             payload["from_name"] = json!(&*own_name);
             let delivery = format!("del_{}", self.ids.next(call.now));
             let payload = raw("dm.received", &payload);
-            self.store(
-                call.now,
-                recipient,
-                sender,
-                id,
-                Draft {
-                    delivery,
-                    text,
-                    payload: &payload,
-                    mode,
-                },
-            );
+            self.store(call.now, recipient, sender, id, Draft { delivery, text, payload: &payload, mode });
         }
         Ok((201, data))
     }
@@ -132,28 +117,13 @@ impl Engine {
         self.remember(room, message_id, message_id);
         let mut payload = data.clone();
         payload["from_name"] = data["message"]["agent_name"].clone();
-        self.deliver_to_room(
-            call.now,
-            room,
-            sender,
-            message_id,
-            "group_dm.received",
-            payload,
-            mode,
-        );
+        self.deliver_to_room(call.now, room, sender, message_id, "group_dm.received", payload, mode);
         Ok((201, data))
     }
 
     fn remember(&mut self, room: RoomKey, id: u64, root: u64) {
         let workspace = self.state.rooms[room.0].workspace;
-        self.state.messages.insert(
-            id,
-            Message {
-                workspace,
-                room,
-                root,
-            },
-        );
+        self.state.messages.insert(id, Message { workspace, room, root });
     }
 
     /// Invariant 1; muted members only get what mentions them.
@@ -178,18 +148,7 @@ impl Engine {
                 continue;
             }
             let delivery = format!("del_{id}_{}", agent.id);
-            self.store(
-                now,
-                member,
-                sender,
-                id,
-                Draft {
-                    delivery,
-                    text: &text,
-                    payload: &payload,
-                    mode,
-                },
-            );
+            self.store(now, member, sender, id, Draft { delivery, text: &text, payload: &payload, mode });
         }
     }
 
@@ -199,13 +158,7 @@ impl Engine {
         let agent = &mut self.state.agents[to.0];
         let msg_id: Arc<str> = message.to_string().into();
         if agent.mailbox.depth(now, self.options.mailbox_depth) >= self.options.mailbox_depth {
-            self.journal.push(
-                now,
-                Event::DepthCapped {
-                    agent_id: agent.id.clone(),
-                    msg_id: msg_id.clone(),
-                },
-            );
+            self.journal.push(now, Event::DepthCapped { agent_id: agent.id.clone(), msg_id: msg_id.clone() });
             self.tell_failed(sender, None, &msg_id, to, "depth_cap", "mailbox is full");
             return;
         }
@@ -225,14 +178,7 @@ impl Engine {
         };
         let seq = agent.mailbox.push(rule, row);
         let agent_id = agent.id.clone();
-        self.journal.push(
-            now,
-            Event::Stored {
-                agent_id,
-                seq,
-                msg_id,
-            },
-        );
+        self.journal.push(now, Event::Stored { agent_id, seq, msg_id });
         self.dispatch_live(now, to, seq);
     }
 
@@ -260,23 +206,10 @@ impl Engine {
         if !agent.mailbox.finish(seq, RowState::DeadLettered) {
             return false;
         }
-        self.journal.push(
-            now,
-            Event::Dead {
-                agent_id: agent.id.clone(),
-                seq,
-            },
-        );
+        self.journal.push(now, Event::Dead { agent_id: agent.id.clone(), seq });
         if let Some(row) = agent.mailbox.get(seq) {
             let (sender, delivery, message) = (row.sender, row.delivery_id.clone(), row.msg_id.clone());
-            self.tell_failed(
-                sender,
-                Some(&delivery),
-                &message,
-                to,
-                "ttl_expired",
-                "delivery TTL expired",
-            );
+            self.tell_failed(sender, Some(&delivery), &message, to, "ttl_expired", "delivery TTL expired");
         }
         true
     }
@@ -385,10 +318,7 @@ impl Engine {
     pub(super) fn settle_delivery(&mut self, call: &Call<'_>, id: &str, verb: &str) -> Answer {
         let (_, key) = call.caller.agent()?;
         let mailbox = &mut self.state.agents[key.0].mailbox;
-        let seq = mailbox
-            .open_rows()
-            .find(|row| &*row.delivery_id == id)
-            .map(|row| row.seq);
+        let seq = mailbox.open_rows().find(|row| &*row.delivery_id == id).map(|row| row.seq);
         let seq = seq.ok_or_else(|| refuse(404, "delivery_not_found", format!("no open delivery {id:?}")))?;
         let state = match verb {
             "ack" => RowState::Acked,
@@ -430,18 +360,14 @@ fn metadata(call: &Call<'_>) -> Value {
 /// The `{type, data}` of a frame.
 pub(super) fn raw(kind: &str, data: &Value) -> Arc<RawValue> {
     let payload = json!({ "type": kind, "data": data });
-    serde_json::value::to_raw_value(&payload)
-        .expect("a value is JSON")
-        .into()
+    serde_json::value::to_raw_value(&payload).expect("a value is JSON").into()
 }
 
 /// Names behind an `@` that begins a word.
 fn mentions(text: &str) -> Vec<String> {
     let name = |word: &str| {
         let name = word.strip_prefix('@')?;
-        let end = name
-            .find(|c: char| !(c.is_alphanumeric() || c == '-' || c == '_'))
-            .unwrap_or(name.len());
+        let end = name.find(|c: char| !(c.is_alphanumeric() || c == '-' || c == '_')).unwrap_or(name.len());
         (end > 0).then(|| name[..end].to_owned())
     };
     text.split_whitespace().filter_map(name).collect()

@@ -79,12 +79,7 @@ pub struct Options {
 
 impl Default for Options {
     fn default() -> Self {
-        Self {
-            profile: ProfileName::V6_0_3.into(),
-            seed: 0,
-            mailbox_depth: 1_000,
-            ttl_ms: 3_600_000,
-        }
+        Self { profile: ProfileName::V6_0_3.into(), seed: 0, mailbox_depth: 1_000, ttl_ms: 3_600_000 }
     }
 }
 
@@ -171,26 +166,17 @@ impl Engine {
     /// The rows of an agent, oldest first.
     pub fn rows(&self, agent_id: &str) -> impl Iterator<Item = &Row> {
         let agent = self.state.agent_by_id(agent_id);
-        agent
-            .into_iter()
-            .flat_map(|key| self.state.agents[key.0].mailbox.rows())
+        agent.into_iter().flat_map(|key| self.state.agents[key.0].mailbox.rows())
     }
 
     /// Everything up to this sequence is acked.
     pub fn ack_cursor(&self, agent_id: &str) -> u64 {
-        self.state
-            .agent_by_id(agent_id)
-            .map_or(0, |key| self.state.agents[key.0].mailbox.cursor())
+        self.state.agent_by_id(agent_id).map_or(0, |key| self.state.agents[key.0].mailbox.cursor())
     }
 
     /// The id of an agent of any workspace, by its name.
     pub fn agent_id(&self, name: &str) -> Option<String> {
-        let agent = self
-            .state
-            .agents
-            .iter()
-            .rev()
-            .find(|agent| &*agent.name == name && !agent.deleted)?;
+        let agent = self.state.agents.iter().rev().find(|agent| &*agent.name == name && !agent.deleted)?;
         Some(agent.id.to_string())
     }
 
@@ -220,18 +206,10 @@ impl Engine {
     /// Drops every socket of a node with a close frame.
     pub fn force_disconnect(&mut self, now_ms: i64, node_id: &str) {
         let of_node = |connection: &Connection| self.state.nodes[connection.node.0].id == node_id;
-        let doomed: Vec<_> = self
-            .connections
-            .iter()
-            .filter(|(_, other)| of_node(other))
-            .map(|(id, _)| *id)
-            .collect();
+        let doomed: Vec<_> =
+            self.connections.iter().filter(|(_, other)| of_node(other)).map(|(id, _)| *id).collect();
         for connection in doomed {
-            self.out.push_back(Output::Close {
-                connection,
-                code: 1000,
-                reason: "force-disconnect",
-            });
+            self.out.push_back(Output::Close { connection, code: 1000, reason: "force-disconnect" });
             self.closed(now_ms, connection);
         }
     }

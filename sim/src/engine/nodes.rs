@@ -38,11 +38,7 @@ impl Engine {
             Some(key) => {
                 let proof = call.header("x-relaycast-node-token");
                 if self.options.profile.node_token_proof && proof != Some(&self.state.nodes[key.0].token) {
-                    return Err(refuse(
-                        409,
-                        "node_token_proof_required",
-                        "send the node's current token",
-                    ));
+                    return Err(refuse(409, "node_token_proof_required", "send the node's current token"));
                 }
                 self.rename_node(key, name);
                 key
@@ -73,11 +69,7 @@ impl Engine {
         let name = call.body["name"].as_str();
         let name = name.filter(|name| !name.is_empty() && !name.starts_with('#'));
         name.ok_or_else(|| {
-            refuse(
-                400,
-                "invalid_node_name",
-                "a node name is not empty and does not begin with #",
-            )
+            refuse(400, "invalid_node_name", "a node name is not empty and does not begin with #")
         })
     }
 
@@ -127,16 +119,9 @@ impl Engine {
         let (workspace, key) = call.caller.agent()?;
         let agent = &self.state.agents[key.0];
         if agent.place != Place::Direct {
-            return Err(refuse(
-                409,
-                "agent_bound_to_node",
-                "the agent lives on a broker's node",
-            ));
+            return Err(refuse(409, "agent_bound_to_node", "the agent lives on a broker's node"));
         }
-        let (name, id) = (
-            format!("direct-{}", agent.id),
-            format!("node_direct_{}", agent.id),
-        );
+        let (name, id) = (format!("direct-{}", agent.id), format!("node_direct_{}", agent.id));
         let node = match agent.direct {
             Some(node) => node,
             None => {
@@ -169,9 +154,7 @@ impl Engine {
             proved_life: false,
             providers: BTreeMap::new(),
         });
-        self.state.workspaces[workspace.0]
-            .nodes
-            .insert(name.to_owned(), key);
+        self.state.workspaces[workspace.0].nodes.insert(name.to_owned(), key);
         key
     }
 
@@ -187,12 +170,7 @@ impl Engine {
 
     /// Sums up what the providers of a node allow.
     pub(super) fn aggregate_capacity(&mut self, key: NodeKey) {
-        let limits = || {
-            self.state.nodes[key.0]
-                .providers
-                .values()
-                .map(|provider| provider.max_agents)
-        };
+        let limits = || self.state.nodes[key.0].providers.values().map(|provider| provider.max_agents);
         let unlimited = self.options.profile.one_unlimited && limits().any(|limit| limit == 0);
         let sum = if unlimited { 0 } else { limits().sum() };
         self.state.nodes[key.0].max_agents = sum;
@@ -232,17 +210,10 @@ impl Engine {
 
     pub(super) fn node_view(&self, key: NodeKey) -> Value {
         let node = &self.state.nodes[key.0];
-        let names: BTreeSet<&str> = node
-            .providers
-            .values()
-            .flat_map(|p| &p.capabilities)
-            .map(String::as_str)
-            .collect();
+        let names: BTreeSet<&str> =
+            node.providers.values().flat_map(|p| &p.capabilities).map(String::as_str).collect();
         let capabilities: Vec<Value> = names.into_iter().map(|name| json!({ "name": name })).collect();
-        let live = node
-            .providers
-            .values()
-            .any(|provider| provider.connection.is_some());
+        let live = node.providers.values().any(|provider| provider.connection.is_some());
         let mut view = json!({
             "id": node.id, "name": node.name, "kind": "ws",
             "role": if node.owner.is_some() { "direct" } else { "broker" }, "delivery_adapter": "ws.node.v1",
@@ -252,11 +223,7 @@ impl Engine {
             "max_agents": node.max_agents, "last_heartbeat_at": node.last_heartbeat.map(iso),
             "created_at": iso(node.created_at),
         });
-        if let Some(machine) = node
-            .machine_id
-            .as_ref()
-            .filter(|_| self.options.profile.machine_reuse)
-        {
+        if let Some(machine) = node.machine_id.as_ref().filter(|_| self.options.profile.machine_reuse) {
             view["machine_id"] = json!(machine);
         }
         view
@@ -270,18 +237,11 @@ impl Engine {
     }
 
     pub(super) fn load(&self, key: NodeKey) -> f64 {
-        self.state.nodes[key.0]
-            .providers
-            .values()
-            .fold(0.0, |load, provider| provider.load.max(load))
+        self.state.nodes[key.0].providers.values().fold(0.0, |load, provider| provider.load.max(load))
     }
 
     pub(super) fn active_agents(&self, key: NodeKey) -> u64 {
-        self.state.nodes[key.0]
-            .providers
-            .values()
-            .map(|provider| provider.active_agents)
-            .sum()
+        self.state.nodes[key.0].providers.values().map(|provider| provider.active_agents).sum()
     }
 
     pub(super) fn node_list(&self, call: &Call<'_>) -> Value {
@@ -327,29 +287,14 @@ impl Engine {
         if path != "/v1/node/ws" {
             return Err(426);
         }
-        let from_query = query
-            .split('&')
-            .find_map(|pair| pair.strip_prefix("token="))
-            .filter(|token| !token.is_empty());
-        let token = from_query
-            .or(bearer)
-            .filter(|token| token.starts_with("nt_live_"))
-            .ok_or(401_u16)?;
-        let index = self
-            .state
-            .nodes
-            .iter()
-            .position(|node| node.token == token)
-            .ok_or(401_u16)?;
+        let from_query =
+            query.split('&').find_map(|pair| pair.strip_prefix("token=")).filter(|token| !token.is_empty());
+        let token = from_query.or(bearer).filter(|token| token.starts_with("nt_live_")).ok_or(401_u16)?;
+        let index = self.state.nodes.iter().position(|node| node.token == token).ok_or(401_u16)?;
         let node = NodeKey(index);
         let connection = ConnectionId(self.next_connection);
         self.next_connection += 1;
-        let state = Connection {
-            node,
-            provider: None,
-            cursor: false,
-            ready: BTreeSet::new(),
-        };
+        let state = Connection { node, provider: None, cursor: false, ready: BTreeSet::new() };
         self.connections.insert(connection, state);
         let node_id = self.state.nodes[index].id.clone();
         self.journal.push(now_ms, Event::Upgraded { connection, node_id });
@@ -371,24 +316,13 @@ impl Engine {
             return;
         };
         state.provider = Some(provider.to_owned());
-        let slot = self.state.nodes[state.node.0]
-            .providers
-            .entry(provider.to_owned())
-            .or_default();
+        let slot = self.state.nodes[state.node.0].providers.entry(provider.to_owned()).or_default();
         slot.instance_id = instance_id;
         slot.last_frame = now;
-        if let Some(old) = slot
-            .connection
-            .replace(connection)
-            .filter(|old| *old != connection)
-        {
+        if let Some(old) = slot.connection.replace(connection).filter(|old| *old != connection) {
             self.connections.remove(&old);
             self.journal.push(now, Event::Closed { connection: old });
-            self.out.push_back(Output::Close {
-                connection: old,
-                code: 1000,
-                reason: "superseded",
-            });
+            self.out.push_back(Output::Close { connection: old, code: 1000, reason: "superseded" });
         }
     }
 
@@ -413,18 +347,9 @@ impl Engine {
         if let Some(slot) = row.providers.get_mut(provider) {
             (slot.load, slot.active_agents) = (0.0, 0);
         }
-        row.online = row
-            .providers
-            .values()
-            .any(|provider| provider.connection.is_some());
+        row.online = row.providers.values().any(|provider| provider.connection.is_some());
         let node_id = row.id.clone();
-        self.journal.push(
-            now,
-            Event::NodeLost {
-                node_id,
-                provider: provider.to_owned(),
-            },
-        );
+        self.journal.push(now, Event::NodeLost { node_id, provider: provider.to_owned() });
         for key in self.state.agents_on(node) {
             let agent = &mut self.state.agents[key.0];
             if agent.provider == provider {
@@ -451,9 +376,6 @@ impl Engine {
     }
 
     pub(super) fn provider_of(&mut self, node: NodeKey, name: &str) -> &mut Provider {
-        self.state.nodes[node.0]
-            .providers
-            .entry(name.to_owned())
-            .or_default()
+        self.state.nodes[node.0].providers.entry(name.to_owned()).or_default()
     }
 }

@@ -30,19 +30,10 @@ impl Engine {
                 && invocation.node == Some(node)
                 && (!scoped || invocation.provider == provider)
         });
-        self.journal.push(
-            now,
-            Event::InvocationResult {
-                connection,
-                invocation_id: id,
-                accepted: key.is_some(),
-            },
-        );
+        self.journal
+            .push(now, Event::InvocationResult { connection, invocation_id: id, accepted: key.is_some() });
         let Some(key) = key else { return };
-        let error = frame
-            .get("error")
-            .and_then(Value::as_str)
-            .filter(|error| !error.is_empty());
+        let error = frame.get("error").and_then(Value::as_str).filter(|error| !error.is_empty());
         if error == Some("handler_unavailable") {
             if let Some(slot) = self.state.nodes[node.0].providers.get_mut(provider) {
                 slot.handlers_live = false;
@@ -56,11 +47,7 @@ impl Engine {
     pub(super) fn end(&mut self, now: i64, key: InvocationKey, output: Value, error: Option<String>) {
         let invocation = &mut self.state.invocations[key.0];
         let completed = error.is_none();
-        invocation.state = if completed {
-            InvocationState::Completed
-        } else {
-            InvocationState::Failed
-        };
+        invocation.state = if completed { InvocationState::Completed } else { InvocationState::Failed };
         (invocation.output, invocation.error) = (output, error);
         let (invocation_id, caller) = (invocation.id.clone(), invocation.caller);
         let data = json!({
@@ -68,22 +55,12 @@ impl Engine {
             "status": if completed { "completed" } else { "failed" }, "output": invocation.output, "error": invocation.error,
         });
         let released = (completed && invocation.action == "release").then(|| invocation.input.clone());
-        self.journal.push(
-            now,
-            Event::InvocationFinished {
-                invocation_id: invocation_id.clone(),
-                completed,
-            },
-        );
+        self.journal.push(now, Event::InvocationFinished { invocation_id: invocation_id.clone(), completed });
         if let Some(input) = released {
             self.after_release(now, key, &input);
         }
         if let Some(caller) = caller {
-            let kind = if completed {
-                "action.completed"
-            } else {
-                "action.failed"
-            };
+            let kind = if completed { "action.completed" } else { "action.failed" };
             self.send_event(now, caller, kind, &invocation_id, &invocation_id, &data);
         }
     }
@@ -112,9 +89,7 @@ impl Engine {
         provider: &str,
         entry: &Value,
     ) -> bool {
-        let key = entry["invocation_id"]
-            .as_str()
-            .and_then(|id| self.state.invocation_by_id(id));
+        let key = entry["invocation_id"].as_str().and_then(|id| self.state.invocation_by_id(id));
         let key = key.filter(|key| {
             let invocation = &self.state.invocations[key.0];
             invocation.is_open() && invocation.node == Some(node) && invocation.provider == provider

@@ -26,13 +26,7 @@ pub enum ProfileName {
 
 impl ProfileName {
     /// All names, oldest first.
-    pub const ALL: [Self; 5] = [
-        Self::V5_0_5,
-        Self::V6_0_3,
-        Self::V8_2_2,
-        Self::V8_11_4,
-        Self::V9_0_0,
-    ];
+    pub const ALL: [Self; 5] = [Self::V5_0_5, Self::V6_0_3, Self::V8_2_2, Self::V8_11_4, Self::V9_0_0];
 
     /// The release number.
     pub fn as_str(self) -> &'static str {
@@ -56,13 +50,10 @@ impl FromStr for ProfileName {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
-        Self::ALL
-            .into_iter()
-            .find(|name| name.as_str() == text)
-            .ok_or_else(|| {
-                let known: Vec<_> = Self::ALL.iter().map(|name| name.as_str()).collect();
-                format!("unknown engine profile {text:?}: use one of {}", known.join(", "))
-            })
+        Self::ALL.into_iter().find(|name| name.as_str() == text).ok_or_else(|| {
+            let known: Vec<_> = Self::ALL.iter().map(|name| name.as_str()).collect();
+            format!("unknown engine profile {text:?}: use one of {}", known.join(", "))
+        })
     }
 }
 
@@ -214,23 +205,11 @@ const FRAMES_5: FrameRules = FrameRules {
     auto_join: false,
 };
 
-const FRAMES_6: FrameRules = FrameRules {
-    providers: true,
-    node_requests: true,
-    ..FRAMES_5
-};
+const FRAMES_6: FrameRules = FrameRules { providers: true, node_requests: true, ..FRAMES_5 };
 
-const FRAMES_8_2: FrameRules = FrameRules {
-    optional_load: true,
-    repo_keys: true,
-    recover: true,
-    ..FRAMES_6
-};
+const FRAMES_8_2: FrameRules = FrameRules { optional_load: true, repo_keys: true, recover: true, ..FRAMES_6 };
 
-const FRAMES_8_11: FrameRules = FrameRules {
-    auto_join: true,
-    ..FRAMES_8_2
-};
+const FRAMES_8_11: FrameRules = FrameRules { auto_join: true, ..FRAMES_8_2 };
 
 const V5_0_5: Profile = Profile {
     name: ProfileName::V5_0_5,
@@ -306,12 +285,8 @@ const V8_11_4: Profile = Profile {
     ..V8_2_2
 };
 
-const V9_0_0: Profile = Profile {
-    name: ProfileName::V9_0_0,
-    inventory_adopts: true,
-    node_token_proof: true,
-    ..V8_11_4
-};
+const V9_0_0: Profile =
+    Profile { name: ProfileName::V9_0_0, inventory_adopts: true, node_token_proof: true, ..V8_11_4 };
 
 impl From<ProfileName> for Profile {
     fn from(name: ProfileName) -> Self {
@@ -355,9 +330,6 @@ mod tests {
     #[test]
     fn an_unknown_profile_is_refused_with_the_known_ones() {
         let message = "7.0.0".parse::<Profile>().unwrap_err();
-        assert!(
-            message.contains("5.0.5") && message.contains("9.0.0"),
-            "{message}"
-        );
+        assert!(message.contains("5.0.5") && message.contains("9.0.0"), "{message}");
     }
 }

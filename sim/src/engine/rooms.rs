@@ -35,9 +35,7 @@ impl Engine {
         let id = self.ids.next(now).to_string();
         let key = self.make_room(now, workspace, id, name, RoomKind::Channel);
         self.state.rooms[key.0].topic = topic.map(str::to_owned);
-        self.state.workspaces[workspace.0]
-            .rooms
-            .insert(name.to_owned(), key);
+        self.state.workspaces[workspace.0].rooms.insert(name.to_owned(), key);
         key
     }
 
@@ -72,10 +70,7 @@ impl Engine {
     pub(super) fn direct_room(&mut self, now: i64, one: AgentKey, other: AgentKey) -> RoomKey {
         let workspace = self.state.agents[one.0].workspace;
         let (a, b) = (&self.state.agents[one.0].id, &self.state.agents[other.0].id);
-        let id = format!(
-            "dm_{}",
-            conversation_digest(&self.state.workspaces[workspace.0].id, a, b)
-        );
+        let id = format!("dm_{}", conversation_digest(&self.state.workspaces[workspace.0].id, a, b));
         if let Some(known) = self.state.room_by_name(workspace, &id) {
             return known;
         }
@@ -104,19 +99,11 @@ impl Engine {
         let name = call.text("name")?;
         let allowed = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-';
         if !name.chars().all(allowed) || name.starts_with('-') {
-            return Err(refuse(
-                400,
-                "invalid_channel_name",
-                "lower-case letters, digits and hyphens",
-            ));
+            return Err(refuse(400, "invalid_channel_name", "lower-case letters, digits and hyphens"));
         }
         let workspace = call.caller.workspace();
         if self.state.room_by_name(workspace, name).is_some() {
-            return Err(refuse(
-                409,
-                "channel_already_exists",
-                format!("channel {name:?} already exists"),
-            ));
+            return Err(refuse(409, "channel_already_exists", format!("channel {name:?} already exists")));
         }
         let key = self.make_channel(call.now, workspace, name, call.body["topic"].as_str());
         if let Caller::Agent(_, agent) = call.caller {
@@ -127,10 +114,7 @@ impl Engine {
 
     pub(super) fn channel_list(&self, call: &Call<'_>) -> Value {
         let rooms = self.state.workspaces[call.caller.workspace().0].rooms.values();
-        rooms
-            .filter(|key| self.state.rooms[key.0].is_channel())
-            .map(|key| self.channel_view(*key))
-            .collect()
+        rooms.filter(|key| self.state.rooms[key.0].is_channel()).map(|key| self.channel_view(*key)).collect()
     }
 
     pub(super) fn channel_members(&self, call: &Call<'_>, name: &str) -> Answer {
@@ -150,10 +134,7 @@ impl Engine {
             self.tell_members("member.joined", key, agent);
         }
         let id = self.state.agents[agent.0].id.clone();
-        Ok((
-            200,
-            json!({ "channel": name, "agent_id": &*id, "already_member": already_member }),
-        ))
+        Ok((200, json!({ "channel": name, "agent_id": &*id, "already_member": already_member })))
     }
 
     pub(super) fn leave_channel(&mut self, call: &Call<'_>, name: &str) -> Answer {

@@ -91,22 +91,11 @@ const AGENT_RECOVER: &[Field] = &[
     ("session_ref", Shape::Text, Optional),
     ("resumable", Shape::Bool, Optional),
 ];
-const AGENT_DEREGISTER: &[Field] = &[
-    ("agent_id", Shape::Text, Required),
-    ("name", Shape::Text, Optional),
-];
-const DELIVERY_ACK: &[Field] = &[
-    ("agent", Shape::Text, Required),
-    ("up_to_seq", Shape::Whole, Required),
-];
-const ACTION_OUTPUT: &[Field] = &[
-    ("invocation_id", Shape::Text, Required),
-    ("output", Shape::Json, Required),
-];
-const ACTION_ERROR: &[Field] = &[
-    ("invocation_id", Shape::Text, Required),
-    ("error", Shape::Text, Required),
-];
+const AGENT_DEREGISTER: &[Field] = &[("agent_id", Shape::Text, Required), ("name", Shape::Text, Optional)];
+const DELIVERY_ACK: &[Field] = &[("agent", Shape::Text, Required), ("up_to_seq", Shape::Whole, Required)];
+const ACTION_OUTPUT: &[Field] =
+    &[("invocation_id", Shape::Text, Required), ("output", Shape::Json, Required)];
+const ACTION_ERROR: &[Field] = &[("invocation_id", Shape::Text, Required), ("error", Shape::Text, Required)];
 const INVENTORY_SYNC: &[Field] = &[("agents", Shape::Inventory, Required)];
 const NODE_SPAWN: &[Field] = &[("input", Shape::Object, Required)];
 const NODE_MESSAGE: &[Field] = &[
@@ -117,10 +106,7 @@ const NODE_MESSAGE: &[Field] = &[
     ("mode", Shape::Mode, Optional),
     ("data", Shape::Object, Optional),
 ];
-const PROVIDER: &[Field] = &[
-    ("name", Shape::Text, Required),
-    ("instance_id", Shape::Text, Required),
-];
+const PROVIDER: &[Field] = &[("name", Shape::Text, Required), ("instance_id", Shape::Text, Required)];
 const CAPABILITY: &[Field] = &[
     ("name", Shape::Text, Required),
     ("kind", Shape::Kind, Optional),
@@ -134,11 +120,8 @@ const INVENTORY_AGENT: &[Field] = &[
     ("invocation_id", Shape::Text, Optional),
     ("session_ref", Shape::Text, Optional),
 ];
-const ENVELOPE: &[Field] = &[
-    ("v", Shape::Version, Required),
-    ("type", Shape::Text, Required),
-    ("id", Shape::Text, Optional),
-];
+const ENVELOPE: &[Field] =
+    &[("v", Shape::Version, Required), ("type", Shape::Text, Required), ("id", Shape::Text, Optional)];
 
 /// Checks one inbound message. Returns its type and keys.
 ///
@@ -172,13 +155,7 @@ pub(super) fn check(text: &str, rules: &FrameRules) -> Result<(String, Map<Strin
 }
 
 fn check_object(object: &Map<String, Value>, tables: &[&[Field]], rules: &FrameRules) -> Result<(), String> {
-    let known = || {
-        tables
-            .iter()
-            .copied()
-            .flatten()
-            .filter(|(_, _, need)| exists(*need, rules))
-    };
+    let known = || tables.iter().copied().flatten().filter(|(_, _, need)| exists(*need, rules));
     for (key, value) in object {
         let Some((_, shape, need)) = known().find(|(name, ..)| name == key) else {
             return Err(format!("{key}: unrecognized key"));
@@ -214,36 +191,22 @@ fn check_value(value: &Value, shape: Shape, rules: &FrameRules) -> Result<(), St
         Shape::TextOrNull => (value.is_string() || value.is_null(), "a string or null"),
         Shape::Bool => (value.is_boolean(), "a boolean"),
         Shape::Whole => (whole(value).is_some(), "an integer of at least 0"),
-        Shape::NonNegative => (
-            value.as_f64().is_some_and(|number| number >= 0.0),
-            "a number of at least 0",
-        ),
+        Shape::NonNegative => (value.as_f64().is_some_and(|number| number >= 0.0), "a number of at least 0"),
         Shape::Json => (true, "anything"),
         Shape::Object => (value.is_object(), "an object"),
-        Shape::Texts => (
-            value
-                .as_array()
-                .is_some_and(|list| list.iter().all(Value::is_string)),
-            "an array of strings",
-        ),
-        Shape::Mode => (
-            matches!(value.as_str(), Some("wait" | "steer")),
-            "\"wait\" or \"steer\"",
-        ),
-        Shape::Kind if rules.providers => (
-            matches!(value.as_str(), Some("action" | "capacity")),
-            "\"action\" or \"capacity\"",
-        ),
+        Shape::Texts => {
+            (value.as_array().is_some_and(|list| list.iter().all(Value::is_string)), "an array of strings")
+        }
+        Shape::Mode => (matches!(value.as_str(), Some("wait" | "steer")), "\"wait\" or \"steer\""),
+        Shape::Kind if rules.providers => {
+            (matches!(value.as_str(), Some("action" | "capacity")), "\"action\" or \"capacity\"")
+        }
         Shape::Kind => (value.is_string(), "a string"),
         Shape::Provider => return nested(value, PROVIDER, rules),
         Shape::Capabilities => return each(value, CAPABILITY, rules),
         Shape::Inventory => return each(value, INVENTORY_AGENT, rules),
     };
-    if fits {
-        Ok(())
-    } else {
-        Err(format!("expected {expected}"))
-    }
+    if fits { Ok(()) } else { Err(format!("expected {expected}")) }
 }
 
 fn each(value: &Value, fields: &[Field], rules: &FrameRules) -> Result<(), String> {
@@ -263,9 +226,7 @@ pub(super) fn whole(value: &Value) -> Option<u64> {
     let number = match value.as_u64() {
         Some(number) => number,
         None => {
-            let float = value
-                .as_f64()
-                .filter(|float| float.fract() == 0.0 && *float >= 0.0)?;
+            let float = value.as_f64().filter(|float| float.fract() == 0.0 && *float >= 0.0)?;
             if float > MAX_SAFE_INTEGER as f64 {
                 return None;
             }

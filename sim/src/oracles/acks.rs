@@ -37,9 +37,7 @@ impl Acks {
         let (Some(name), Some(seq)) = (frame["agent"].as_str(), frame["up_to_seq"].as_u64()) else {
             return Ok(());
         };
-        let Some((id, identity)) = ledger
-            .id_of(name)
-            .and_then(|id| Some((id, ledger.identities.get(id)?)))
+        let Some((id, identity)) = ledger.id_of(name).and_then(|id| Some((id, ledger.identities.get(id)?)))
         else {
             return Err(("S2", format!("an ack names {name:?}, which the engine never had")));
         };
@@ -78,10 +76,7 @@ impl Acks {
         for (number, row) in identity.rows.range(from..=seq) {
             let taken = row.token.is_none_or(|token| identity.taken.contains_key(&token));
             if !taken && !row.gone && !ledger.is_buried(row) {
-                return Err(format!(
-                    "row {number} (message {:?}) was never taken whole by it",
-                    row.token
-                ));
+                return Err(format!("row {number} (message {:?}) was never taken whole by it", row.token));
             }
         }
         Ok(())

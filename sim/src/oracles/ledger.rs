@@ -61,9 +61,7 @@ impl Ledger {
     }
 
     pub(super) fn is_buried(&self, row: &Row) -> bool {
-        row.delivery_id
-            .as_ref()
-            .is_some_and(|id| self.buried.contains(id))
+        row.delivery_id.as_ref().is_some_and(|id| self.buried.contains(id))
     }
 
     pub(super) fn engine(&mut self, event: &Event) {
@@ -72,11 +70,7 @@ impl Ledger {
                 self.ids.insert(name.to_string(), agent_id.to_string());
                 self.identity(agent_id);
             }
-            Event::Stored {
-                agent_id,
-                seq,
-                msg_id,
-            } => {
+            Event::Stored { agent_id, seq, msg_id } => {
                 let token = self.tokens.get(&**msg_id).copied();
                 self.rows += 1;
                 let identity = self.identity(agent_id);
@@ -86,21 +80,12 @@ impl Ledger {
             Event::Dead { agent_id, seq } => {
                 self.identity(agent_id).rows.entry(*seq).or_default().gone = true;
             }
-            Event::Delivered {
-                agent_id,
-                seq,
-                delivery_id,
-                ..
-            } if *seq > 0 => {
+            Event::Delivered { agent_id, seq, delivery_id, .. } if *seq > 0 => {
                 let identity = self.identity(agent_id);
                 identity.sent = identity.sent.max(*seq);
                 identity.rows.entry(*seq).or_default().delivery_id = Some(delivery_id.to_string());
             }
-            Event::Acked {
-                matched: Some(agent_id),
-                up_to_seq,
-                ..
-            } => {
+            Event::Acked { matched: Some(agent_id), up_to_seq, .. } => {
                 let identity = self.identity(agent_id);
                 identity.cursor = identity.cursor.max(*up_to_seq);
             }

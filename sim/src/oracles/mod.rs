@@ -66,11 +66,7 @@ impl Oracles {
 
     fn note(&mut self, rule: &'static str, judged: Result<(), String>) {
         if let (Err(message), None) = (judged, &self.verdict) {
-            self.verdict = Some(Failure {
-                class: Class::Safety,
-                rule,
-                message,
-            });
+            self.verdict = Some(Failure { class: Class::Safety, rule, message });
         }
     }
 

@@ -37,3 +37,23 @@ impl Requests {
         self.open.retain(|(of, _), _| *of != life);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_answer_is_wanted_once_and_in_time_unless_the_broker_died() {
+        let mut requests = Requests::default();
+        let [one, other, third] = [1, 2, 3].map(|number| (1, RequestId(number)));
+        for request in [one, other, third] {
+            requests.asked(request, "GET /health");
+        }
+        assert_eq!(requests.answered(one), Ok(()));
+        assert_eq!(requests.overdue(one), Ok(()));
+        assert!(requests.answered(one).is_err());
+        assert!(requests.overdue(other).is_err());
+        requests.died(1);
+        assert_eq!(requests.overdue(third), Ok(()));
+    }
+}

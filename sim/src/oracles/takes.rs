@@ -68,3 +68,39 @@ impl Takes {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::engine::Event;
+
+    const PROCESS: Of<ProcessId> = (1, ProcessId(7));
+
+    fn started() -> (Ledger, Takes) {
+        let (mut ledger, mut takes) = (Ledger::default(), Takes::default());
+        ledger.engine(&Event::AgentRegistered {
+            agent_id: "77".into(),
+            name: "bob".into(),
+            connection: None,
+        });
+        ledger.posted("901", 5);
+        ledger.engine(&Event::Stored { agent_id: "77".into(), seq: 1, msg_id: "901".into() });
+        takes.started(&mut ledger, PROCESS, "bob");
+        (ledger, takes)
+    }
+
+    #[test]
+    fn a_message_for_somebody_else_is_a_violation() {
+        let (mut ledger, mut takes) = started();
+        assert_eq!(takes.took(&mut ledger, PROCESS, 5, 0), Ok(()));
+        assert_eq!(takes.took(&mut ledger, PROCESS, 6, 0).unwrap_err().0, "S4");
+    }
+
+    #[test]
+    fn a_message_may_be_read_again_only_after_input_was_thrown_away() {
+        let (mut ledger, mut takes) = started();
+        assert_eq!(takes.took(&mut ledger, PROCESS, 5, 1), Ok(()));
+        assert_eq!(takes.took(&mut ledger, PROCESS, 5, 1), Ok(()));
+        assert_eq!(takes.took(&mut ledger, PROCESS, 5, 1).unwrap_err().0, "S5");
+    }
+}

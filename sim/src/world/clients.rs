@@ -143,8 +143,7 @@ impl World<'_> {
         self.clients.requests += 1;
         let request = RequestId(self.clients.requests);
         self.oracles.asked((life, request), &format!("{method} {target}"));
-        self.heap
-            .put(self.now + ANSWER, Event::ApiDeadline((life, request)));
+        self.heap.put(self.now + ANSWER, Event::ApiDeadline((life, request)));
         let asked = Completion::Api(request, method, target.to_owned(), body.to_owned(), upgrade);
         self.heap.put(self.now, Event::Input(life, asked));
         Some(request)

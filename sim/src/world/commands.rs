@@ -13,34 +13,22 @@ impl World<'_> {
             return;
         };
         if let Command::Log(line) = &command {
-            return self
-                .trace
-                .line(self.now, "log", format_args!("{} {}", line.area, line.message));
+            return self.trace.line(self.now, "log", format_args!("{} {}", line.area, line.message));
         }
         self.trace.line(self.now, "<", format_args!("{command:?}"));
         match command {
-            Command::LinkOpen {
-                link,
-                url,
-                token,
-                deadline,
-            } => self.open_link((life, link), &url, &token, deadline),
+            Command::LinkOpen { link, url, token, deadline } => {
+                self.open_link((life, link), &url, &token, deadline)
+            }
             Command::LinkSend { link, text } => self.send_up((life, link), text),
             Command::LinkPing { link } => self.ping((life, link)),
             Command::LinkPause { link, paused } => self.pause_link((life, link), paused),
             Command::LinkClose { link, deadline, .. } => self.close_link((life, link), deadline),
-            Command::Call {
-                call,
-                request,
-                deadline,
-            } => self.call(life, call, request, deadline),
+            Command::Call { call, request, deadline } => self.call(life, call, request, deadline),
             Command::Spawn { process, child, .. } => self.spawn((life, process), &child),
-            Command::PtyWrite {
-                process,
-                op,
-                bytes,
-                deadline,
-            } => self.write((life, process), op, bytes, deadline),
+            Command::PtyWrite { process, op, bytes, deadline } => {
+                self.write((life, process), op, bytes, deadline)
+            }
             Command::PtyCheck { process, op } => self.check((life, process), op),
             Command::PtyResize { .. } | Command::Log(_) => {}
             Command::PtySignal { process, signal } => self.signal((life, process), signal),

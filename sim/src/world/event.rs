@@ -137,41 +137,24 @@ impl Completion {
             Self::CallDone(call, ref result) => Input::CallDone {
                 call,
                 result: match result {
-                    Ok((status, body)) => Ok(CallReply {
-                        status: *status,
-                        body: body.as_bytes(),
-                    }),
+                    Ok((status, body)) => Ok(CallReply { status: *status, body: body.as_bytes() }),
                     Err(kind) => Err(fault(*kind)),
                 },
             },
-            Self::Spawned(process, result) => Input::Spawned {
-                process,
-                result: result.map_err(fault),
-            },
+            Self::Spawned(process, result) => Input::Spawned { process, result: result.map_err(fault) },
             Self::PtyOutput(process, ref bytes) => Input::PtyOutput { process, bytes },
-            Self::PtyWritten(process, op, written, kind) => Input::PtyWritten {
-                process,
-                op,
-                written,
-                fault: kind.map(fault),
-            },
+            Self::PtyWritten(process, op, written, kind) => {
+                Input::PtyWritten { process, op, written, fault: kind.map(fault) }
+            }
             Self::PtyState(process, op, state) => Input::PtyState { process, op, state },
             Self::PtyEof(process) => Input::PtyEof { process },
             Self::PtyExited(process, status) => Input::PtyExited { process, status },
-            Self::Api(request, method, ref target, ref body, upgrade) => Input::Api {
-                request,
-                auth: Auth::Ok,
-                method,
-                target,
-                upgrade,
-                body: body.as_bytes(),
-            },
+            Self::Api(request, method, ref target, ref body, upgrade) => {
+                Input::Api { request, auth: Auth::Ok, method, target, upgrade, body: body.as_bytes() }
+            }
             Self::StreamDrained(subscriber, bytes) => Input::StreamDrained { subscriber, bytes },
             Self::StreamGone(subscriber) => Input::StreamGone { subscriber },
-            Self::Stored(store, result) => Input::Stored {
-                store,
-                result: result.map_err(fault),
-            },
+            Self::Stored(store, result) => Input::Stored { store, result: result.map_err(fault) },
             Self::Terminate => Input::Terminate,
         }
     }

@@ -102,12 +102,8 @@ impl World<'_> {
 
     /// Everything heals: windows close, links that are silent break.
     pub(super) fn calm_down(&mut self) {
-        self.trace
-            .line(self.now, "calm", format_args!("nothing fails from here on"));
-        self.faults = Faults {
-            calm: true,
-            ..Faults::default()
-        };
+        self.trace.line(self.now, "calm", format_args!("nothing fails from here on"));
+        self.faults = Faults { calm: true, ..Faults::default() };
         self.engine.reorder_live_frames(false);
         self.pump_engine();
         self.cut_silent();
@@ -122,12 +118,8 @@ impl World<'_> {
         let Some(id) = self.engine.agent_id(&self.plan.agents[agent].name) else {
             return;
         };
-        let open: Vec<u64> = self
-            .engine
-            .rows(&id)
-            .filter(|row| row.state.is_open())
-            .map(|row| row.seq)
-            .collect();
+        let open: Vec<u64> =
+            self.engine.rows(&id).filter(|row| row.state.is_open()).map(|row| row.seq).collect();
         if !open.is_empty() {
             let key = self.key();
             let pick = self.rng.word(crate::rng::Stream::Fault, key) as usize % open.len();

@@ -171,11 +171,7 @@ impl<'a> World<'a> {
             }
         }
         if let Some(Err(failure)) = self.done.take() {
-            self.trace.line(
-                self.now,
-                "FAILED",
-                format_args!("{} {}", failure.rule, failure.message),
-            );
+            self.trace.line(self.now, "FAILED", format_args!("{} {}", failure.rule, failure.message));
             return Err(failure);
         }
         self.end_life();
@@ -281,10 +277,7 @@ impl<'a> World<'a> {
 
     /// What the machine's clocks show.
     fn reading(&self) -> Now {
-        Now {
-            mono: Mono(self.now + self.clocks.0),
-            wall: Wall(self.now_ms() + self.clocks.1),
-        }
+        Now { mono: Mono(self.now + self.clocks.0), wall: Wall(self.now_ms() + self.clocks.1) }
     }
 
     /// When the machine's clock shows this.
@@ -309,8 +302,7 @@ impl<'a> World<'a> {
     fn begin_life(&mut self) {
         self.lives += 1;
         let number = self.lives;
-        self.trace
-            .line(self.now, "broker", format_args!("life {number} begins"));
+        self.trace.line(self.now, "broker", format_args!("life {number} begins"));
         let seed = std::array::from_fn(|at| self.rng.word(Stream::Boot, number * 100 + at as u64) as u8);
         let boot = Boot {
             now: self.reading(),
@@ -323,12 +315,7 @@ impl<'a> World<'a> {
             journal: self.disk.journal.clone(),
         };
         let broker = Broker::new(self.config(), boot);
-        self.life = Some(Life {
-            number,
-            broker,
-            wake: None,
-            fuse: None,
-        });
+        self.life = Some(Life { number, broker, wake: None, fuse: None });
         self.drain();
         self.subscribe();
     }
@@ -404,8 +391,7 @@ impl<'a> World<'a> {
                 return self.fail(Class::Resource, "commands", message);
             }
             if self.burn_fuse() {
-                self.trace
-                    .line(self.now, "FAULT", format_args!("the broker dies"));
+                self.trace.line(self.now, "FAULT", format_args!("the broker dies"));
                 self.end_and_restart();
             }
         }
@@ -430,8 +416,7 @@ impl<'a> World<'a> {
         let done = self.now + self.system_delay();
         if self.faults.store_fails(self.now) {
             let result = Err(relay_core::FaultKind::NoSpace);
-            self.heap
-                .put(done, Event::Input(life, Completion::Stored(store, result)));
+            self.heap.put(done, Event::Input(life, Completion::Stored(store, result)));
             return;
         }
         self.oracles.stored(&action);
@@ -456,8 +441,7 @@ impl<'a> World<'a> {
             },
         }
         // A crash may come in between: on disk, but never told.
-        self.heap
-            .put(done, Event::Input(life, Completion::Stored(store, Ok(()))));
+        self.heap.put(done, Event::Input(life, Completion::Stored(store, Ok(()))));
     }
 
     // The end.
@@ -486,10 +470,7 @@ impl<'a> World<'a> {
         let (deaf, reading): (Vec<_>, Vec<_>) = self.plan.agents.iter().partition(is_deaf);
         for agent in reading {
             if let Some(open) = self.oracles.unsettled(&self.engine, &agent.name) {
-                return Some(format!(
-                    "row {} of {} is open, taken: {}",
-                    open.seq, agent.name, open.taken
-                ));
+                return Some(format!("row {} of {} is open, taken: {}", open.seq, agent.name, open.taken));
             }
         }
         let waits = |agent: &&AgentPlan| !self.oracles.has_dead_letter(&self.engine, &agent.name);

@@ -85,8 +85,7 @@ impl World<'_> {
         self.network.wires.insert(link, Wire::default());
         let path = url.split_once("://").map_or("", |(_, rest)| rest);
         let path = path.find('/').map_or("/", |at| &path[at..]).to_owned();
-        self.heap
-            .put(at, Event::Upgrade(link, path, token.expose().to_owned()));
+        self.heap.put(at, Event::Upgrade(link, path, token.expose().to_owned()));
     }
 
     pub(super) fn on_upgrade(&mut self, link: Of<LinkId>, path: &str, token: &str) {
@@ -126,8 +125,7 @@ impl World<'_> {
             return;
         };
         let bytes = text.len();
-        self.heap
-            .put(drained, Event::Down(link, Completion::LinkDrained(link.1, bytes)));
+        self.heap.put(drained, Event::Down(link, Completion::LinkDrained(link.1, bytes)));
         if let Some(connection) = wire.connection.filter(|_| !wire.silent) {
             wire.up_at = wire.up_at.max(self.now + delay + hold);
             self.heap.put(wire.up_at, Event::Up(connection, text));
@@ -163,11 +161,7 @@ impl World<'_> {
         let closed = wire.up_at.max(self.now + there);
         match wire.connection {
             Some(connection) => {
-                let ended = if wire.silent {
-                    latest
-                } else {
-                    (closed + back).min(latest)
-                };
+                let ended = if wire.silent { latest } else { (closed + back).min(latest) };
                 if !wire.silent {
                     self.heap.put(closed, Event::UpClosed(connection));
                 }
@@ -241,8 +235,7 @@ impl World<'_> {
             .collect();
         for (link, connection) in doomed {
             let (here, there) = (self.network_delay(), self.network_delay());
-            self.heap
-                .put(self.now + here, Event::Ended(link, "broken".into()));
+            self.heap.put(self.now + here, Event::Ended(link, "broken".into()));
             self.heap.put(self.now + there, Event::UpClosed(connection));
         }
     }
@@ -257,21 +250,14 @@ impl World<'_> {
             }
         }
         for (link, connection) in doomed {
-            self.heap
-                .put(self.now + lasts, Event::Ended(link, "broken".into()));
+            self.heap.put(self.now + lasts, Event::Ended(link, "broken".into()));
             self.heap.put(self.now + lasts, Event::UpClosed(connection));
         }
     }
 
     /// The links of a broker that died: the engine learns of it a little later.
     pub(super) fn drop_links(&mut self, life: u64) {
-        let doomed: Vec<_> = self
-            .network
-            .wires
-            .keys()
-            .filter(|(of, _)| *of == life)
-            .copied()
-            .collect();
+        let doomed: Vec<_> = self.network.wires.keys().filter(|(of, _)| *of == life).copied().collect();
         for link in doomed {
             let delay = self.network_delay();
             let Some(connection) = self.network.wires.remove(&link).and_then(|wire| wire.connection) else {
@@ -288,8 +274,7 @@ impl World<'_> {
     pub(super) fn pump_engine(&mut self) {
         self.end_reorder();
         for record in self.engine.drain_journal() {
-            self.trace
-                .line(self.now, "engine", format_args!("{:?}", record.event));
+            self.trace.line(self.now, "engine", format_args!("{:?}", record.event));
             match &record.event {
                 EngineEvent::Delivered { replay: false, .. } => self.schedule_release(),
                 EngineEvent::NodeRegistered { node_id, .. } => {
@@ -310,9 +295,7 @@ impl World<'_> {
                         self.send_down(link, Completion::LinkText(link.1, text));
                     }
                 }
-                Output::Close {
-                    connection, reason, ..
-                } => {
+                Output::Close { connection, reason, .. } => {
                     if let Some(link) = self.network.connections.get(&connection).copied() {
                         let at = self.network.wires.get(&link).map_or(0, |wire| wire.down_at);
                         let at = at.max(self.now + self.network_delay());
@@ -351,21 +334,13 @@ impl World<'_> {
         let Some(id) = self.engine.agent_id(&self.plan.agents[agent].name) else {
             return;
         };
-        let seqs: Vec<u64> = self
-            .engine
-            .rows(&id)
-            .filter(|row| row.state.is_open())
-            .map(|row| row.seq)
-            .collect();
+        let seqs: Vec<u64> =
+            self.engine.rows(&id).filter(|row| row.state.is_open()).map(|row| row.seq).collect();
         let Some(rows) = self.network.rows.get(&id) else {
             return;
         };
         // A row that was never sent would be missing, which no replay of the engine does.
-        let Some(texts) = seqs
-            .iter()
-            .map(|seq| rows.get(seq).cloned())
-            .collect::<Option<Vec<_>>>()
-        else {
+        let Some(texts) = seqs.iter().map(|seq| rows.get(seq).cloned()).collect::<Option<Vec<_>>>() else {
             return;
         };
         let links: Vec<_> = self.network.connections.values().copied().collect();
@@ -449,17 +424,9 @@ impl World<'_> {
         headers: &[(String, String)],
         body: Option<&str>,
     ) -> HttpResponse {
-        let headers: Vec<_> = headers
-            .iter()
-            .map(|(name, value)| (name.as_str(), value.as_str()))
-            .collect();
-        let request = HttpRequest {
-            method,
-            path,
-            bearer,
-            headers: &headers,
-            body: body.unwrap_or("").as_bytes(),
-        };
+        let headers: Vec<_> = headers.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect();
+        let request =
+            HttpRequest { method, path, bearer, headers: &headers, body: body.unwrap_or("").as_bytes() };
         let answer = self.engine.http(self.now_ms(), request);
         self.trace.line(
             self.now,

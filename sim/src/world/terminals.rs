@@ -56,11 +56,7 @@ impl World<'_> {
             let missing = Completion::Spawned(process.1, Err(FaultKind::NotFound));
             return self.heap.put(at, Event::Input(process.0, missing));
         };
-        let name = child
-            .env
-            .iter()
-            .rev()
-            .find(|(name, _)| name == "RELAY_AGENT_NAME");
+        let name = child.env.iter().rev().find(|(name, _)| name == "RELAY_AGENT_NAME");
         let name = name.map_or("", |(_, value)| value.expose()).to_owned();
         self.terminals.starting.insert(process, (name, kind));
         self.heap.put(at, Event::Start(process));
@@ -72,35 +68,20 @@ impl World<'_> {
         };
         self.terminals.numbers += 1;
         let number = self.terminals.numbers;
-        self.trace.line(
-            self.now,
-            "process",
-            format_args!("{name} is {process:?}, a {kind:?}"),
-        );
+        self.trace.line(self.now, "process", format_args!("{name} is {process:?}, a {kind:?}"));
         self.oracles.started(process, &name);
         let told_at = self.now + self.system_delay();
         let mut agent = Agent::new(self.rng, number, kind);
         let effects = agent.cue(Cue::Start);
-        let terminal = Terminal {
-            name,
-            agent,
-            writes: VecDeque::new(),
-            told_at,
-            forgotten: false,
-        };
+        let terminal = Terminal { name, agent, writes: VecDeque::new(), told_at, forgotten: false };
         self.terminals.table.insert(process, terminal);
         let started = Completion::Spawned(process.1, Ok(number as u32));
         self.heap.put(told_at, Event::Input(process.0, started));
         self.apply(process, effects);
         let dies = self.rng.chance(Stream::Program, key(number, 2), self.plan.dying);
         if dies && !self.faults.calm {
-            let after = self
-                .rng
-                .skewed(Stream::Program, key(number, 3), 1_000, 30 * SECOND);
-            self.heap.put(
-                self.now + after,
-                Event::Cue(process, Cue::End(ExitStatus::Code(1))),
-            );
+            let after = self.rng.skewed(Stream::Program, key(number, 3), 1_000, 30 * SECOND);
+            self.heap.put(self.now + after, Event::Cue(process, Cue::End(ExitStatus::Code(1))));
         }
     }
 
@@ -119,14 +100,10 @@ impl World<'_> {
                 Effect::Later(after, cue) => self.heap.put(self.now + after, Event::Cue(process, cue)),
                 Effect::Output(bytes) => self.output(process, &bytes),
                 Effect::Took(tokens) => {
-                    let flushes = self
-                        .terminals
-                        .table
-                        .get(&process)
-                        .map_or(0, |terminal| terminal.agent.flushes);
+                    let flushes =
+                        self.terminals.table.get(&process).map_or(0, |terminal| terminal.agent.flushes);
                     for token in tokens {
-                        self.trace
-                            .line(self.now, "TOOK", format_args!("{process:?} message {token}"));
+                        self.trace.line(self.now, "TOOK", format_args!("{process:?} message {token}"));
                         self.oracles.took(process, token, flushes);
                     }
                 }
@@ -156,17 +133,12 @@ impl World<'_> {
             return;
         }
         terminal.told_at = terminal.told_at.max(at);
-        self.heap
-            .put(terminal.told_at, Event::Input(process.0, completion));
+        self.heap.put(terminal.told_at, Event::Input(process.0, completion));
     }
 
     fn exit(&mut self, process: Of<ProcessId>, status: ExitStatus) {
-        self.trace
-            .line(self.now, "process", format_args!("{process:?} ends: {status:?}"));
-        let mut ends = [
-            Completion::PtyEof(process.1),
-            Completion::PtyExited(process.1, status),
-        ];
+        self.trace.line(self.now, "process", format_args!("{process:?} ends: {status:?}"));
+        let mut ends = [Completion::PtyEof(process.1), Completion::PtyExited(process.1, status)];
         let key = self.key();
         if self.rng.chance(Stream::System, key, 500) {
             ends.reverse();
@@ -178,11 +150,8 @@ impl World<'_> {
     }
 
     fn fail_writes(&mut self, process: Of<ProcessId>) {
-        let writes = self
-            .terminals
-            .table
-            .get_mut(&process)
-            .map(|terminal| std::mem::take(&mut terminal.writes));
+        let writes =
+            self.terminals.table.get_mut(&process).map(|terminal| std::mem::take(&mut terminal.writes));
         for write in writes.unwrap_or_default() {
             self.end_write(process, write.op, write.written, Some(FaultKind::Broken));
         }
@@ -202,11 +171,7 @@ impl World<'_> {
         let Some(terminal) = self.terminals.table.get_mut(&process).filter(usable) else {
             return self.end_write(process, op, 0, Some(FaultKind::Broken));
         };
-        terminal.writes.push_back(Write {
-            op,
-            bytes,
-            written: 0,
-        });
+        terminal.writes.push_back(Write { op, bytes, written: 0 });
         self.heap.put(deadline, Event::WriteDeadline(process, op));
         self.go_on_writing(process);
     }
@@ -250,11 +215,7 @@ impl World<'_> {
             // A look makes the kernel move input on first: a driver's duty.
             let effects = terminal.agent.transfer();
             let (canonical, echo) = terminal.agent.tty.modes();
-            let state = TtyState {
-                unread: terminal.agent.tty.unread() as u32,
-                canonical,
-                echo,
-            };
+            let state = TtyState { unread: terminal.agent.tty.unread() as u32, canonical, echo };
             (Some(state), effects)
         });
         self.apply(process, effects);

@@ -22,10 +22,7 @@ pub(super) struct Trace<'a> {
 impl<'a> Trace<'a> {
     /// A trace that prints to `sink`, if there is one.
     pub(super) fn new(sink: Option<&'a mut Sink<'a>>) -> Self {
-        Self {
-            sink,
-            hash: DefaultHasher::new(),
-        }
+        Self { sink, hash: DefaultHasher::new() }
     }
 
     /// Adds a line: virtual time in µs, who, and what.

@@ -17,12 +17,8 @@ pub(crate) const CURSOR: &str = "relay:delivery-cursor-v1";
 /// Profiles before and after a rule changed.
 pub(crate) const ALL: [ProfileName; 5] = ProfileName::ALL;
 /// Profiles with named providers and the cursor handshake.
-pub(crate) const WITH_CURSOR: [ProfileName; 4] = [
-    ProfileName::V6_0_3,
-    ProfileName::V8_2_2,
-    ProfileName::V8_11_4,
-    ProfileName::V9_0_0,
-];
+pub(crate) const WITH_CURSOR: [ProfileName; 4] =
+    [ProfileName::V6_0_3, ProfileName::V8_2_2, ProfileName::V8_11_4, ProfileName::V9_0_0];
 
 /// An enrolled node.
 #[derive(Clone)]
@@ -51,22 +47,13 @@ pub(crate) struct Bench {
 
 impl Bench {
     pub(crate) fn new(profile: ProfileName) -> Self {
-        Self::with(Options {
-            profile: profile.into(),
-            ..Options::default()
-        })
+        Self::with(Options { profile: profile.into(), ..Options::default() })
     }
 
     pub(crate) fn with(options: Options) -> Self {
         let mut engine = Engine::new(options);
         let (_, key) = engine.create_workspace(START, "lab");
-        Self {
-            engine,
-            now: START,
-            key,
-            frames: BTreeMap::new(),
-            closes: Vec::new(),
-        }
+        Self { engine, now: START, key, frames: BTreeMap::new(), closes: Vec::new() }
     }
 
     pub(crate) fn has_cursor(&self) -> bool {
@@ -83,18 +70,8 @@ impl Bench {
         headers: &[(&str, &str)],
         body: &Value,
     ) -> HttpResponse {
-        let body = if body.is_null() {
-            String::new()
-        } else {
-            body.to_string()
-        };
-        let request = HttpRequest {
-            method,
-            path,
-            bearer,
-            headers,
-            body: body.as_bytes(),
-        };
+        let body = if body.is_null() { String::new() } else { body.to_string() };
+        let request = HttpRequest { method, path, bearer, headers, body: body.as_bytes() };
         self.engine.http(self.now, request)
     }
 
@@ -132,16 +109,8 @@ impl Bench {
 
     pub(crate) fn node(&mut self, name: &str) -> Node {
         let key = self.key.clone();
-        let data = self.post(
-            "/v1/nodes",
-            &key,
-            json!({ "name": name, "node_id": format!("node_{name}") }),
-        );
-        Node {
-            id: text(&data["id"]),
-            name: name.to_owned(),
-            token: text(&data["token"]),
-        }
+        let data = self.post("/v1/nodes", &key, json!({ "name": name, "node_id": format!("node_{name}") }));
+        Node { id: text(&data["id"]), name: name.to_owned(), token: text(&data["token"]) }
     }
 
     /// Sends a direct message; its message id.
@@ -152,11 +121,7 @@ impl Bench {
 
     /// Sends a message to `general`; its message id.
     pub(crate) fn say(&mut self, from: &Agent, words: &str) -> String {
-        let data = self.post(
-            "/v1/channels/general/messages",
-            &from.token,
-            json!({ "text": words }),
-        );
+        let data = self.post("/v1/channels/general/messages", &from.token, json!({ "text": words }));
         text(&data["id"])
     }
 
@@ -173,9 +138,7 @@ impl Bench {
     // Sockets.
 
     pub(crate) fn connect(&mut self, node: &Node) -> ConnectionId {
-        self.engine
-            .upgrade(self.now, "/v1/node/ws", Some(&node.token))
-            .expect("the token is the current one")
+        self.engine.upgrade(self.now, "/v1/node/ws", Some(&node.token)).expect("the token is the current one")
     }
 
     pub(crate) fn close(&mut self, connection: ConnectionId) {
@@ -193,11 +156,7 @@ impl Bench {
                 Output::Send { connection, text } => {
                     self.frames.entry(connection).or_default().push(parsed(&text));
                 }
-                Output::Close {
-                    connection,
-                    code,
-                    reason,
-                } => self.closes.push((connection, code, reason)),
+                Output::Close { connection, code, reason } => self.closes.push((connection, code, reason)),
             }
         }
     }
@@ -211,10 +170,7 @@ impl Bench {
     /// The `deliver` frames of a socket since the last look; nothing else may have come.
     pub(crate) fn delivers(&mut self, connection: ConnectionId) -> Vec<Value> {
         let frames = self.frames(connection);
-        assert!(
-            frames.iter().all(|frame| frame["type"] == "deliver"),
-            "{frames:?}"
-        );
+        assert!(frames.iter().all(|frame| frame["type"] == "deliver"), "{frames:?}");
         frames
     }
 
@@ -249,11 +205,7 @@ impl Bench {
     /// The code of the error that answers a frame.
     pub(crate) fn error(&mut self, connection: ConnectionId, frame: Value) -> String {
         let answer = self.ask(connection, frame);
-        assert_eq!(
-            (&answer["type"], &answer["ok"]),
-            (&json!("error"), &json!(false)),
-            "{answer}"
-        );
+        assert_eq!((&answer["type"], &answer["ok"]), (&json!("error"), &json!(false)), "{answer}");
         text(&answer["code"])
     }
 
@@ -308,9 +260,7 @@ impl Bench {
     }
 
     pub(crate) fn inventory(&self, agents: &[&Agent]) -> Value {
-        let listed = agents
-            .iter()
-            .map(|agent| json!({ "agent_id": agent.id, "name": agent.name }));
+        let listed = agents.iter().map(|agent| json!({ "agent_id": agent.id, "name": agent.name }));
         json!({ "type": "inventory.sync", "agents": listed.collect::<Vec<_>>() })
     }
 
@@ -320,10 +270,7 @@ impl Bench {
     }
 
     pub(crate) fn ack(&mut self, connection: ConnectionId, agent: &str, up_to_seq: u64) {
-        self.send(
-            connection,
-            json!({ "type": "delivery.ack", "agent": agent, "up_to_seq": up_to_seq }),
-        );
+        self.send(connection, json!({ "type": "delivery.ack", "agent": agent, "up_to_seq": up_to_seq }));
     }
 
     pub(crate) fn heartbeat(&mut self, connection: ConnectionId) {
@@ -362,19 +309,12 @@ impl Bench {
             RowState::Failed => "failed",
             RowState::DeadLettered => "dead_lettered",
         };
-        self.engine
-            .rows(&agent.id)
-            .map(|row| (row.seq, name(row.state)))
-            .collect()
+        self.engine.rows(&agent.id).map(|row| (row.seq, name(row.state))).collect()
     }
 }
 
 pub(crate) fn agent_of(id: &Value, name: &str, token: &Value) -> Agent {
-    Agent {
-        id: text(id),
-        name: name.to_owned(),
-        token: text(token),
-    }
+    Agent { id: text(id), name: name.to_owned(), token: text(token) }
 }
 
 pub(crate) fn text(value: &Value) -> String {
@@ -390,27 +330,17 @@ pub(crate) fn parsed(text: &str) -> Value {
 
 /// Agent and sequence of `deliver` frames.
 pub(crate) fn numbered(frames: &[Value]) -> Vec<(String, u64)> {
-    frames
-        .iter()
-        .map(|frame| (text(&frame["agent"]), frame["seq"].as_u64().unwrap()))
-        .collect()
+    frames.iter().map(|frame| (text(&frame["agent"]), frame["seq"].as_u64().unwrap())).collect()
 }
 
 /// The sequences of one agent among `(agent, sequence)`.
 pub(crate) fn pairs(list: &[(&str, u64)]) -> Vec<(String, u64)> {
-    list.iter()
-        .map(|(name, seq)| ((*name).to_owned(), *seq))
-        .collect()
+    list.iter().map(|(name, seq)| ((*name).to_owned(), *seq)).collect()
 }
 
 /// The keys of an object, sorted.
 pub(crate) fn keys(value: &Value) -> Vec<&str> {
-    let mut keys: Vec<&str> = value
-        .as_object()
-        .expect("an object")
-        .keys()
-        .map(String::as_str)
-        .collect();
+    let mut keys: Vec<&str> = value.as_object().expect("an object").keys().map(String::as_str).collect();
     keys.sort_unstable();
     keys
 }

@@ -76,11 +76,7 @@ fn pastes(mut log: File) -> io::Result<()> {
         }
         // As programs of this kind do: what is being edited is shown, long pastes only by their end.
         let tail = &pending[pending.len().saturating_sub(400)..];
-        write!(
-            stdout,
-            "\x1b[2J\x1b[H> {}",
-            String::from_utf8_lossy(tail).replace('\n', "\r\n")
-        )?;
+        write!(stdout, "\x1b[2J\x1b[H> {}", String::from_utf8_lossy(tail).replace('\n', "\r\n"))?;
         stdout.flush()?;
         if count == 0 {
             return Ok(());

@@ -19,20 +19,11 @@ fn every_event_has_the_fields_that_clients_read() {
         session_ref: Some("s1"),
         pid: 41,
     };
-    let facts = DeliveryFacts {
-        name: &name,
-        delivery_id: &delivery_id,
-        event_id: &event_id,
-        at: Wall(5),
-    };
+    let facts = DeliveryFacts { name: &name, delivery_id: &delivery_id, event_id: &event_id, at: Wall(5) };
     let about = json!({"name": "w1", "delivery_id": "d1", "event_id": "m1", "timestamp": 5});
     let cases = [
         (
-            Event::AgentSpawned {
-                agent: agent.clone(),
-                source: "http_api",
-                pre_registered: true,
-            },
+            Event::AgentSpawned { agent: agent.clone(), source: "http_api", pre_registered: true },
             json!({
                 "kind": "agent_spawned", "name": "w1", "runtime": "pty", "cli": "cat", "sessionId": "s1",
                 "pid": 41, "source": "http_api", "pre_registered": true,
@@ -45,10 +36,7 @@ fn every_event_has_the_fields_that_clients_read() {
                 "pid": 41,
             }),
         ),
-        (
-            Event::AgentReleased { name: &name },
-            json!({"kind": "agent_released", "name": "w1"}),
-        ),
+        (Event::AgentReleased { name: &name }, json!({"kind": "agent_released", "name": "w1"})),
         (
             Event::agent_exited(&name, ExitStatus::Code(3), "exited"),
             json!({"kind": "agent_exited", "name": "w1", "code": 3, "reason": "exited"}),
@@ -62,19 +50,11 @@ fn every_event_has_the_fields_that_clients_read() {
             json!({"kind": "agent_exited", "name": "w1", "reason": "gone"}),
         ),
         (
-            Event::WorkerStream {
-                name: &name,
-                stream: "stdout",
-                chunk: "\u{1b}[m",
-            },
+            Event::WorkerStream { name: &name, stream: "stdout", chunk: "\u{1b}[m" },
             json!({"kind": "worker_stream", "name": "w1", "stream": "stdout", "chunk": "\u{1b}[m"}),
         ),
         (
-            Event::WorkerError {
-                name: &name,
-                code: "pty_write",
-                message: "the terminal is gone",
-            },
+            Event::WorkerError { name: &name, code: "pty_write", message: "the terminal is gone" },
             json!({
                 "kind": "worker_error", "name": "w1", "code": "pty_write", "message": "the terminal is gone",
             }),
@@ -95,32 +75,19 @@ fn every_event_has_the_fields_that_clients_read() {
             }),
         ),
         (
-            Event::DeliveryDropped {
-                name: &name,
-                count: 2,
-                reason: "released",
-            },
+            Event::DeliveryDropped { name: &name, count: 2, reason: "released" },
             json!({"kind": "delivery_dropped", "name": "w1", "count": 2, "reason": "released"}),
         ),
         (
-            Event::RegistrationWarning {
-                name: &name,
-                warning: "not bound",
-            },
+            Event::RegistrationWarning { name: &name, warning: "not bound" },
             json!({"kind": "registration_warning", "name": "w1", "warning": "not bound"}),
         ),
         (
-            Event::NodeConnection {
-                state: "up",
-                reason: None,
-            },
+            Event::NodeConnection { state: "up", reason: None },
             json!({"kind": "node_connection", "state": "up"}),
         ),
         (
-            Event::NodeConnection {
-                state: "down",
-                reason: Some("closed"),
-            },
+            Event::NodeConnection { state: "down", reason: Some("closed") },
             json!({"kind": "node_connection", "state": "down", "reason": "closed"}),
         ),
     ];
@@ -129,44 +96,23 @@ fn every_event_has_the_fields_that_clients_read() {
     }
 
     let of_delivery = [
-        (
-            Event::DeliveryQueued(facts.clone()),
-            json!({"kind": "delivery_queued"}),
-        ),
-        (
-            Event::DeliveryInjected(facts.clone()),
-            json!({"kind": "delivery_injected"}),
-        ),
+        (Event::DeliveryQueued(facts.clone()), json!({"kind": "delivery_queued"})),
+        (Event::DeliveryInjected(facts.clone()), json!({"kind": "delivery_injected"})),
         (Event::DeliveryAck(facts.clone()), json!({"kind": "delivery_ack"})),
         (
-            Event::DeliveryVerified {
-                delivery: facts.clone(),
-                verification: "screen",
-            },
+            Event::DeliveryVerified { delivery: facts.clone(), verification: "screen" },
             json!({"kind": "delivery_verified", "verification": "screen"}),
         ),
         (
-            Event::DeliveryFailed {
-                delivery: facts.clone(),
-                reason: "unverified",
-            },
+            Event::DeliveryFailed { delivery: facts.clone(), reason: "unverified" },
             json!({"kind": "delivery_failed", "reason": "unverified"}),
         ),
         (
-            Event::MessageDeliveryConfirmed {
-                delivery: facts.clone(),
-                from: "eve",
-                to: &name,
-            },
+            Event::MessageDeliveryConfirmed { delivery: facts.clone(), from: "eve", to: &name },
             json!({"kind": "message_delivery_confirmed", "from": "eve", "to": "w1"}),
         ),
         (
-            Event::DeadLetterAdded {
-                delivery: facts,
-                from: "eve",
-                attempts: 3,
-                reason: "unverified",
-            },
+            Event::DeadLetterAdded { delivery: facts, from: "eve", attempts: 3, reason: "unverified" },
             json!({"kind": "dead_letter_added", "from": "eve", "attempts": 3, "reason": "unverified"}),
         ),
     ];
@@ -179,9 +125,6 @@ fn every_event_has_the_fields_that_clients_read() {
 
 #[test]
 fn a_reason_that_quotes_a_peer_is_masked() {
-    let event = Event::NodeConnection {
-        state: "down",
-        reason: Some("401: nt_live_0123456789"),
-    };
+    let event = Event::NodeConnection { state: "down", reason: Some("401: nt_live_0123456789") };
     assert_eq!(parsed(&event)["reason"], "401: nt_live_***");
 }

@@ -64,10 +64,7 @@ fn a_harness_configuration_wins_over_the_plain_fields() {
             "command":"/bin/cat","args":["-u"],"env":{"A":"b"},"sessionId":"s","metadata":{}}}"#,
     )
     .unwrap();
-    assert_eq!(
-        (request.cli.as_str(), request.args),
-        ("/bin/cat", vec!["-u".to_string()])
-    );
+    assert_eq!((request.cli.as_str(), request.args), ("/bin/cat", vec!["-u".to_string()]));
     assert_eq!(request.cwd.as_deref(), Some("/"), "what it does not say stays");
     assert_eq!(request.env["A"], "b");
     assert_eq!(request.session_ref.as_deref(), Some("s"));
@@ -81,90 +78,26 @@ fn a_refused_spawn_names_the_field_and_says_why() {
         ("{\"name\":\n }", "invalid_json", "line 2 column 2"),
         ("[]", "invalid_request", "a JSON object, not a list"),
         ("{}", "invalid_request", "Missing required field: name"),
-        (
-            r#"{"name":" "}"#,
-            "invalid_request",
-            "Missing required field: name",
-        ),
-        (
-            r#"{"name":7}"#,
-            "invalid_request",
-            "\"name\" must be a string, not a number",
-        ),
+        (r#"{"name":" "}"#, "invalid_request", "Missing required field: name"),
+        (r#"{"name":7}"#, "invalid_request", "\"name\" must be a string, not a number"),
         (r#"{"name":"a/b"}"#, "invalid_name", "contains '/'"),
         (&long, "invalid_name", "129 bytes; use at most 128"),
-        (
-            r#"{"name":"w","args":"x"}"#,
-            "invalid_request",
-            "\"args\" must be a list of strings, not a string",
-        ),
-        (
-            r#"{"name":"w","args":[1]}"#,
-            "invalid_request",
-            "\"args\" must be a list of strings, not a number",
-        ),
-        (
-            r#"{"name":"w","env":{"A":1}}"#,
-            "invalid_request",
-            "\"env\" must be an object of strings",
-        ),
-        (
-            r#"{"name":"w","env":{"":"x"}}"#,
-            "invalid_request",
-            "the variable name \"\"",
-        ),
-        (
-            r#"{"name":"w","env":{"A=B":"x"}}"#,
-            "invalid_request",
-            "the variable name \"A=B\"",
-        ),
-        (
-            r#"{"name":"w","cli":"a\u0000b"}"#,
-            "invalid_request",
-            "\"cli\" contains a NUL",
-        ),
-        (
-            r#"{"name":"w","args":["\u0000"]}"#,
-            "invalid_request",
-            "\"args\" contains a NUL",
-        ),
-        (
-            r#"{"name":"w","cwd":"src"}"#,
-            "invalid_request",
-            "must be an absolute path, not \"src\"",
-        ),
-        (
-            r#"{"name":"w","channels":["a/b"]}"#,
-            "invalid_name",
-            "\"channels\": the name contains",
-        ),
-        (
-            r#"{"name":"w","rows":0}"#,
-            "invalid_size",
-            "\"rows\" must be a whole number from 1 to 1000",
-        ),
+        (r#"{"name":"w","args":"x"}"#, "invalid_request", "\"args\" must be a list of strings, not a string"),
+        (r#"{"name":"w","args":[1]}"#, "invalid_request", "\"args\" must be a list of strings, not a number"),
+        (r#"{"name":"w","env":{"A":1}}"#, "invalid_request", "\"env\" must be an object of strings"),
+        (r#"{"name":"w","env":{"":"x"}}"#, "invalid_request", "the variable name \"\""),
+        (r#"{"name":"w","env":{"A=B":"x"}}"#, "invalid_request", "the variable name \"A=B\""),
+        (r#"{"name":"w","cli":"a\u0000b"}"#, "invalid_request", "\"cli\" contains a NUL"),
+        (r#"{"name":"w","args":["\u0000"]}"#, "invalid_request", "\"args\" contains a NUL"),
+        (r#"{"name":"w","cwd":"src"}"#, "invalid_request", "must be an absolute path, not \"src\""),
+        (r#"{"name":"w","channels":["a/b"]}"#, "invalid_name", "\"channels\": the name contains"),
+        (r#"{"name":"w","rows":0}"#, "invalid_size", "\"rows\" must be a whole number from 1 to 1000"),
         (r#"{"name":"w","cols":1001}"#, "invalid_size", "\"cols\""),
         (r#"{"name":"w","cols":80.5}"#, "invalid_size", "\"cols\""),
-        (
-            r#"{"name":"w","harness_id":"x"}"#,
-            "invalid_request",
-            "harnessId is not supported",
-        ),
-        (
-            r#"{"name":"w","transport":"headless"}"#,
-            "unsupported_runtime",
-            "\"headless\" is not supported",
-        ),
-        (
-            r#"{"name":"w","harnessConfig":"x"}"#,
-            "invalid_request",
-            "\"harnessConfig\" must be an object",
-        ),
-        (
-            r#"{"name":"w","harness_plan":{"runtime":"app_server"}}"#,
-            "unsupported_runtime",
-            "app_server",
-        ),
+        (r#"{"name":"w","harness_id":"x"}"#, "invalid_request", "harnessId is not supported"),
+        (r#"{"name":"w","transport":"headless"}"#, "unsupported_runtime", "\"headless\" is not supported"),
+        (r#"{"name":"w","harnessConfig":"x"}"#, "invalid_request", "\"harnessConfig\" must be an object"),
+        (r#"{"name":"w","harness_plan":{"runtime":"app_server"}}"#, "unsupported_runtime", "app_server"),
     ];
     for (body, code, words) in cases {
         let error = spawn(body).unwrap_err();
@@ -172,11 +105,7 @@ fn a_refused_spawn_names_the_field_and_says_why() {
         assert!(error.message.contains(words), "{body}: {}", error.message);
         let reply = error.reply().body;
         assert!(reply.starts_with(r#"{"success":false,"#), "{reply}");
-        assert_eq!(
-            reply.contains(r#""name":"w""#),
-            body.contains(r#""name":"w""#),
-            "{reply}"
-        );
+        assert_eq!(reply.contains(r#""name":"w""#), body.contains(r#""name":"w""#), "{reply}");
     }
 }
 
@@ -190,10 +119,7 @@ fn a_message_goes_to_an_agent_or_a_channel() {
     for (to, target) in cases {
         let request = send(&format!(r#"{{"to":"{to}","text":"hi"}}"#)).unwrap();
         assert_eq!(request.to, target);
-        assert_eq!(
-            (request.from, request.thread_id, request.mode),
-            (None, None, SendMode::Wait)
-        );
+        assert_eq!((request.from, request.thread_id, request.mode), (None, None, SendMode::Wait));
     }
 }
 
@@ -219,36 +145,12 @@ fn a_refused_message_says_why() {
     let cases = [
         (r#"{"text":"x"}"#, "invalid_request", "Missing required field: to"),
         (r#"{"to":"a"}"#, "invalid_request", "Missing required field: text"),
-        (
-            r#"{"to":"a","text":" \n"}"#,
-            "invalid_request",
-            "Missing required field: text",
-        ),
-        (
-            r#"{"to":"a","text":{}}"#,
-            "invalid_request",
-            "\"text\" must be a string, not an object",
-        ),
-        (
-            r#"{"to":"a/b","text":"x"}"#,
-            "invalid_name",
-            "\"to\": the name contains '/'",
-        ),
-        (
-            r##"{"to":"#","text":"x"}"##,
-            "invalid_name",
-            "\"to\": the name is empty",
-        ),
-        (
-            r#"{"to":"@","text":"x"}"#,
-            "invalid_name",
-            "\"to\": the name is empty",
-        ),
-        (
-            r#"{"to":"a","text":"x","mode":"urgent"}"#,
-            "invalid_mode",
-            "use \"wait\" or \"steer\"",
-        ),
+        (r#"{"to":"a","text":" \n"}"#, "invalid_request", "Missing required field: text"),
+        (r#"{"to":"a","text":{}}"#, "invalid_request", "\"text\" must be a string, not an object"),
+        (r#"{"to":"a/b","text":"x"}"#, "invalid_name", "\"to\": the name contains '/'"),
+        (r##"{"to":"#","text":"x"}"##, "invalid_name", "\"to\": the name is empty"),
+        (r#"{"to":"@","text":"x"}"#, "invalid_name", "\"to\": the name is empty"),
+        (r#"{"to":"a","text":"x","mode":"urgent"}"#, "invalid_mode", "use \"wait\" or \"steer\""),
     ];
     for (body, code, words) in cases {
         let error = send(body).unwrap_err();

@@ -10,9 +10,7 @@ const B: SubscriberId = SubscriberId(2);
 /// A small numbered event.
 fn released(ring: &mut EventRing, times: usize) {
     for _ in 0..times {
-        ring.push(&Event::AgentReleased {
-            name: &AgentName::from("w1"),
-        });
+        ring.push(&Event::AgentReleased { name: &AgentName::from("w1") });
     }
 }
 
@@ -29,11 +27,7 @@ fn inbound(ring: &mut EventRing, body: &str) {
 }
 
 fn chunk(ring: &mut EventRing, chunk: &str) {
-    ring.push(&Event::WorkerStream {
-        name: &AgentName::from("w1"),
-        stream: "stdout",
-        chunk,
-    });
+    ring.push(&Event::WorkerStream { name: &AgentName::from("w1"), stream: "stdout", chunk });
 }
 
 fn pump(ring: &mut EventRing) -> Vec<(SubscriberId, String)> {
@@ -44,23 +38,14 @@ fn pump(ring: &mut EventRing) -> Vec<(SubscriberId, String)> {
 
 /// What the subscriber gets now, and gives back as drained.
 fn received(ring: &mut EventRing, subscriber: SubscriberId) -> Vec<Json> {
-    let texts: Vec<String> = pump(ring)
-        .into_iter()
-        .filter(|(id, _)| *id == subscriber)
-        .map(|(_, text)| text)
-        .collect();
+    let texts: Vec<String> =
+        pump(ring).into_iter().filter(|(id, _)| *id == subscriber).map(|(_, text)| text).collect();
     ring.drained(subscriber, texts.iter().map(String::len).sum());
-    texts
-        .iter()
-        .map(|text| serde_json::from_str(text).unwrap())
-        .collect()
+    texts.iter().map(|text| serde_json::from_str(text).unwrap()).collect()
 }
 
 fn seqs(events: &[Json]) -> Vec<u64> {
-    events
-        .iter()
-        .map(|event| event["seq"].as_u64().unwrap())
-        .collect()
+    events.iter().map(|event| event["seq"].as_u64().unwrap()).collect()
 }
 
 fn gap_of(requested: u64, oldest: u64) -> Json {
@@ -99,10 +84,7 @@ fn a_subscriber_gets_what_it_has_not_seen_then_what_comes() {
 fn no_gap_is_told_where_nothing_was_lost() {
     let mut ring = EventRing::default();
     ring.open(A, 0).unwrap();
-    assert!(
-        received(&mut ring, A).is_empty(),
-        "an empty ring has lost nothing"
-    );
+    assert!(received(&mut ring, A).is_empty(), "an empty ring has lost nothing");
     released(&mut ring, limits::EVENT_RING);
     ring.open(B, 0).unwrap();
     assert_eq!(received(&mut ring, B).len(), limits::EVENT_RING);
@@ -119,11 +101,7 @@ fn a_late_subscriber_is_told_of_the_gap_once() {
     assert_eq!(events.len(), 1 + limits::EVENT_RING);
     assert_eq!(seqs(&events[1..3]), [11, 12]);
     ring.open(B, 10).unwrap();
-    assert_eq!(
-        seqs(&received(&mut ring, B))[0],
-        11,
-        "it has seen all that is gone"
-    );
+    assert_eq!(seqs(&received(&mut ring, B))[0], 11, "it has seen all that is gone");
     assert_eq!(ring.stats().gaps, 1);
 }
 
@@ -281,10 +259,7 @@ fn output_is_live_unnumbered_and_in_order_with_events() {
     chunk(&mut ring, "hello");
     released(&mut ring, 1);
     let events = received(&mut ring, A);
-    let kinds: Vec<_> = events
-        .iter()
-        .map(|event| event["kind"].as_str().unwrap())
-        .collect();
+    let kinds: Vec<_> = events.iter().map(|event| event["kind"].as_str().unwrap()).collect();
     assert_eq!(kinds, ["agent_released", "worker_stream", "agent_released"]);
     assert_eq!(events[1].get("seq"), None);
     assert_eq!(events[2]["seq"], 2, "output takes no number");

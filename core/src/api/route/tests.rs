@@ -26,24 +26,14 @@ fn every_route_leads_to_its_call() {
     else {
         panic!("no message");
     };
-    assert_eq!(
-        (message.to, message.mode),
-        (Target::Channel("g".into()), SendMode::Steer)
-    );
+    assert_eq!((message.to, message.mode), (Target::Channel("g".into()), SendMode::Steer));
     assert_eq!(
         post("/api/input/w", r#"{"data":"ls\r"}"#),
-        Ok(ApiCall::Input {
-            name: "w".into(),
-            data: "ls\r".into()
-        })
+        Ok(ApiCall::Input { name: "w".into(), data: "ls\r".into() })
     );
     assert_eq!(
         post("/api/resize/w", r#"{"rows":50,"cols":200}"#),
-        Ok(ApiCall::Resize {
-            name: "w".into(),
-            rows: 50,
-            cols: 200
-        })
+        Ok(ApiCall::Resize { name: "w".into(), rows: 50, cols: 200 })
     );
 }
 
@@ -57,14 +47,7 @@ fn a_snapshot_is_plain_unless_asked_otherwise() {
         ("?format=%61nsi", SnapshotFormat::Ansi),
     ] {
         let call = get(&format!("/api/spawned/w/snapshot{query}"));
-        assert_eq!(
-            call,
-            Ok(ApiCall::Snapshot {
-                name: "w".into(),
-                format
-            }),
-            "{query}"
-        );
+        assert_eq!(call, Ok(ApiCall::Snapshot { name: "w".into(), format }), "{query}");
     }
     let error = get("/api/spawned/w/snapshot?format=png").unwrap_err();
     assert_eq!((error.status, &*error.code), (400, "invalid_format"));
@@ -73,18 +56,11 @@ fn a_snapshot_is_plain_unless_asked_otherwise() {
 #[test]
 fn a_release_may_carry_a_reason() {
     let delete = |target, body: &str| route("DELETE", target, false, Auth::Ok, body.as_bytes());
-    let release = |reason: Option<&str>| {
-        Ok(ApiCall::Release {
-            name: "w".into(),
-            reason: reason.map(String::from),
-        })
-    };
+    let release =
+        |reason: Option<&str>| Ok(ApiCall::Release { name: "w".into(), reason: reason.map(String::from) });
     assert_eq!(delete("/api/spawned/w", ""), release(None));
     assert_eq!(delete("/api/spawned/w", " \n"), release(None));
-    assert_eq!(
-        delete("/api/spawned/w", r#"{"reason":"done"}"#),
-        release(Some("done"))
-    );
+    assert_eq!(delete("/api/spawned/w", r#"{"reason":"done"}"#), release(Some("done")));
     let error = delete("/api/spawned/w", "{").unwrap_err();
     assert!(error.reply().body.starts_with(r#"{"success":false,"name":"w","#));
 }
@@ -125,16 +101,7 @@ fn everything_but_health_needs_the_key() {
 
 #[test]
 fn unknown_paths_and_wrong_methods_are_told_apart() {
-    for path in [
-        "/",
-        "",
-        "/api",
-        "/api/spawned/",
-        "/api//spawn",
-        "/API/status",
-        "/wss",
-        "/health/",
-    ] {
+    for path in ["/", "", "/api", "/api/spawned/", "/api//spawn", "/API/status", "/wss", "/health/"] {
         let error = get(path).unwrap_err();
         assert_eq!((error.status, &*error.code), (404, "not_found"), "{path}");
     }
@@ -145,11 +112,7 @@ fn unknown_paths_and_wrong_methods_are_told_apart() {
         ("get", "/api/status", "Allow: GET"),
     ] {
         let error = route(method, path, false, Auth::Ok, b"").unwrap_err();
-        assert_eq!(
-            (error.status, &*error.code),
-            (405, "method_not_allowed"),
-            "{path}"
-        );
+        assert_eq!((error.status, &*error.code), (405, "method_not_allowed"), "{path}");
         assert!(error.message.ends_with(allow), "{}", error.message);
     }
 }
@@ -176,12 +139,7 @@ fn the_event_stream_wants_an_upgrade_and_takes_a_position() {
     ] {
         assert_eq!(follow(target), Ok(ApiCall::Events { since }), "{target}");
     }
-    for target in [
-        "/ws?sinceSeq=",
-        "/ws?sinceSeq=-1",
-        "/ws?sinceSeq=1.5",
-        "/ws?sinceSeq=%",
-    ] {
+    for target in ["/ws?sinceSeq=", "/ws?sinceSeq=-1", "/ws?sinceSeq=1.5", "/ws?sinceSeq=%"] {
         let error = follow(target).unwrap_err();
         assert_eq!((error.status, &*error.code), (400, "invalid_request"), "{target}");
     }
@@ -192,42 +150,12 @@ fn the_event_stream_wants_an_upgrade_and_takes_a_position() {
 #[test]
 fn typing_and_resizing_say_what_is_missing() {
     for (target, body, code, words) in [
-        (
-            "/api/input/w",
-            "{}",
-            "invalid_request",
-            "Missing required field: data",
-        ),
-        (
-            "/api/input/w",
-            r#"{"data":""}"#,
-            "invalid_request",
-            "Missing required field: data",
-        ),
-        (
-            "/api/input/w",
-            r#"{"data":[]}"#,
-            "invalid_request",
-            "\"data\" must be a string, not a list",
-        ),
-        (
-            "/api/resize/w",
-            r#"{"rows":24}"#,
-            "invalid_request",
-            "Missing required field: cols",
-        ),
-        (
-            "/api/resize/w",
-            r#"{"rows":"24","cols":80}"#,
-            "invalid_size",
-            "\"rows\"",
-        ),
-        (
-            "/api/resize/w",
-            r#"{"rows":24,"cols":65536}"#,
-            "invalid_size",
-            "\"cols\"",
-        ),
+        ("/api/input/w", "{}", "invalid_request", "Missing required field: data"),
+        ("/api/input/w", r#"{"data":""}"#, "invalid_request", "Missing required field: data"),
+        ("/api/input/w", r#"{"data":[]}"#, "invalid_request", "\"data\" must be a string, not a list"),
+        ("/api/resize/w", r#"{"rows":24}"#, "invalid_request", "Missing required field: cols"),
+        ("/api/resize/w", r#"{"rows":"24","cols":80}"#, "invalid_size", "\"rows\""),
+        ("/api/resize/w", r#"{"rows":24,"cols":65536}"#, "invalid_size", "\"cols\""),
     ] {
         let error = post(target, body).unwrap_err();
         assert_eq!((error.status, &*error.code), (400, code), "{body}");

@@ -58,10 +58,7 @@ fn health_has_the_keys_of_existing_clients_with_real_numbers() {
     view.delivery_reason = None;
     let early = body(&view.reply());
     assert_eq!(early["status"], "starting");
-    assert_eq!(
-        (&early["workspaceId"], &early["memberships"]),
-        (&json!("ws_unknown"), &json!([]))
-    );
+    assert_eq!((&early["workspaceId"], &early["memberships"]), (&json!("ws_unknown"), &json!([])));
     assert_eq!(early["nodeDelivery"], json!({"state": "connecting"}));
 }
 
@@ -123,17 +120,10 @@ fn the_status_lists_agents_and_what_is_held() {
         agents: &agents,
         pending_count: 7,
         pending: &pending,
-        auth: Some(WorkspaceAuth {
-            workspace: &workspace,
-            self_name: &name,
-            self_id: &id,
-        }),
+        auth: Some(WorkspaceAuth { workspace: &workspace, self_name: &name, self_id: &id }),
     };
     let status = body(&view.reply());
-    assert_eq!(
-        (&status["agent_count"], &status["pending_delivery_count"]),
-        (&json!(1), &json!(7))
-    );
+    assert_eq!((&status["agent_count"], &status["pending_delivery_count"]), (&json!(1), &json!(7)));
     assert_eq!(status["agents"][0]["name"], "w1");
     assert_eq!(
         status["pending_deliveries"],
@@ -187,22 +177,14 @@ fn a_spawned_agent_has_name_and_runtime() {
 
 #[test]
 fn a_snapshot_counts_from_one_and_hides_escapes_in_base64() {
-    let mut view = SnapshotView {
-        rows: 24,
-        cols: 80,
-        cursor: (0, 4),
-        screen: Screen::Plain("$ ls"),
-    };
+    let mut view = SnapshotView { rows: 24, cols: 80, cursor: (0, 4), screen: Screen::Plain("$ ls") };
     assert_eq!(
         body(&view.reply()),
         json!({"format": "plain", "rows": 24, "cols": 80, "cursor": [1, 5], "screen": "$ ls"})
     );
     view.screen = Screen::Ansi(b"\x1b[m");
     let ansi = body(&view.reply());
-    assert_eq!(
-        (&ansi["format"], &ansi["screen"]),
-        (&json!("ansi"), &json!("G1tt"))
-    );
+    assert_eq!((&ansi["format"], &ansi["screen"]), (&json!("ansi"), &json!("G1tt")));
 }
 
 #[test]
@@ -234,11 +216,7 @@ fn a_dead_letter_tells_what_was_lost_and_why() {
 fn small_answers_have_their_exact_shape() {
     let name = AgentName::from("w1");
     let (message, workspace) = ("m1".into(), "ws_1".into());
-    let sent = SentView {
-        event: "e1",
-        message: Some(&message),
-        workspace: Some(&workspace),
-    };
+    let sent = SentView { event: "e1", message: Some(&message), workspace: Some(&workspace) };
     let cases = [
         (
             sent.reply(),
@@ -251,16 +229,10 @@ fn small_answers_have_their_exact_shape() {
             lease_reply(false, Span::secs(120)),
             json!({"renewed": true, "expires_in_secs": 120, "persist": false}),
         ),
-        (
-            lease_reply(true, Span::secs(120)),
-            json!({"renewed": true, "expires_in_secs": 0, "persist": true}),
-        ),
+        (lease_reply(true, Span::secs(120)), json!({"renewed": true, "expires_in_secs": 0, "persist": true})),
         (released_reply(&name), json!({"success": true, "name": "w1"})),
         (input_reply(&name, 3), json!({"name": "w1", "bytes_written": 3})),
-        (
-            resized_reply(&name, 9, 8),
-            json!({"name": "w1", "rows": 9, "cols": 8}),
-        ),
+        (resized_reply(&name, 9, 8), json!({"name": "w1", "rows": 9, "cols": 8})),
         (shutdown_reply(), json!({"status": "shutting_down"})),
     ];
     for (reply, expected) in cases {

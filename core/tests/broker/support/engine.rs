@@ -106,10 +106,7 @@ impl Rig {
                 Some("invalid_message") => Some(error(&json!("minted"), "invalid_message")),
                 Some(code) => Some(error(&id, code)),
                 None if self.engine.registers == Registers::Hold => None,
-                None => Some(reply(
-                    &id,
-                    json!({ "id": frame["node_id"], "name": frame["name"] }),
-                )),
+                None => Some(reply(&id, json!({ "id": frame["node_id"], "name": frame["name"] }))),
             },
             "inventory.sync" if self.engine.inventories => Some(reply(&id, json!({}))),
             "agent.register" | "agent.recover" => self.on_agent(frame),
@@ -135,11 +132,7 @@ impl Rig {
     /// What the engine says of an agent that it has registered.
     pub(crate) fn identity(&mut self, name: &str) -> Value {
         let next = 100 + self.engine.ids.len();
-        let id = self
-            .engine
-            .ids
-            .entry(name.into())
-            .or_insert_with(|| next.to_string());
+        let id = self.engine.ids.entry(name.into()).or_insert_with(|| next.to_string());
         let mut data = json!({ "agent_id": id, "name": name, "token": format!("at_live_{id}{id}{id}") });
         if let Some(cursor) = self.engine.cursor {
             data["delivery_ack_seq"] = cursor.into();
@@ -148,26 +141,14 @@ impl Rig {
     }
 
     pub(super) fn on_call(&mut self, id: CallId, request: CallRequest) {
-        let path = request
-            .url
-            .strip_prefix(&self.config.base_url)
-            .unwrap()
-            .to_string();
-        let body = request
-            .body
-            .as_deref()
-            .map_or(Value::Null, |body| serde_json::from_str(body).unwrap());
+        let path = request.url.strip_prefix(&self.config.base_url).unwrap().to_string();
+        let body = request.body.as_deref().map_or(Value::Null, |body| serde_json::from_str(body).unwrap());
         let headers = request.headers.iter();
         let call = Call {
             id,
             method: request.method,
-            bearer: request
-                .bearer
-                .map(|secret| secret.expose().to_string())
-                .unwrap_or_default(),
-            headers: headers
-                .map(|(name, value)| (name.to_string(), value.expose().to_string()))
-                .collect(),
+            bearer: request.bearer.map(|secret| secret.expose().to_string()).unwrap_or_default(),
+            headers: headers.map(|(name, value)| (name.to_string(), value.expose().to_string())).collect(),
             path,
             body,
         };
@@ -206,10 +187,7 @@ impl Rig {
 
     /// Refuses a call with this code.
     pub(crate) fn refuse(&mut self, call: CallId, status: u16, code: &str) {
-        self.feed(Event::Answered(
-            call,
-            Ok((status, envelope(status, Value::Null, code))),
-        ));
+        self.feed(Event::Answered(call, Ok((status, envelope(status, Value::Null, code)))));
     }
 }
 

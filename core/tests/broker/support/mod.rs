@@ -12,7 +12,7 @@ mod verbs;
 
 pub(crate) use engine::{Agents, Engine, Mints, Registers, Upgrade};
 pub(crate) use terminal::Program;
-pub(crate) use verbs::{Spawned, deliver, fan_out, with_agent};
+pub(crate) use verbs::{Spawned, deliver, fan_out, just_started, with_agent};
 
 use engine::Call;
 use relay_core::ids::{LinkId, ProcessId, StoreId};
@@ -150,10 +150,7 @@ impl Rig {
     }
 
     pub(crate) fn start(config: Config, disk: Disk, engine: Engine) -> Self {
-        let now = Now {
-            mono: Mono(1_000_000),
-            wall: Wall(1_760_000_000_000),
-        };
+        let now = Now { mono: Mono(1_000_000), wall: Wall(1_760_000_000_000) };
         let boot = Boot {
             now,
             seed: [7; 32],
@@ -272,10 +269,7 @@ impl Rig {
     }
 
     fn apply(&mut self, event: Event) {
-        let fault = |kind| Fault {
-            kind,
-            detail: "scripted fault",
-        };
+        let fault = |kind| Fault { kind, detail: "scripted fault" };
         match event {
             Event::Up(link) => self.handle(Input::LinkUp { link }),
             Event::Refused(link, status) => {
@@ -285,57 +279,27 @@ impl Rig {
             Event::Text(link, text) => self.handle(Input::LinkText { link, text: &text }),
             Event::Pong(link) => self.handle(Input::LinkPong { link }),
             Event::Drained(link, bytes) => self.handle(Input::LinkDrained { link, bytes }),
-            Event::Down(link) => self.handle(Input::LinkDown {
-                link,
-                why: "scripted end",
-            }),
+            Event::Down(link) => self.handle(Input::LinkDown { link, why: "scripted end" }),
             Event::Answered(call, Ok((status, body))) => {
-                let reply = CallReply {
-                    status,
-                    body: body.as_bytes(),
-                };
-                self.handle(Input::CallDone {
-                    call,
-                    result: Ok(reply),
-                });
+                let reply = CallReply { status, body: body.as_bytes() };
+                self.handle(Input::CallDone { call, result: Ok(reply) });
             }
             Event::Answered(call, Err(kind)) => {
-                self.handle(Input::CallDone {
-                    call,
-                    result: Err(fault(kind)),
-                });
+                self.handle(Input::CallDone { call, result: Err(fault(kind)) });
             }
             Event::Stored(store, result) => {
-                self.handle(Input::Stored {
-                    store,
-                    result: result.map_err(fault),
-                });
+                self.handle(Input::Stored { store, result: result.map_err(fault) });
             }
             Event::Spawned(process, result) => {
-                self.handle(Input::Spawned {
-                    process,
-                    result: result.map_err(fault),
-                });
+                self.handle(Input::Spawned { process, result: result.map_err(fault) });
             }
-            Event::Output(process, bytes) => self.handle(Input::PtyOutput {
-                process,
-                bytes: &bytes,
-            }),
+            Event::Output(process, bytes) => self.handle(Input::PtyOutput { process, bytes: &bytes }),
             Event::Written(process, op, written, kind) => {
                 let fault = kind.map(fault);
-                self.handle(Input::PtyWritten {
-                    process,
-                    op,
-                    written,
-                    fault,
-                });
+                self.handle(Input::PtyWritten { process, op, written, fault });
             }
             Event::State(process, op, state) => {
-                self.handle(Input::PtyState {
-                    process,
-                    op,
-                    state: Some(state),
-                });
+                self.handle(Input::PtyState { process, op, state: Some(state) });
             }
             Event::Eof(process) => self.handle(Input::PtyEof { process }),
             Event::Exited(process, status) => self.handle(Input::PtyExited { process, status }),
@@ -355,20 +319,12 @@ impl Rig {
     }
 
     fn run(&mut self, command: Command) {
-        assert!(
-            self.exit.is_none(),
-            "nothing follows an exit, but {command:?} did"
-        );
+        assert!(self.exit.is_none(), "nothing follows an exit, but {command:?} did");
         match command {
             Command::LinkOpen { link, url, token, .. } => {
                 self.order.push("open".into());
                 let token = token.expose().to_string();
-                self.opens.push(Opened {
-                    link,
-                    url,
-                    token,
-                    at: self.now.mono,
-                });
+                self.opens.push(Opened { link, url, token, at: self.now.mono });
                 self.on_open(link);
             }
             Command::LinkSend { link, text } => {
@@ -394,9 +350,7 @@ impl Rig {
             Command::LinkPause { .. } | Command::PtyResize { .. } => {}
             Command::Call { call, request, .. } => self.on_call(call, request),
             Command::Spawn { process, child, .. } => self.on_spawn(process, child),
-            Command::PtyWrite {
-                process, op, bytes, ..
-            } => self.on_write(process, op, bytes),
+            Command::PtyWrite { process, op, bytes, .. } => self.on_write(process, op, bytes),
             Command::PtyCheck { process, op } => self.on_check(process, op),
             Command::PtySignal { process, signal } => {
                 self.order.push(format!("{signal:?}"));
@@ -411,12 +365,7 @@ impl Rig {
                 }
                 self.due.push_back(Event::Stored(store, result));
             }
-            Command::ApiReply {
-                request,
-                status,
-                body,
-                ..
-            } => {
+            Command::ApiReply { request, status, body, .. } => {
                 self.order.push(format!("reply {status}"));
                 self.replies.entry(request.0).or_default().push((status, body));
             }

@@ -51,18 +51,11 @@ impl Program {
 
     /// Reads keys and draws them itself.
     pub(crate) fn raw() -> Self {
-        Self {
-            canonical: false,
-            ..Self::cat()
-        }
+        Self { canonical: false, ..Self::cat() }
     }
 
     pub(crate) fn state(&self) -> TtyState {
-        TtyState {
-            unread: self.unread,
-            canonical: self.canonical,
-            echo: self.echo,
-        }
+        TtyState { unread: self.unread, canonical: self.canonical, echo: self.echo }
     }
 
     pub(crate) fn text(&self) -> String {

@@ -20,11 +20,7 @@ impl Rig {
 
     /// Makes a request with the right key; its number.
     pub(crate) fn ask(&mut self, method: &str, target: &str, body: &Value) -> u64 {
-        let text = if body.is_null() {
-            String::new()
-        } else {
-            body.to_string()
-        };
+        let text = if body.is_null() { String::new() } else { body.to_string() };
         self.ask_as(Auth::Ok, method, target, false, text.as_bytes())
     }
 
@@ -38,14 +34,7 @@ impl Rig {
     ) -> u64 {
         let number = self.next_request();
         let request = RequestId(number);
-        self.handle(Input::Api {
-            request,
-            auth,
-            method,
-            target,
-            upgrade,
-            body,
-        });
+        self.handle(Input::Api { request, auth, method, target, upgrade, body });
         self.settle();
         number
     }
@@ -53,16 +42,9 @@ impl Rig {
     /// The only answer to a request.
     pub(crate) fn reply_to(&self, request: u64) -> Option<(u16, Value)> {
         let replies = self.replies.get(&request)?;
-        assert_eq!(
-            replies.len(),
-            1,
-            "request {request} was answered more than once: {replies:?}"
-        );
+        assert_eq!(replies.len(), 1, "request {request} was answered more than once: {replies:?}");
         let (status, body) = &replies[0];
-        Some((
-            *status,
-            serde_json::from_str(body).unwrap_or_else(|_| json!(body)),
-        ))
+        Some((*status, serde_json::from_str(body).unwrap_or_else(|_| json!(body))))
     }
 
     /// Asks for what is answered at once.
@@ -78,10 +60,7 @@ impl Rig {
     }
 
     pub(crate) fn delivery_state(&mut self) -> String {
-        self.health()["nodeDelivery"]["state"]
-            .as_str()
-            .unwrap()
-            .to_string()
+        self.health()["nodeDelivery"]["state"].as_str().unwrap().to_string()
     }
 
     /// Asks for an agent that runs `cat`.
@@ -101,11 +80,7 @@ impl Rig {
         let (status, body) = self.reply_to(request).expect("an answer");
         assert_eq!(status, 200, "{body}");
         self.sent.clear();
-        Spawned {
-            process,
-            id: self.engine.ids[name].clone(),
-            name: name.into(),
-        }
+        Spawned { process, id: self.engine.ids[name].clone(), name: name.into() }
     }
 
     // The link.
@@ -168,9 +143,7 @@ impl Rig {
     }
 
     pub(crate) fn last_sent(&self, kind: &str) -> Value {
-        self.sent(kind)
-            .pop()
-            .unwrap_or_else(|| panic!("no {kind} in {:?}", self.types()))
+        self.sent(kind).pop().unwrap_or_else(|| panic!("no {kind} in {:?}", self.types()))
     }
 
     /// The acks of an agent since frames were last forgotten.
@@ -193,19 +166,13 @@ impl Rig {
         let text = self.program(agent.process).text();
         let bodies = text.split("Relay message from ").skip(1).map(|message| {
             let body = message.split_once("]: ").expect("a header").1;
-            body.trim_end_matches(['\r', '\n'])
-                .replace("\x1b[201~", "")
-                .trim_end()
-                .to_string()
+            body.trim_end_matches(['\r', '\n']).replace("\x1b[201~", "").trim_end().to_string()
         });
         bodies.collect()
     }
 
     pub(crate) fn said(&self, words: &str) -> usize {
-        self.logs
-            .iter()
-            .filter(|(_, message)| message.contains(words))
-            .count()
+        self.logs.iter().filter(|(_, message)| message.contains(words)).count()
     }
 
     /// Follows the event stream from its beginning.
@@ -224,6 +191,16 @@ pub(crate) fn with_agent(cursor: Option<u64>) -> (Rig, Spawned) {
     let mut rig = Rig::online();
     rig.engine.cursor = cursor;
     let bob = rig.spawn("bob");
+    (rig, bob)
+}
+
+/// Starts an agent and does not wait for it.
+pub(crate) fn just_started(cli: &str) -> (Rig, Spawned) {
+    let mut rig = Rig::online();
+    rig.ask("POST", "/api/spawn", &json!({ "name": "bob", "cli": cli }));
+    let process = rig.children[0].0;
+    let bob = Spawned { process, id: rig.engine.ids["bob"].clone(), name: "bob".into() };
+    rig.sent.clear();
     (rig, bob)
 }
 

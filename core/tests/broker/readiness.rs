@@ -1,0 +1,45 @@
+//! When a program that has just been started gets its first message.
+
+use crate::support::just_started;
+use relay_core::time::Span;
+
+const SECOND: Span = Span::secs(1);
+
+#[test]
+fn an_unknown_program_gets_its_first_message_when_it_has_been_quiet() {
+    let (mut rig, bob) = just_started("cat");
+    rig.deliver(&bob, 1, "one");
+    rig.advance(Span::millis(200));
+    rig.prints(bob.process, "starting up\r\n");
+    rig.advance(Span::millis(200));
+    assert!(rig.typed(&bob).is_empty(), "not while it draws");
+    rig.advance(Span::millis(100));
+    assert_eq!(rig.typed(&bob), ["one"]);
+}
+
+#[test]
+fn a_program_that_never_falls_quiet_gets_its_first_message_after_two_seconds() {
+    let (mut rig, bob) = just_started("cat");
+    rig.deliver(&bob, 1, "one");
+    for tenth in 0..19 {
+        rig.advance(Span::millis(100));
+        rig.prints(bob.process, ".");
+        assert!(rig.typed(&bob).is_empty(), "after {tenth} tenths");
+    }
+    rig.advance(Span::millis(250));
+    rig.prints(bob.process, ".");
+    assert_eq!(rig.typed(&bob), ["one"]);
+}
+
+#[test]
+fn a_known_harness_gets_nothing_while_a_dialog_is_up() {
+    let (mut rig, bob) = just_started("claude");
+    rig.deliver(&bob, 1, "one");
+    rig.prints(bob.process, "Do you trust this folder?\r\n1. Yes, proceed\r\n2. No, exit\r\n");
+    rig.advance(Span::secs(600));
+    assert!(rig.program(bob.process).typed.is_empty());
+    assert!(rig.acks(&bob).is_empty());
+    rig.prints(bob.process, "\x1b[2J\x1b[HWelcome back\r\n> ");
+    rig.advance(SECOND);
+    assert_eq!(rig.typed(&bob), ["one"]);
+}
