@@ -247,11 +247,7 @@ fn burst(subject: &Subject, count: usize, agents: usize) -> String {
         .collect();
     let began = now_ns();
     world.engine.dm_all(&alice, &messages);
-    eprintln!(
-        "{}: {count} to {agents}: the engine took {:.1} ms",
-        subject.name,
-        ms(now_ns() - began)
-    );
+    eprintln!("{}: {count} to {agents}: the engine took {:.1} ms", subject.name, ms(now_ns() - began));
     let until = Instant::now() + if subject.ours { OUR_LIMIT } else { THEIR_LIMIT };
     let mut done = 0;
     while done < count && Instant::now() < until {

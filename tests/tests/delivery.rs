@@ -299,31 +299,17 @@ fn a_message_of_64_kib_arrives_whole_as_one_paste() {
 fn a_burst_is_read_whole_and_in_order_and_each_message_before_its_ack() {
     let world = World::new();
     let agent = world.agent("worker");
-    let messages: Vec<_> = (1..=900)
-        .map(|number| ("worker", format!("number {number}.")))
-        .collect();
+    let messages: Vec<_> = (1..=900).map(|number| ("worker", format!("number {number}."))).collect();
     world.engine.dm_all(&world.alice, &messages);
     world.engine.acked("worker", 900);
     let reads = agent.reads();
-    let texts: Vec<_> = reads
-        .iter()
-        .filter_map(|read| read.text.rsplit_once("]: "))
-        .map(|(_, text)| text)
-        .collect();
+    let texts: Vec<_> =
+        reads.iter().filter_map(|read| read.text.rsplit_once("]: ")).map(|(_, text)| text).collect();
     let expected: Vec<_> = messages.iter().map(|(_, text)| text.as_str()).collect();
-    assert!(
-        texts == expected,
-        "{} of {} in order",
-        texts.len(),
-        expected.len()
-    );
+    assert!(texts == expected, "{} of {} in order", texts.len(), expected.len());
     for (seq, read) in (1..).zip(&reads) {
         let acked = world.engine.acked("worker", seq);
-        assert!(
-            read.at_ns <= acked + SET_ASIDE,
-            "{} was acked before it was read",
-            read.text
-        );
+        assert!(read.at_ns <= acked + SET_ASIDE, "{} was acked before it was read", read.text);
     }
 }
 
