@@ -2,7 +2,7 @@
 //!
 //! Owns: the areas, and the routing of every input to the area it concerns and of its consequences to
 //! the others. The parts of that routing stand in one file per subject: `spawning`, `leaving`,
-//! `delivering`, `linking`, `serving`, `stopping`.
+//! `delivering`, `linking`, `registering`, `publishing`, `serving`, `stopping`.
 //! Must not know: names of wire fields, forms of answers.
 //!
 //! 1. `handle` is called only when the output is drained: every command has one causing input.
@@ -13,6 +13,8 @@
 mod delivering;
 mod leaving;
 mod linking;
+mod publishing;
+mod registering;
 mod serving;
 mod spawning;
 mod stopping;
@@ -45,8 +47,8 @@ use alloc::string::String;
 use alloc::vec::Vec;
 use delivering::{Burials, Early};
 use linking::Replays;
+use registering::Registrations;
 use serving::Requests;
-use spawning::Registrations;
 use stopping::Stopping;
 
 /// One broker node: the whole of its decisions. See the crate's documentation for the contract.

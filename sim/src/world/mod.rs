@@ -7,7 +7,7 @@
 //! 2. Every command is carried out, and completed exactly once, with a delay that is drawn; only the
 //!    death of the broker takes completions away.
 //! 3. Ready inputs go before a due tick, as drivers do it.
-//! 4. From [`Plan::calm_at`] on nothing fails, and the world must come to rest within [`BUDGET`].
+//! 4. From [`Plan::calm_at`] on nothing fails, and the world must come to rest within `BUDGET`.
 
 mod clients;
 mod commands;
