@@ -155,7 +155,7 @@ impl Rig {
             now,
             seed: [7; 32],
             machine_seed: "seed".into(),
-            cwd: "/work/dir".into(),
+            cwd: "/project".into(),
             pid: 42,
             identity: disk.identity.clone(),
             tokens: disk.tokens.values().cloned().collect(),
