@@ -117,6 +117,9 @@ impl World {
         let place = Place::new();
         let broker = start(subject, &place, &engine);
         registrations(&engine, 1);
+        // A published broker serves its API a moment after it has registered.
+        let serves = || (broker.api.get("/api/session").status == 200).then_some(());
+        within(THEIR_LIMIT, "the local API", serves);
         Self { engine, _place: place, broker }
     }
 
