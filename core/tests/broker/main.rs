@@ -14,5 +14,6 @@ mod link;
 mod odd;
 mod readiness;
 mod registering;
+mod regressions;
 mod stopping;
 mod support;
