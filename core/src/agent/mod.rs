@@ -89,7 +89,8 @@ pub(crate) struct Agent {
     pub(crate) waiters: Vec<Origin>,
     inputs: VecDeque<RawInput>,
     in_flight: usize,
-    ops: BTreeMap<OpId, RawInput>,
+    /// Writes of raw bytes under way: for whom, and how many.
+    ops: BTreeMap<OpId, (Option<RequestId>, usize)>,
     partial: Vec<u8>,
 }
 
@@ -152,9 +153,10 @@ impl Agent {
         while let Some(input) = self.inputs.pop_front() {
             let op = cx.op();
             let deadline = cx.now.mono.after(INPUT_WRITE);
-            self.in_flight += input.bytes.len();
-            let (process, bytes) = (self.process, input.bytes.clone());
-            self.ops.insert(op, input);
+            let RawInput { request, bytes } = input;
+            self.in_flight += bytes.len();
+            self.ops.insert(op, (request, bytes.len()));
+            let process = self.process;
             cx.push(Command::PtyWrite { process, op, bytes, deadline });
         }
     }
@@ -166,10 +168,10 @@ impl Agent {
         written: usize,
         fault: Option<&Fault<'_>>,
     ) -> Option<(Option<RequestId>, usize, bool)> {
-        let input = self.ops.remove(&op)?;
-        self.in_flight -= input.bytes.len();
-        let whole = fault.is_none() && written == input.bytes.len();
-        Some((input.request, written, whole))
+        let (request, length) = self.ops.remove(&op)?;
+        self.in_flight -= length;
+        let whole = fault.is_none() && written == length;
+        Some((request, written, whole))
     }
 
     /// Output of the program as text: what ends in the middle of a character waits for its rest.
@@ -247,15 +249,6 @@ impl Roster {
             self.by_id.insert(registered.id.clone(), process);
             agent.registered = Some(registered);
         }
-    }
-
-    /// Puts an agent back that was taken out for a moment.
-    pub(crate) fn put_back(&mut self, agent: Agent) {
-        self.by_name.insert(agent.name().clone(), agent.process);
-        if let Some(id) = agent.id() {
-            self.by_id.insert(id.clone(), agent.process);
-        }
-        self.agents.insert(agent.process, agent);
     }
 
     /// Takes an agent's identity away: what comes for it is no longer for a process here.

@@ -73,25 +73,18 @@ impl Broker {
             return;
         };
         let was = core::mem::replace(&mut agent.phase, Phase::Leaving);
+        let (name, origin) = (agent.name().clone(), agent.origin.clone());
         self.agents_changed = true;
         self.deregister(process);
         if was == Phase::Proving || was == Phase::Starting {
             let failure =
                 Failure::new(409, "spawn_released_before_ready", "it was released before it had started");
-            self.fail_origin(process, &failure);
+            self.tell_failure(&name, &origin, &failure);
         }
         if was != Phase::Starting {
             self.cx.push(terminate(process));
         }
         self.cx.wake_in(Timer::AgentKill(process), limits::AGENT_GRACE);
-    }
-
-    fn fail_origin(&mut self, process: ProcessId, failure: &Failure) {
-        // The agent is taken out for the moment of telling, because telling needs the whole broker.
-        if let Some(agent) = self.roster.remove(process) {
-            self.tell_failure(&agent, failure);
-            self.roster.put_back(agent);
-        }
     }
 
     /// Takes an agent's identity back (invariants 1 and 2).
@@ -199,7 +192,7 @@ impl Broker {
         self.agents_changed = true;
         self.early.take(agent.name());
         if let Some(failure) = failure {
-            self.tell_failure(&agent, &failure);
+            self.tell_failure(agent.name(), &agent.origin, &failure);
         }
         self.tell_waiters(&agent);
     }

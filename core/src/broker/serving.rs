@@ -16,7 +16,6 @@ use crate::api::{
     dead_letters_reply, input_reply, lease_reply, resized_reply, route, shutdown_reply,
 };
 use crate::command::{Command, Level};
-use crate::delivery::Frame;
 use crate::delivery::dead::DeadLetter;
 use crate::delivery::payload::{Message, extract};
 use crate::ids::{AgentId, AgentName, ProcessId, RequestId, SubscriberId};
@@ -292,22 +291,19 @@ impl Broker {
     fn status(&self) -> Reply {
         let agents = self.agent_views();
         let now = self.cx.now;
-        let view = |(id, frame, attempts): (&AgentId, &'_ Frame, u8)| {
-            let agent = self.roster.by_id(id)?;
-            Some((agent.name().clone(), frame.clone(), attempts))
-        };
-        let rows: Vec<_> = self.delivery.pending().take(LISTED).filter_map(view).collect();
+        let rows = self.delivery.pending().take(LISTED);
         let pending: Vec<PendingView<'_>> = rows
-            .iter()
-            .map(|(agent, frame, attempts)| PendingView {
-                delivery: &frame.delivery_id,
-                agent,
-                message: &frame.msg_id,
-                from: None,
-                attempts: *attempts,
-                queued_at: frame.at.wall,
-                age: now.mono.since(frame.at.mono),
-                last_error: None,
+            .filter_map(|(id, frame, attempts)| {
+                Some(PendingView {
+                    delivery: &frame.delivery_id,
+                    agent: self.roster.by_id(id)?.name(),
+                    message: &frame.msg_id,
+                    from: None,
+                    attempts,
+                    queued_at: frame.at.wall,
+                    age: now.mono.since(frame.at.mono),
+                    last_error: None,
+                })
             })
             .collect();
         let membership = self.link.membership();

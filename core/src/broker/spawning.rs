@@ -244,18 +244,17 @@ impl Broker {
     }
 
     /// Tells whoever ordered an agent that it will not run.
-    pub(super) fn tell_failure(&mut self, agent: &Agent, failure: &Failure) {
-        let name = agent.name();
+    pub(super) fn tell_failure(&mut self, name: &AgentName, origin: &Origin, failure: &Failure) {
         self.cx.log(
             Level::Warn,
             "agent",
             &format!("{name:?} was not started: {}: {}", failure.code, failure.message),
         );
-        match &agent.origin {
+        match origin {
             Origin::Api(request) => {
                 self.answer(*request, failure.to_api(name.clone()).reply());
             }
-            Origin::Invocation(id) => self.finish(&id.clone(), Outcome::Error(failure.error())),
+            Origin::Invocation(id) => self.finish(id, Outcome::Error(failure.error())),
         }
     }
 }

@@ -332,7 +332,7 @@ impl Window {
             if let Some(row) = self.rows.get_mut(&above)
                 && row.proof_round < round
             {
-                row.proofs += 1;
+                row.proofs = row.proofs.saturating_add(1);
                 row.proof_round = round;
             }
         }
