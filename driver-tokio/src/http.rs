@@ -53,7 +53,7 @@ const HEAD: usize = 64 * 1024;
 
 const JSON: &str = "application/json";
 
-type Reply = Response<Full<Bytes>>;
+pub(crate) type Reply = Response<Full<Bytes>>;
 
 /// The loop's end of the server.
 #[derive(Debug)]
@@ -326,7 +326,8 @@ async fn run_stream(inbox: Inbox, stream: Stream, on_upgrade: hyper::upgrade::On
     inbox.put(Event::StreamGone { subscriber });
 }
 
-fn text(headers: &HeaderMap, name: HeaderName) -> Option<&str> {
+/// A header as text.
+pub(crate) fn text(headers: &HeaderMap, name: HeaderName) -> Option<&str> {
     headers.get(name)?.to_str().ok()
 }
 
@@ -338,7 +339,8 @@ fn websocket_key(headers: &HeaderMap) -> Option<&[u8]> {
     (upgrade && version).then_some(key.as_bytes())
 }
 
-fn switch(accept: &str) -> Reply {
+/// The answer to a WebSocket upgrade.
+pub(crate) fn switch(accept: &str) -> Reply {
     Response::builder()
         .status(StatusCode::SWITCHING_PROTOCOLS)
         .header(header::CONNECTION, "Upgrade")

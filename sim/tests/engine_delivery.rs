@@ -2,33 +2,11 @@
 
 mod support;
 
-use relay_sim::engine::{ConnectionId, Options, ProfileName};
+use relay_sim::engine::{Options, ProfileName};
 use serde_json::{Value, json};
-use support::{ALL, Agent, Bench, Node, WITH_CURSOR, numbered, pairs};
-
-/// A node with `bob`, and `alice` who writes to him.
-struct Scene {
-    bench: Bench,
-    node: Node,
-    connection: ConnectionId,
-    alice: Agent,
-    bob: Agent,
-}
-
-fn scene(profile: ProfileName) -> Scene {
-    let mut bench = Bench::new(profile);
-    let (node, connection) = bench.broker("n");
-    let (alice, bob) = (bench.agent("alice"), bench.worker(connection, "bob"));
-    Scene { bench, node, connection, alice, bob }
-}
+use support::{ALL, Bench, Scene, WITH_CURSOR, numbered, pairs, scene};
 
 impl Scene {
-    fn dms(&mut self, count: usize) {
-        for index in 0..count {
-            self.bench.dm(&self.alice, "bob", &format!("message {index}"));
-        }
-    }
-
     /// Closes the socket and opens another one; what bob is sent until his inventory is answered.
     fn replayed(&mut self) -> Vec<Value> {
         self.connection = self.bench.reopen(&self.node, self.connection);

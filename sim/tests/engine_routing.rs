@@ -2,33 +2,9 @@
 
 mod support;
 
-use relay_sim::engine::{ConnectionId, ProfileName};
+use relay_sim::engine::ProfileName;
 use serde_json::{Value, json};
-use support::{ALL, Agent, Bench, CURSOR, Node, WITH_CURSOR, pairs};
-
-/// A node with `bob`, and `alice` who writes to him.
-struct Scene {
-    bench: Bench,
-    node: Node,
-    connection: ConnectionId,
-    alice: Agent,
-    bob: Agent,
-}
-
-fn scene(profile: ProfileName) -> Scene {
-    let mut bench = Bench::new(profile);
-    let (node, connection) = bench.broker("n");
-    let (alice, bob) = (bench.agent("alice"), bench.worker(connection, "bob"));
-    Scene { bench, node, connection, alice, bob }
-}
-
-impl Scene {
-    fn dms(&mut self, count: usize) {
-        for index in 0..count {
-            self.bench.dm(&self.alice, "bob", &format!("message {index}"));
-        }
-    }
-}
+use support::{ALL, Bench, CURSOR, WITH_CURSOR, pairs, scene};
 
 #[test]
 fn an_agent_of_http_that_is_bound_is_never_pushed_until_binding_adopts() {

@@ -4,6 +4,7 @@
 //! Must not know: what requests and frames mean.
 
 use super::model::{Accepted, Order, now_ns};
+use crate::http::{Reply, switch, text};
 use crate::socket;
 use futures_util::StreamExt;
 use http_body_util::{BodyExt, Full, Limited};
@@ -38,8 +39,6 @@ const BODY: usize = 4 * 1024 * 1024;
 const IDLE: Duration = Duration::from_secs(75);
 /// Pause after an accept that failed, for instance for want of descriptors.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
-
-type Reply = Response<Full<Bytes>>;
 
 /// What every connection needs.
 #[derive(Clone)]
@@ -201,25 +200,11 @@ fn target(uri: &Uri) -> &str {
     uri.path_and_query().map_or("/", PathAndQuery::as_str)
 }
 
-fn text(headers: &HeaderMap, name: HeaderName) -> Option<&str> {
-    headers.get(name)?.to_str().ok()
-}
-
 /// The key of a WebSocket upgrade request, if it is one.
 fn websocket_key(headers: &HeaderMap) -> Option<&[u8]> {
     let upgrade = text(headers, header::UPGRADE)?.eq_ignore_ascii_case("websocket");
     let key = headers.get(header::SEC_WEBSOCKET_KEY)?;
     upgrade.then_some(key.as_bytes())
-}
-
-fn switch(accept: &str) -> Reply {
-    Response::builder()
-        .status(StatusCode::SWITCHING_PROTOCOLS)
-        .header(header::CONNECTION, "Upgrade")
-        .header(header::UPGRADE, "websocket")
-        .header(header::SEC_WEBSOCKET_ACCEPT, accept)
-        .body(Full::default())
-        .expect("base64 fits into a header")
 }
 
 fn status(status: StatusCode) -> Reply {

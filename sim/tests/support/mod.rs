@@ -344,3 +344,27 @@ pub(crate) fn keys(value: &Value) -> Vec<&str> {
     keys.sort_unstable();
     keys
 }
+
+/// A node with `bob`, and `alice` who writes to him.
+pub(crate) struct Scene {
+    pub(crate) bench: Bench,
+    pub(crate) node: Node,
+    pub(crate) connection: ConnectionId,
+    pub(crate) alice: Agent,
+    pub(crate) bob: Agent,
+}
+
+pub(crate) fn scene(profile: ProfileName) -> Scene {
+    let mut bench = Bench::new(profile);
+    let (node, connection) = bench.broker("n");
+    let (alice, bob) = (bench.agent("alice"), bench.worker(connection, "bob"));
+    Scene { bench, node, connection, alice, bob }
+}
+
+impl Scene {
+    pub(crate) fn dms(&mut self, count: usize) {
+        for index in 0..count {
+            self.bench.dm(&self.alice, "bob", &format!("message {index}"));
+        }
+    }
+}
