@@ -1,19 +1,19 @@
 //! A deterministic simulator for relay-core: the real broker in virtual time, against a model of the
 //! engine, model agents, faults, and oracles that judge by what really happened.
 //!
-//! A seed and an engine release make a [`swarm::Plan`]; [`run`] carries it out in a [`world::World`].
+//! A seed and an engine release make a [`plan::Plan`]; [`run`] carries it out in a [`world::World`].
 //! Nothing here reads a clock, opens a socket, starts a thread or draws from anything but the seed.
 
 pub mod agents;
 pub mod engine;
 pub mod oracles;
+pub mod plan;
 pub mod rng;
-pub mod swarm;
 pub mod world;
 
 use oracles::{Class, Failure};
+use plan::Plan;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use swarm::Plan;
 use world::{Report, Sink, World};
 
 /// Runs a case. A panic of the core is a failure like any other.

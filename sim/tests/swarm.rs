@@ -2,14 +2,14 @@
 
 use relay_sim::engine::ProfileName;
 use relay_sim::world::Report;
-use relay_sim::{PROFILES, run, swarm};
+use relay_sim::{PROFILES, plan, run};
 use std::collections::BTreeMap;
 
 /// Seeds per release: some ten seconds.
 const SEEDS: u64 = 150;
 
 fn pass(seed: u64, profile: ProfileName) -> Report {
-    run(swarm::plan(seed, profile), None).unwrap_or_else(|failure| {
+    run(plan::draw(seed, profile), None).unwrap_or_else(|failure| {
         panic!(
             "{:?} {}: {}\nreproduce: cargo run --release -p relay-sim -- seed {seed} --profile {profile}",
             failure.class, failure.rule, failure.message

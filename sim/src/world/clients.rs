@@ -8,8 +8,8 @@
 use super::World;
 use super::event::{Completion, Event, Of};
 use crate::agents::reader::{Token, body};
+use crate::plan::{SECOND, Step};
 use crate::rng::{Stream, key};
-use crate::swarm::{SECOND, Step};
 use relay_core::ids::RequestId;
 use serde_json::{Value, json};
 use std::collections::BTreeMap;

@@ -7,7 +7,7 @@
 
 use super::World;
 use super::event::{Completion, Event};
-use crate::swarm::Fault;
+use crate::plan::Fault;
 
 /// Until when each lasting fault lasts, in µs.
 #[derive(Debug, Default)]

@@ -9,8 +9,8 @@
 use super::World;
 use super::event::{Completion, Event, Of};
 use crate::agents::{Agent, Cue, Effect, Kind};
+use crate::plan::SECOND;
 use crate::rng::{Stream, key};
-use crate::swarm::SECOND;
 use relay_core::ids::{OpId, ProcessId};
 use relay_core::time::Mono;
 use relay_core::{Child, ExitStatus, FaultKind, PtySignal, TtyState};

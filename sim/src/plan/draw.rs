@@ -1,122 +1,15 @@
-//! The swarm: from a seed to a plan of one simulated case.
+//! Drawing a plan from a seed.
 //!
-//! Owns: what is drawn for a case: agents, sizes, which faults it has and how often, and every step
-//! with its time.
+//! Owns: which sizes, steps and faults a seed stands for, and how often each comes.
 //! Must not know: how a step is carried out.
 //!
-//! 1. The plan is complete before the world begins: it depends on the seed and the profile only.
+//! 1. A plan depends on the seed and the engine's release only.
 //! 2. Each class of fault is on or off per seed, with a weight; some seeds have none at all.
 
+use super::{AgentPlan, Fault, Plan, SECOND, Step};
 use crate::agents::Kind;
-use crate::engine::{Profile, ProfileName};
+use crate::engine::ProfileName;
 use crate::rng::{Rng, Stream, key};
-
-/// One second in µs, the unit of a world's time.
-pub const SECOND: u64 = 1_000_000;
-
-/// A whole case.
-#[derive(Clone, Debug)]
-pub struct Plan {
-    /// Where it came from.
-    pub seed: u64,
-    /// The engine's release.
-    pub profile: Profile,
-    /// Agents that the operator wants.
-    pub agents: Vec<AgentPlan>,
-    /// What happens, by time.
-    pub steps: Vec<(u64, Step)>,
-    /// From here on nothing fails any more.
-    pub calm_at: u64,
-    /// Longest way of a frame, in µs.
-    pub network: u64,
-    /// Longest operation of the operating system, in µs.
-    pub system: u64,
-    /// In 1 000 processes so many end by themselves.
-    pub dying: u64,
-    /// Whether the case goes on until agents that never read have got their first dead letter.
-    pub patient: bool,
-}
-
-/// An agent that the operator wants.
-#[derive(Clone, Debug)]
-pub struct AgentPlan {
-    /// Its name.
-    pub name: String,
-    /// Its program.
-    pub kind: Kind,
-    /// Started by an invocation at first; later starts are the operator's.
-    pub invoked: bool,
-    /// From here on the operator wants it, in µs.
-    pub from: u64,
-    /// It is started with a task.
-    pub task: bool,
-}
-
-/// Something that is made to happen. Agents are named by their place in [`Plan::agents`].
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Step {
-    /// A direct message of about so many bytes.
-    Direct { to: usize, steer: bool, size: usize },
-    /// A message in the channel of all.
-    Channel { size: usize },
-    /// A reply to the latest message of the channel.
-    Reply { size: usize },
-    /// A message through the broker's local API.
-    Send { to: usize, size: usize },
-    /// Many short direct messages at once.
-    Burst { to: usize, count: usize },
-    /// Something typed through the local API.
-    Input { to: usize },
-    /// A spawn placed by the engine.
-    Invoke { agent: usize },
-    /// A release placed by the engine.
-    InvokeRelease { agent: usize },
-    /// A release through the local API.
-    Release { agent: usize },
-    /// A fault.
-    Fault(Fault),
-}
-
-/// Something that goes wrong. Times are in µs.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Fault {
-    /// The link breaks.
-    Cut,
-    /// Nothing passes the link any more, unnoticed, until it breaks.
-    HalfOpen { lasts: u64 },
-    /// Connections are refused.
-    Refuse { lasts: u64 },
-    /// Upgrades are answered with 401.
-    Unauthorized { lasts: u64 },
-    /// Upgrades take seconds.
-    SlowHandshake { lasts: u64 },
-    /// The engine takes frames late.
-    HoldReplies { lasts: u64 },
-    /// Live frames overtake each other.
-    Reorder { lasts: u64 },
-    /// Everything unacked is sent again.
-    Replay { agent: usize },
-    /// A row expires that is not acked.
-    Expire { agent: usize },
-    /// Calls to the engine fail.
-    Calls { lasts: u64 },
-    /// An agent's process is killed.
-    Kill { agent: usize },
-    /// Files cannot be written.
-    Store { lasts: u64 },
-    /// The broker's process dies when it has carried out so many more commands.
-    Crash { commands: u64 },
-    /// The broker is asked to stop, and is started again.
-    Terminate,
-    /// The wall clock steps by so many milliseconds.
-    WallStep { by: i64 },
-    /// The machine sleeps.
-    Suspend { lasts: u64 },
-    /// The node's token is replaced, and the link breaks.
-    Rotate,
-    /// The latest invocation is sent again.
-    Resend,
-}
 
 /// So long an invocation has time to start an agent before the operator does.
 const INVOKED: u64 = 15 * SECOND;
@@ -124,7 +17,7 @@ const INVOKED: u64 = 15 * SECOND;
 const CLASSES: usize = 18;
 
 /// Draws the case of a seed.
-pub fn plan(seed: u64, profile: ProfileName) -> Plan {
+pub fn draw(seed: u64, profile: ProfileName) -> Plan {
     let rng = Rng::new(seed);
     let draw = |position: u64, low, high| rng.between(Stream::Shape, position, low, high);
     let busy = draw(1, 20, 120) * SECOND;
@@ -248,7 +141,7 @@ mod tests {
 
     #[test]
     fn the_same_seed_gives_the_same_plan() {
-        let text = |seed| format!("{:?}", plan(seed, ProfileName::V6_0_3));
+        let text = |seed| format!("{:?}", draw(seed, ProfileName::V6_0_3));
         assert_eq!(text(3), text(3));
         assert_ne!(text(3), text(4));
     }
@@ -257,7 +150,7 @@ mod tests {
     fn every_kind_of_step_and_fault_is_drawn_by_some_seed() {
         let mut names = std::collections::BTreeSet::new();
         for seed in 0..200 {
-            for (at, step) in plan(seed, ProfileName::V5_0_5).steps {
+            for (at, step) in draw(seed, ProfileName::V5_0_5).steps {
                 assert!(at <= 120 * SECOND);
                 let text = format!("{step:?}");
                 let name = text.split_once(" {").map_or(text.as_str(), |(name, _)| name);

@@ -1,0 +1,123 @@
+//! Plans: what a simulated case consists of.
+//!
+//! Owns: the vocabulary of a case (its agents, steps and faults), and its length in virtual time.
+//! Must not know: how a plan comes about, or how a step is carried out.
+//!
+//! 1. A plan is complete before the world begins. Together with its seed, which keys the delays, it
+//!    says everything: two runs of one plan are the same.
+//! 2. Steps name agents by their place in [`Plan::agents`], so a step can be left out without
+//!    changing the others.
+
+mod draw;
+
+pub use draw::draw;
+
+use crate::agents::Kind;
+use crate::engine::Profile;
+
+/// One second in µs, the unit of a world's time.
+pub const SECOND: u64 = 1_000_000;
+
+/// A whole case.
+#[derive(Clone, Debug)]
+pub struct Plan {
+    /// Where it came from.
+    pub seed: u64,
+    /// The engine's release.
+    pub profile: Profile,
+    /// Agents that the operator wants.
+    pub agents: Vec<AgentPlan>,
+    /// What happens, by time in µs.
+    pub steps: Vec<(u64, Step)>,
+    /// From here on nothing fails any more.
+    pub calm_at: u64,
+    /// Longest way of a frame, in µs.
+    pub network: u64,
+    /// Longest operation of the operating system, in µs.
+    pub system: u64,
+    /// In 1 000 processes so many end by themselves.
+    pub dying: u64,
+    /// Whether the case goes on until agents that never read have got their first dead letter.
+    pub patient: bool,
+}
+
+/// An agent that the operator wants.
+#[derive(Clone, Debug)]
+pub struct AgentPlan {
+    /// Its name.
+    pub name: String,
+    /// Its program.
+    pub kind: Kind,
+    /// Started by an invocation at first; later starts are the operator's.
+    pub invoked: bool,
+    /// From here on the operator wants it, in µs.
+    pub from: u64,
+    /// It is started with a task.
+    pub task: bool,
+}
+
+/// Something that is made to happen. Agents are named by their place in [`Plan::agents`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Step {
+    /// A direct message of about so many bytes.
+    Direct { to: usize, steer: bool, size: usize },
+    /// A message in the channel of all.
+    Channel { size: usize },
+    /// A reply to the latest message of the channel.
+    Reply { size: usize },
+    /// A message through the broker's local API.
+    Send { to: usize, size: usize },
+    /// Many short direct messages at once.
+    Burst { to: usize, count: usize },
+    /// Something typed through the local API.
+    Input { to: usize },
+    /// A spawn placed by the engine.
+    Invoke { agent: usize },
+    /// A release placed by the engine.
+    InvokeRelease { agent: usize },
+    /// A release through the local API.
+    Release { agent: usize },
+    /// A fault.
+    Fault(Fault),
+}
+
+/// Something that goes wrong. Times are in µs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Fault {
+    /// The link breaks.
+    Cut,
+    /// Nothing passes the link any more, unnoticed, until it breaks.
+    HalfOpen { lasts: u64 },
+    /// Connections are refused.
+    Refuse { lasts: u64 },
+    /// Upgrades are answered with 401.
+    Unauthorized { lasts: u64 },
+    /// Upgrades take seconds.
+    SlowHandshake { lasts: u64 },
+    /// The engine takes frames late.
+    HoldReplies { lasts: u64 },
+    /// Live frames overtake each other.
+    Reorder { lasts: u64 },
+    /// Everything unacked is sent again.
+    Replay { agent: usize },
+    /// A row expires that is not acked.
+    Expire { agent: usize },
+    /// Calls to the engine fail.
+    Calls { lasts: u64 },
+    /// An agent's process is killed.
+    Kill { agent: usize },
+    /// Files cannot be written.
+    Store { lasts: u64 },
+    /// The broker's process dies when it has carried out so many more commands.
+    Crash { commands: u64 },
+    /// The broker is asked to stop, and is started again.
+    Terminate,
+    /// The wall clock steps by so many milliseconds.
+    WallStep { by: i64 },
+    /// The machine sleeps.
+    Suspend { lasts: u64 },
+    /// The node's token is replaced, and the link breaks.
+    Rotate,
+    /// The latest invocation is sent again.
+    Resend,
+}
