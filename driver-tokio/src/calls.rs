@@ -2,23 +2,21 @@
 //!
 //! Owns: the client and its pooled connections. Must not know: routes, envelopes, retries.
 //!
-//! 1. One attempt per command. A redirect is an answer like any other: a credential never follows one.
-//! 2. The client is built on first use.
+//! 1. One attempt per command. The client is built on first use.
 
 use crate::clock;
-use crate::event::{Event, Failure, Inbox};
-use crate::{net, tls};
-use http_body_util::{BodyExt, Full, LengthLimitError, Limited};
-use hyper::Request;
+use crate::inbox::{Event, Inbox};
+use http_body_util::Full;
 use hyper::body::Bytes;
-use hyper::header::{AUTHORIZATION, CONTENT_TYPE, HeaderValue, USER_AGENT};
 use hyper_rustls::HttpsConnector;
 use hyper_util::client::legacy::{Client, connect::HttpConnector};
 use hyper_util::rt::{TokioExecutor, TokioTimer};
 use relay_core::ids::CallId;
 use relay_core::time::Mono;
-use relay_core::{CallRequest, FaultKind, limits};
-use std::error::Error;
+use relay_core::{CallRequest, FaultKind};
+use relay_driver::event::Failure;
+use relay_driver::request::{answer, failure, message};
+use relay_driver::tls;
 use std::time::Duration;
 use tokio::time::timeout_at;
 
@@ -73,57 +71,15 @@ fn build() -> HttpClient {
 }
 
 async fn exchange(client: HttpClient, request: CallRequest) -> Result<(u16, Bytes), Failure> {
-    let response = client.request(message(request)?).await.map_err(|error| failure(&error))?;
-    let status = response.status().as_u16();
-    match Limited::new(response.into_body(), limits::CALL_BODY).collect().await {
-        Ok(body) => Ok((status, body.to_bytes())),
-        Err(error) if error.is::<LengthLimitError>() => {
-            let detail = format!("the answer ({status}) is longer than {} bytes", limits::CALL_BODY);
-            Err(Failure::new(FaultKind::Other, detail))
-        }
-        Err(error) => Err(failure(&*error)),
-    }
-}
-
-fn message(request: CallRequest) -> Result<Request<Full<Bytes>>, Failure> {
-    let mut builder =
-        Request::builder().method(request.method).uri(request.url).header(USER_AGENT, net::AGENT);
-    for (name, value) in &request.headers {
-        builder = builder.header(*name, value.expose());
-    }
-    if let Some(bearer) = &request.bearer {
-        let value = HeaderValue::try_from(format!("Bearer {}", bearer.expose())).map(|mut value| {
-            value.set_sensitive(true);
-            value
-        });
-        builder = builder.header(AUTHORIZATION, value.map_err(|_| unfit("the credential"))?);
-    }
-    if request.body.is_some() {
-        builder = builder.header(CONTENT_TYPE, "application/json");
-    }
-    let body = Full::new(Bytes::from(request.body.unwrap_or_default()));
-    builder.body(body).map_err(|_| unfit("the URL or a header"))
-}
-
-fn unfit(what: &str) -> Failure {
-    Failure::new(FaultKind::Other, format!("{what} does not fit into an HTTP request"))
-}
-
-/// The innermost cause says what happened; the outer ones only that something did.
-fn failure(error: &(dyn Error + 'static)) -> Failure {
-    let causes = || std::iter::successors(Some(error), |error: &&(dyn Error + 'static)| (*error).source());
-    let detail = causes().last().map_or_else(String::new, ToString::to_string);
-    let system = causes().find_map(|error| error.downcast_ref::<std::io::Error>());
-    let kind =
-        system.map_or(FaultKind::Broken, |error| Failure::from(std::io::Error::from(error.kind())).kind);
-    Failure::new(kind, detail)
+    answer(client.request(message(request)?).await.map_err(|error| failure(&error))?).await
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use relay_core::time::Span;
-    use relay_core::{Secret, Text};
+    use relay_core::{Secret, Text, limits};
+    use relay_driver::clock::now;
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
     use tokio::net::TcpListener;
 
@@ -139,7 +95,7 @@ mod tests {
             headers: vec![("x-previous", Text::Plain("p".into()))],
             body: Some("{\"a\":1}".into()),
         };
-        Calls::new(inbox).call(CallId(1), request, clock::now().mono.after(Span::secs(10)));
+        Calls::new(inbox).call(CallId(1), request, now().mono.after(Span::secs(10)));
         let (mut tcp, _) = listener.accept().await.unwrap();
         let mut heard = Vec::new();
         while !heard.ends_with(b"{\"a\":1}") {
@@ -199,7 +155,7 @@ mod tests {
                 headers: Vec::new(),
                 body: None,
             };
-            Calls::new(inbox).call(CallId(2), request, clock::now().mono.after(deadline));
+            Calls::new(inbox).call(CallId(2), request, now().mono.after(deadline));
             async move {
                 match events.recv().await {
                     Some(Event::CallDone { result: Err(failure), .. }) => failure.kind,
@@ -223,7 +179,7 @@ mod tests {
             headers: Vec::new(),
             body: None,
         };
-        Calls::new(inbox).call(CallId(1), request, clock::now().mono.after(Span::secs(10)));
+        Calls::new(inbox).call(CallId(1), request, now().mono.after(Span::secs(10)));
         let (mut tcp, _) = listener.accept().await.unwrap();
         const HANDSHAKE: u8 = 22;
         assert_eq!(tcp.read_u8().await.unwrap(), HANDSHAKE);

@@ -1,41 +1,24 @@
-//! Clocks: the readings that the core gets, and the alarm that wakes the loop.
+//! The alarm that wakes the loop, and deadlines in the runtime's terms.
 //!
-//! Owns: the origin of [`Mono`], deadlines in the runtime's terms, the timer of the loop.
-//! Must not know: what is being waited for.
+//! Owns: both. Must not know: what is being waited for.
 //!
-//! 1. `Mono` counts through suspend, and so does the [`Alarm`]: a laptop that wakes up acts at once
-//!    on what fell due while it slept.
-//! 2. Deadlines of single IO operations may run on the runtime's clock, which stands still in suspend.
+//! 1. The alarm counts through suspend; deadlines of single IO operations run on the runtime's clock,
+//!    which stands still then.
 
 use crate::ready;
-use relay_core::time::{Mono, Now, Wall};
-use rustix::time::{
-    ClockId, Itimerspec, TimerfdClockId, TimerfdFlags, TimerfdTimerFlags, Timespec, clock_gettime,
-    timerfd_create, timerfd_settime,
-};
+use relay_core::time::Mono;
+use relay_driver::clock::{set_timer, take_ring, timer, until};
 use std::io;
 use std::os::fd::OwnedFd;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use tokio::io::unix::AsyncFd;
 use tokio::time::Instant;
 
-/// Reads both clocks.
-pub(crate) fn now() -> Now {
-    let wall = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    Now { mono: mono(), wall: Wall(wall.as_millis().try_into().unwrap_or(i64::MAX)) }
-}
-
-fn mono() -> Mono {
-    let time = clock_gettime(ClockId::Boottime);
-    Mono(time.tv_sec.cast_unsigned() * 1_000_000 + time.tv_nsec.cast_unsigned() / 1_000)
-}
-
 /// The runtime's instant for a deadline of the core.
 pub(crate) fn instant(deadline: Mono) -> Instant {
-    Instant::now() + Duration::from_micros(deadline.since(mono()).0)
+    Instant::now() + until(deadline)
 }
 
-/// A timer of the loop, on the clock that [`Mono`] counts.
+/// The timer of the loop.
 #[derive(Debug)]
 pub(crate) struct Alarm {
     timer: AsyncFd<OwnedFd>,
@@ -43,36 +26,24 @@ pub(crate) struct Alarm {
 }
 
 impl Alarm {
-    /// A timer that is not set.
+    /// An alarm that is not set.
     pub(crate) fn new() -> io::Result<Self> {
-        let flags = TimerfdFlags::NONBLOCK | TimerfdFlags::CLOEXEC;
-        let timer = ready::watch(timerfd_create(TimerfdClockId::Boottime, flags)?)?;
-        Ok(Self { timer, at: None })
+        Ok(Self { timer: ready::watch(timer()?)?, at: None })
     }
 
     /// Sets it to `at`, or off.
     pub(crate) fn set(&mut self, at: Option<Mono>) {
-        if self.at == at {
-            return;
+        if self.at != at {
+            self.at = at;
+            set_timer(self.timer.get_ref(), at);
         }
-        self.at = at;
-        let zero = Timespec { tv_sec: 0, tv_nsec: 0 };
-        // An all-zero value turns a timer off; a deadline of zero must still ring.
-        let value = at.map_or(zero, |Mono(micros)| {
-            let micros = micros.clamp(1, i64::MAX.cast_unsigned()).cast_signed();
-            Timespec { tv_sec: micros / 1_000_000, tv_nsec: micros % 1_000_000 * 1_000 }
-        });
-        let spec = Itimerspec { it_interval: zero, it_value: value };
-        timerfd_settime(self.timer.get_ref(), TimerfdTimerFlags::ABSTIME, &spec)
-            .expect("a valid time on a timer of ours");
     }
 
     /// Waits until it rings; for ever when it is not set.
     pub(crate) async fn ring(&self) {
         loop {
             let mut ready = self.timer.readable().await.expect("the runtime outlives the loop");
-            let mut count = [0; 8];
-            if ready.try_io(|timer| Ok(rustix::io::read(timer, &mut count)?)).is_ok() {
+            if ready.try_io(|timer| take_ring(timer.get_ref())).is_ok() {
                 return;
             }
         }
@@ -83,6 +54,8 @@ impl Alarm {
 mod tests {
     use super::*;
     use relay_core::time::Span;
+    use relay_driver::clock::now;
+    use std::time::Duration;
 
     #[tokio::test]
     async fn the_alarm_rings_at_its_time_and_not_before() {

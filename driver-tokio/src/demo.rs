@@ -19,10 +19,10 @@ pub(crate) use agent::{AgentArgs, run as agent};
 
 use crate::client::http::Api;
 use crate::engine_host::{self, Host};
-use crate::settings::Fatal;
 use clap::Args;
 use judge::Verdict;
 use play::{AGENTS, Play};
+use relay_driver::settings::Fatal;
 use stage::{Broker, Folder};
 use std::io::{self, IsTerminal, Write};
 use std::net::{Ipv4Addr, SocketAddr};

@@ -14,9 +14,9 @@ mod tests;
 
 pub(crate) use model::{Host, Noted, now_ns};
 
-use crate::settings::Fatal;
 use clap::Args;
 use relay_core::Secret;
+use relay_driver::settings::Fatal;
 use relay_sim::engine::{Options, ProfileName};
 use serde_json::json;
 use std::fmt::Write as _;
@@ -93,7 +93,7 @@ async fn serve(args: &EngineArgs) -> Result<(), Fatal> {
     let failed = |e: io::Error| Fatal::failed(format!("cannot handle signals: {e}"));
     let mut interrupt = signal(SignalKind::interrupt()).map_err(failed)?;
     let mut terminate = signal(SignalKind::terminate()).map_err(failed)?;
-    crate::descriptors::raise_limit();
+    relay_driver::descriptors::raise_limit();
 
     let listener = bind(args.listen).map_err(|error| unusable(args.listen, &error))?;
     let host = Host::start(listener, options(args.profile, args.mailbox_depth)?, None)?;

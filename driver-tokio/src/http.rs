@@ -1,59 +1,36 @@
 //! The local API's server.
 //!
-//! Owns: the listener, limits on what clients may send, the 503 before the broker is ready, the
-//! upgrade to event streams. Must not know: routes and bodies; the core answers.
+//! Owns: the listener, connections, requests in work, event streams.
+//! Must not know: routes and bodies; the core answers.
 //!
 //! 1. A request that reaches the core has passed the screen for web pages, holds one of
 //!    [`limits::API_REQUESTS`] permits, and is answered once or reported as gone.
 //! 2. The local API key is compared here and goes no further.
 
-use crate::event::{Event, Inbox};
-use crate::socket::{self, Orders, Out};
+use crate::inbox::{Event, Inbox};
+use crate::socket::{self, Orders};
 use futures_util::StreamExt;
-use http_body_util::{BodyExt, Full, LengthLimitError, Limited};
+use http_body_util::{BodyExt, LengthLimitError, Limited};
 use hyper::body::{Bytes, Incoming};
-use hyper::header::{self, HeaderMap, HeaderName, HeaderValue};
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
-use hyper::{Request, Response, StatusCode};
+use hyper::{Request, StatusCode};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use relay_core::ids::{RequestId, SubscriberId};
-use relay_core::{Secret, edge, limits};
+use relay_core::{Secret, limits};
+use relay_driver::answer::{self, Reply};
+use relay_driver::socket::{Out, config};
 use std::collections::BTreeMap;
 use std::convert::Infallible;
 use std::pin::pin;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Semaphore, mpsc, oneshot, watch};
 use tokio::time::{Instant, sleep, timeout};
 use tokio_tungstenite::WebSocketStream;
 use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
 use tokio_tungstenite::tungstenite::protocol::Role;
-
-/// For the head of a request. An idle connection ends after it, too, so it is longer than clients keep
-/// theirs: a request must not meet a connection that is being closed.
-const HEAD_TIME: Duration = Duration::from_secs(75);
-/// For the body of a request.
-const BODY_TIME: Duration = Duration::from_secs(10);
-/// Connections at once: a few more than requests, so that the refusal can be said.
-const CONNECTIONS: usize = limits::API_REQUESTS + 64;
-/// Pause after an accept that failed, for instance for want of descriptors.
-const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
-/// A stream without traffic is probed this often.
-const STREAM_PING: Duration = Duration::from_secs(30);
-/// The close handshake of a stream.
-const STREAM_CLOSE: Duration = Duration::from_secs(1);
-/// For the last answers, at the end of the process.
-const LAST_WORDS: Duration = Duration::from_millis(500);
-
-/// Longest head of a request, in bytes.
-const HEAD: usize = 64 * 1024;
-
-const JSON: &str = "application/json";
-
-pub(crate) type Reply = Response<Full<Bytes>>;
 
 /// The loop's end of the server.
 #[derive(Debug)]
@@ -121,7 +98,7 @@ impl Api {
     pub(crate) fn reply(&self, request: RequestId, status: u16, content_type: &'static str, body: String) {
         let status = StatusCode::from_u16(status).expect("the core knows its status codes");
         if let Some(waiting) = self.shared.take(request) {
-            let _ = waiting.send(Answer::Reply(respond(status, content_type, body)));
+            let _ = waiting.send(Answer::Reply(answer::respond(status, content_type, body)));
         }
     }
 
@@ -146,7 +123,7 @@ impl Api {
     /// Closes a stream; answered by `StreamGone`.
     pub(crate) fn close(&mut self, subscriber: SubscriberId, code: u16, reason: &'static str) {
         if let Some(stream) = self.streams.get_mut(&subscriber) {
-            stream.close(code, reason, Instant::now() + STREAM_CLOSE);
+            stream.close(code, reason, Instant::now() + answer::STREAM_CLOSE);
         }
     }
 
@@ -160,11 +137,11 @@ impl Api {
     /// Lets answers that were given reach their clients, for a moment.
     pub(crate) async fn finish(mut self) {
         for stream in self.streams.values_mut() {
-            stream.close(1001, "the broker stops", Instant::now() + STREAM_CLOSE);
+            stream.close(1001, "the broker stops", Instant::now() + answer::STREAM_CLOSE);
         }
         self.stopping.send_replace(true);
         drop(self.running);
-        let _ = timeout(LAST_WORDS, self.ends.recv()).await;
+        let _ = timeout(answer::LAST_WORDS, self.ends.recv()).await;
     }
 }
 
@@ -180,7 +157,7 @@ async fn accept(
     running: mpsc::Sender<Infallible>,
     mut stop: watch::Receiver<bool>,
 ) {
-    let places = Arc::new(Semaphore::new(CONNECTIONS));
+    let places = Arc::new(Semaphore::new(answer::CONNECTIONS));
     loop {
         let place = places.clone().acquire_owned().await.expect("never closed");
         let accepted = tokio::select! {
@@ -188,7 +165,7 @@ async fn accept(
             _ = stop.changed() => return,
         };
         match accepted {
-            Err(_) => sleep(ACCEPT_PAUSE).await,
+            Err(_) => sleep(answer::ACCEPT_PAUSE).await,
             Ok((tcp, _)) => {
                 let (connection, running) = (connection(tcp, shared.clone(), stop.clone()), running.clone());
                 tokio::spawn(async move {
@@ -206,8 +183,8 @@ async fn connection(tcp: TcpStream, shared: Arc<Shared>, mut stop: watch::Receiv
     let service = service_fn(|request| async { Ok::<_, Infallible>(serve(&shared, request).await) });
     let connection = http1::Builder::new()
         .timer(TokioTimer::new())
-        .header_read_timeout(HEAD_TIME)
-        .max_buf_size(HEAD)
+        .header_read_timeout(answer::HEAD_TIME)
+        .max_buf_size(answer::HEAD)
         .serve_connection(TokioIo::new(tcp), service)
         .with_upgrades();
     let mut connection = pin!(connection);
@@ -222,23 +199,17 @@ async fn connection(tcp: TcpStream, shared: Arc<Shared>, mut stop: watch::Receiv
 /// Everything about one request but its answer.
 async fn serve(shared: &Arc<Shared>, mut request: Request<Incoming>) -> Reply {
     let headers = request.headers();
-    // An origin that cannot be read is not the absence of one.
-    let origin = headers.get(header::ORIGIN).map(|origin| origin.to_str().unwrap_or_default());
-    let host = text(headers, header::HOST);
-    if let Err(rejection) = edge::screen(host, origin, &shared.host, shared.port) {
-        let status = StatusCode::from_u16(rejection.status).unwrap_or(StatusCode::FORBIDDEN);
-        return respond(status, JSON, rejection.body);
+    if let Some(refusal) = answer::screen(headers, &shared.host, shared.port) {
+        return refusal;
     }
     if !shared.ready.load(Ordering::Relaxed) {
-        return starting(request.uri().path());
+        return answer::starting(request.uri().path());
     }
     let Ok(_permit) = shared.requests.try_acquire() else {
-        let message = format!("{} requests are in work already; try again", limits::API_REQUESTS);
-        return refuse(StatusCode::SERVICE_UNAVAILABLE, "too_many_requests", &message);
+        return answer::too_many();
     };
-    let key = text(headers, HeaderName::from_static("x-api-key"));
-    let auth = edge::authorize(key, text(headers, header::AUTHORIZATION), &shared.key);
-    let upgrade = websocket_key(headers).map(derive_accept_key);
+    let auth = answer::authorize(headers, &shared.key);
+    let upgrade = answer::websocket_key(headers).map(derive_accept_key);
     let on_upgrade = upgrade.is_some().then(|| hyper::upgrade::on(&mut request));
     let (head, body) = request.into_parts();
     let body = match read_body(body).await {
@@ -247,8 +218,8 @@ async fn serve(shared: &Arc<Shared>, mut request: Request<Incoming>) -> Reply {
     };
 
     let id = RequestId(shared.last_request.fetch_add(1, Ordering::Relaxed) + 1);
-    let (answer, answered) = oneshot::channel();
-    shared.waiting.lock().unwrap_or_else(PoisonError::into_inner).insert(id, answer);
+    let (given, answered) = oneshot::channel();
+    shared.waiting.lock().unwrap_or_else(PoisonError::into_inner).insert(id, given);
     let mut waiting = Waiting { shared, id, answered: false };
     shared.inbox.put(Event::Api {
         request: id,
@@ -258,19 +229,19 @@ async fn serve(shared: &Arc<Shared>, mut request: Request<Incoming>) -> Reply {
         upgrade: upgrade.is_some(),
         body,
     });
-    let answer = answered.await;
+    let given = answered.await;
     waiting.answered = true;
-    match (answer, upgrade, on_upgrade) {
+    match (given, upgrade, on_upgrade) {
         (Ok(Answer::Reply(reply)), ..) => reply,
         (Ok(Answer::Stream(stream)), Some(accept), Some(on_upgrade)) => {
             tokio::spawn(run_stream(shared.inbox.clone(), stream, on_upgrade));
-            switch(&accept)
+            answer::switch(&accept)
         }
         (Ok(Answer::Stream(stream)), ..) => {
             shared.inbox.put(Event::StreamGone { subscriber: stream.subscriber });
-            refuse(StatusCode::UPGRADE_REQUIRED, "upgrade_required", "this is a WebSocket")
+            answer::not_upgraded()
         }
-        (Err(_), ..) => refuse(StatusCode::SERVICE_UNAVAILABLE, "stopping", "the broker is stopping"),
+        (Err(_), ..) => answer::stopping(),
     }
 }
 
@@ -290,14 +261,11 @@ impl Drop for Waiting<'_> {
 }
 
 async fn read_body(body: Incoming) -> Result<Bytes, Reply> {
-    match timeout(BODY_TIME, Limited::new(body, limits::API_BODY).collect()).await {
+    match timeout(answer::BODY_TIME, Limited::new(body, limits::API_BODY).collect()).await {
         Ok(Ok(body)) => Ok(body.to_bytes()),
-        Ok(Err(error)) if error.is::<LengthLimitError>() => {
-            let message = format!("a request body may have {} bytes", limits::API_BODY);
-            Err(refuse(StatusCode::PAYLOAD_TOO_LARGE, "body_too_large", &message))
-        }
-        Ok(Err(_)) => Err(refuse(StatusCode::BAD_REQUEST, "invalid_request", "the body is broken")),
-        Err(_) => Err(refuse(StatusCode::REQUEST_TIMEOUT, "timeout", "the body did not come in time")),
+        Ok(Err(error)) if error.is::<LengthLimitError>() => Err(answer::too_large()),
+        Ok(Err(_)) => Err(answer::broken()),
+        Err(_) => Err(answer::too_slow()),
     }
 }
 
@@ -305,13 +273,13 @@ async fn read_body(body: Incoming) -> Result<Bytes, Reply> {
 async fn run_stream(inbox: Inbox, stream: Stream, on_upgrade: hyper::upgrade::OnUpgrade) {
     let Stream { subscriber, orders, pings, _running } = stream;
     if let Ok(upgraded) = on_upgrade.await {
-        let config = Some(socket::config());
+        let config = Some(config());
         let socket = WebSocketStream::from_raw_socket(TokioIo::new(upgraded), Role::Server, config).await;
         let (sink, mut messages) = socket.split();
         let drained = |bytes| inbox.put(Event::StreamDrained { subscriber, bytes });
         let pinging = async {
             loop {
-                sleep(STREAM_PING).await;
+                sleep(answer::STREAM_PING).await;
                 let _ = pings.send(Out::Ping);
             }
         };
@@ -324,67 +292,6 @@ async fn run_stream(inbox: Inbox, stream: Stream, on_upgrade: hyper::upgrade::On
         }
     }
     inbox.put(Event::StreamGone { subscriber });
-}
-
-/// A header as text.
-pub(crate) fn text(headers: &HeaderMap, name: HeaderName) -> Option<&str> {
-    headers.get(name)?.to_str().ok()
-}
-
-/// The key of a WebSocket upgrade request, if it is one.
-fn websocket_key(headers: &HeaderMap) -> Option<&[u8]> {
-    let upgrade = text(headers, header::UPGRADE)?.eq_ignore_ascii_case("websocket");
-    let version = text(headers, header::SEC_WEBSOCKET_VERSION)? == "13";
-    let key = headers.get(header::SEC_WEBSOCKET_KEY)?;
-    (upgrade && version).then_some(key.as_bytes())
-}
-
-/// The answer to a WebSocket upgrade.
-pub(crate) fn switch(accept: &str) -> Reply {
-    Response::builder()
-        .status(StatusCode::SWITCHING_PROTOCOLS)
-        .header(header::CONNECTION, "Upgrade")
-        .header(header::UPGRADE, "websocket")
-        .header(header::SEC_WEBSOCKET_ACCEPT, accept)
-        .body(Full::default())
-        .expect("base64 fits into a header")
-}
-
-fn respond(status: StatusCode, content_type: &'static str, body: impl Into<Bytes>) -> Reply {
-    let mut reply = Response::new(Full::new(body.into()));
-    *reply.status_mut() = status;
-    reply.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static(content_type));
-    reply
-}
-
-fn refuse(status: StatusCode, code: &str, message: &str) -> Reply {
-    respond(status, JSON, serde_json::json!({ "code": code, "message": message }).to_string())
-}
-
-/// The answers before the broker is ready (`core/PROTOCOL.md` §9): clients wait while they see a 503
-/// whose body is not JSON.
-fn starting(path: &str) -> Reply {
-    let mut reply = if path == "/health" {
-        let health = serde_json::json!({
-            "status": "ok",
-            "service": "agent-relay-listen",
-            "version": env!("CARGO_PKG_VERSION"),
-            "uptimeMs": 0,
-            "workspaceId": "ws_unknown",
-            "defaultWorkspaceId": null,
-            "memberships": [],
-            "agentCount": 0,
-            "pendingDeliveryCount": 0,
-            "wsConnections": 0,
-            "memoryMb": 0,
-            "relaycastConnected": false,
-        });
-        respond(StatusCode::OK, JSON, health.to_string())
-    } else {
-        respond(StatusCode::SERVICE_UNAVAILABLE, "text/plain", "Broker is starting, please retry")
-    };
-    reply.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
-    reply
 }
 
 #[cfg(test)]

@@ -4,9 +4,7 @@
 //! Must not know: anything about messages, agents or the wire; see `relay_core` for all decisions.
 //!
 //! 1. Signals are handled before anything is locked, bound or contacted.
-//! 2. stdout carries one line, the moment the local API is bound and its address is on file; everything
-//!    else goes to stderr.
-//! 3. stdin is never read.
+//! 2. stdin is never read.
 #![forbid(unsafe_code)]
 
 mod calls;
@@ -14,33 +12,28 @@ mod client;
 mod clock;
 #[cfg(feature = "local-engine")]
 mod demo;
-mod descriptors;
 #[cfg(feature = "local-engine")]
 mod engine_host;
-mod event;
-mod files;
 mod http;
-mod logs;
+mod inbox;
 #[cfg(feature = "local-engine")]
 mod loopback;
 mod net;
 mod pty;
 mod ready;
 mod run;
-mod settings;
 mod socket;
-mod state;
-mod store;
-mod tls;
 
 use clap::{Parser, Subcommand};
-use event::{Event, Inbox};
-use logs::{Form, Log};
+use inbox::{Event, Inbox};
 use relay_core::Broker;
+use relay_driver::descriptors;
+use relay_driver::logs::{self, Form, Log};
+use relay_driver::process::{self, EXIT_CODES};
+use relay_driver::settings::{self, Fatal, InitArgs, Settings, UpArgs};
+use relay_driver::state::{self, State};
 use run::Io;
-use settings::{Fatal, InitArgs, Settings, UpArgs};
-use state::State;
-use std::io::{self, Write};
+use std::io;
 use std::process::ExitCode;
 use std::time::Duration;
 use tokio::net::TcpListener;
@@ -63,9 +56,6 @@ struct Cli {
     action: Action,
 }
 
-const EXIT_CODES: &str = "Exit codes: 0 success, 1 failed or refused, 2 wrong usage, 3 no broker found, \
-                          4 timed out; 129, 130, 143 ended at once by a second signal";
-
 #[derive(Debug, Subcommand)]
 enum Action {
     /// Run a broker in this directory, in the foreground
@@ -86,11 +76,7 @@ enum Action {
 }
 
 fn main() -> ExitCode {
-    std::panic::set_hook(Box::new(|panic| {
-        eprintln!("relay-broker {}: ended by a bug, please report it: {panic}", env!("CARGO_PKG_VERSION"));
-        state::leave();
-        std::process::exit(101);
-    }));
+    process::end_on_panic("relay-broker");
     match Cli::parse().action {
         Action::Up(args) => host(settings::surroundings().and_then(|around| Settings::up(args, &around))),
         Action::Init(args) => host(settings::surroundings().and_then(|around| Settings::init(args, &around))),
@@ -135,14 +121,15 @@ async fn serve(mut settings: Settings) -> Result<u8, Fatal> {
     let state = State::open(&settings)?;
     let (listener, port) = bind(&settings).await?;
     state.announce(&settings, port)?;
-    say_listening(&settings, port);
+    process::say_listening(&settings, port);
     let api =
         http::Api::serve(listener, settings.bind.clone(), port, settings.api_key.clone(), inbox.clone());
 
     if settings.local() {
         join_local_engine(&mut settings, &log).await?;
     }
-    let store = state.store(inbox.clone())?;
+    let reports = inbox.clone();
+    let store = state.store(move |store, result| reports.put(Event::Stored { store, result }))?;
     let (state, booted, log) = tokio::task::spawn_blocking(move || {
         let booted = state.boot(&log);
         (state, booted, log)
@@ -165,31 +152,10 @@ async fn serve(mut settings: Settings) -> Result<u8, Fatal> {
 }
 
 async fn bind(settings: &Settings) -> Result<(TcpListener, u16), Fatal> {
-    let Settings { bind, port, .. } = settings;
-    let host = bind.trim_start_matches('[').trim_end_matches(']');
-    let failed = |error: io::Error| {
-        let hint = match error.kind() {
-            io::ErrorKind::AddrInUse => "; stop the program that uses it, or choose another --api-port",
-            io::ErrorKind::AddrNotAvailable => "; --api-bind must be an address of this machine",
-            _ => "",
-        };
-        Fatal::failed(format!(
-            "the local API cannot listen on {}:{port}: {error}{hint}",
-            settings::bracketed(host)
-        ))
-    };
-    let listener = TcpListener::bind((host, *port)).await.map_err(failed)?;
+    let failed = |error| process::not_bound(settings, &error);
+    let listener = TcpListener::bind((settings.bind_host(), settings.port)).await.map_err(failed)?;
     let port = listener.local_addr().map_err(failed)?.port();
     Ok((listener, port))
-}
-
-/// Clients wait for this line.
-fn say_listening(settings: &Settings, port: u16) {
-    let line =
-        format!("[agent-relay] API listening on http://{}:{port}\n", settings::bracketed(&settings.bind));
-    // Whoever started us may not care.
-    let mut stdout = io::stdout().lock();
-    let _ = stdout.write_all(line.as_bytes()).and_then(|()| stdout.flush());
 }
 
 #[cfg(feature = "local-engine")]
@@ -211,7 +177,7 @@ fn handle_signals(inbox: Inbox) -> Result<(), Fatal> {
     let failed = |e: io::Error| Fatal::failed(format!("cannot handle signals: {e}"));
     // Whoever started us with nohup wants no end with the terminal.
     let mut hangup =
-        if hangup_is_ignored() { None } else { Some(signal(SignalKind::hangup()).map_err(failed)?) };
+        if process::hangup_is_ignored() { None } else { Some(signal(SignalKind::hangup()).map_err(failed)?) };
     let mut interrupt = signal(SignalKind::interrupt()).map_err(failed)?;
     let mut terminate = signal(SignalKind::terminate()).map_err(failed)?;
     tokio::spawn(async move {
@@ -231,11 +197,4 @@ fn handle_signals(inbox: Inbox) -> Result<(), Fatal> {
         }
     });
     Ok(())
-}
-
-/// Whether SIGHUP was ignored when this process was started.
-fn hangup_is_ignored() -> bool {
-    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
-    let mask = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
-    mask.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok()).is_some_and(|mask| mask & 1 != 0)
 }

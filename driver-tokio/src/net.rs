@@ -8,29 +8,22 @@
 //!    one message that was awaited when it said so may still come.
 
 use crate::clock;
-use crate::event::{Event, Failure, Inbox, Refused};
-use crate::socket::{self, Orders, Out};
-use crate::tls;
+use crate::inbox::{Event, Inbox};
+use crate::socket::{self, Orders};
 use futures_util::StreamExt;
-use hyper::Uri;
-use hyper::header::{AUTHORIZATION, HeaderValue, USER_AGENT};
 use relay_core::ids::LinkId;
 use relay_core::time::Mono;
 use relay_core::{FaultKind, Secret};
+use relay_driver::event::{Failure, Refused};
+use relay_driver::socket::{Out, UNSEEN, Upgrade, config, refused, upgrade};
+use relay_driver::tls;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use tokio::net::TcpStream;
 use tokio::sync::{Semaphore, watch};
 use tokio::time::timeout_at;
-use tokio_tungstenite::tungstenite::client::IntoClientRequest;
-use tokio_tungstenite::tungstenite::{self, Message};
+use tokio_tungstenite::tungstenite::Message;
 use tokio_tungstenite::{Connector, MaybeTlsStream, WebSocketStream, client_async_tls_with_config};
-
-/// Bytes of text of one link that may wait in the inbox; one longer message may wait alone.
-const UNSEEN: u32 = 1024 * 1024;
-
-/// How this broker calls itself towards the engine.
-pub(crate) const AGENT: &str = concat!("relay-broker/", env!("CARGO_PKG_VERSION"));
 
 type Socket = WebSocketStream<MaybeTlsStream<TcpStream>>;
 
@@ -114,34 +107,13 @@ impl Links {
 }
 
 async fn connect(url: &str, token: &Secret) -> Result<Socket, Refused> {
-    let bad = |what: &str| Refused::Failed(Failure::new(FaultKind::Other, what));
-    let uri: Uri = url.parse().map_err(|_| bad("not a URL"))?;
-    let secure = uri.scheme_str() == Some("wss");
-    let host = uri.host().ok_or_else(|| bad("the URL names no host"))?;
-    let host = host.trim_start_matches('[').trim_end_matches(']');
-    let port = uri.port_u16().unwrap_or(if secure { 443 } else { 80 });
-
-    let mut request = (&uri).into_client_request().map_err(refused)?;
-    let mut bearer = HeaderValue::try_from(format!("Bearer {}", token.expose()))
-        .map_err(|_| bad("the token does not fit into a header"))?;
-    bearer.set_sensitive(true);
-    request.headers_mut().insert(AUTHORIZATION, bearer);
-    request.headers_mut().insert(USER_AGENT, HeaderValue::from_static(AGENT));
-
+    let Upgrade { request, host, port, secure } = upgrade(url, token)?;
     let tcp = TcpStream::connect((host, port)).await.map_err(|e| Refused::Failed(e.into()))?;
     tcp.set_nodelay(true).map_err(|e| Refused::Failed(e.into()))?;
     let connector = if secure { Connector::Rustls(tls::config()) } else { Connector::Plain };
-    let connecting = client_async_tls_with_config(request, tcp, Some(socket::config()), Some(connector));
+    let connecting = client_async_tls_with_config(request, tcp, Some(config()), Some(connector));
     let (socket, _response) = connecting.await.map_err(refused)?;
     Ok(socket)
-}
-
-fn refused(error: tungstenite::Error) -> Refused {
-    match error {
-        tungstenite::Error::Http(response) => Refused::Status(response.status().as_u16()),
-        tungstenite::Error::Io(error) => Refused::Failed(error.into()),
-        error => Refused::Failed(Failure::new(FaultKind::Broken, error.to_string())),
-    }
 }
 
 /// Moves messages until the link ends; returns why.

@@ -11,52 +11,22 @@
 //! 4. Output waits in the kernel, not here, when the loop is behind ([`CHUNKS`]).
 
 use crate::clock;
-use crate::descriptors;
-use crate::event::{Event, Failure, Inbox};
+use crate::inbox::{Event, Inbox, Watched};
 use crate::ready;
-use filedescriptor::FileDescriptor;
-use portable_pty::{CommandBuilder, PtySize};
 use relay_core::ids::{OpId, ProcessId};
 use relay_core::time::Mono;
-use relay_core::{Child, ExitStatus, FaultKind, PtySignal, TtyState};
-use rustix::event::{PollFd, PollFlags, Timespec, poll};
-use rustix::process::{
-    Pid, PidfdFlags, Signal, WaitId, WaitIdOptions, kill_process_group, pidfd_open, waitid,
-};
-use rustix::pty::{OpenptFlags, ioctl_tiocgptpeer};
-use rustix::termios::{LocalModes, Winsize, tcgetattr, tcsetwinsize};
+use relay_core::{Child, ExitStatus, FaultKind, PtySignal};
+use relay_driver::child::{self, CHUNKS, Launched, read_chunk};
+use relay_driver::event::{Failure, Started};
+use rustix::process::Pid;
 use std::collections::BTreeMap;
 use std::io;
-use std::os::fd::{AsFd, OwnedFd};
-use std::path::Path;
+use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use tokio::io::unix::AsyncFd;
 use tokio::sync::{Semaphore, mpsc};
 use tokio::task::AbortHandle;
 use tokio::time::{Instant, timeout_at};
-
-/// Chunks of output that may wait in the inbox, over all terminals: half a mebibyte.
-const CHUNKS: usize = 32;
-/// Bytes of one chunk.
-const CHUNK: usize = 16 * 1024;
-
-/// A master, or a pidfd: readable when the process is dead.
-type Watched = Arc<AsyncFd<OwnedFd>>;
-
-/// A child that was started.
-#[derive(Debug)]
-pub(crate) struct Started {
-    pid: Pid,
-    /// Taken by [`Ptys::settle`].
-    handles: Option<(Watched, Watched)>,
-}
-
-impl Started {
-    /// Its operating system id.
-    pub(crate) fn pid(&self) -> u32 {
-        self.pid.as_raw_nonzero().get().cast_unsigned()
-    }
-}
 
 /// All children and their terminals.
 #[derive(Debug)]
@@ -103,7 +73,7 @@ impl Ptys {
         let inbox = self.inbox.clone();
         let deadline = clock::instant(deadline);
         tokio::spawn(async move {
-            let mut start = tokio::task::spawn_blocking(move || start(child));
+            let mut start = tokio::task::spawn_blocking(move || child::start(child));
             match timeout_at(deadline, &mut start).await {
                 Ok(joined) => {
                     let result = joined.expect("starting a child does not panic");
@@ -114,8 +84,8 @@ impl Ptys {
                     let failure = Failure::new(FaultKind::Deadline, "the program took too long to start");
                     inbox.put(Event::Spawned { process, result: Err(failure) });
                     // Nobody will ever ask for this child's end.
-                    if let Ok(Ok((pid, ..))) = start.await {
-                        tokio::task::spawn_blocking(move || kill(pid));
+                    if let Ok(Ok(late)) = start.await {
+                        tokio::task::spawn_blocking(move || child::kill(late.pid));
                     }
                 }
             }
@@ -133,7 +103,7 @@ impl Ptys {
             }
             Event::PtyExited { process, status } => {
                 if let Some(handle) = self.table.get_mut(process).and_then(|p| p.handle.take()) {
-                    *status = reap(&handle);
+                    *status = child::reap(handle.get_ref());
                 }
                 self.prune(*process);
             }
@@ -176,29 +146,21 @@ impl Ptys {
 
     /// Looks at a terminal; answered by `PtyState`.
     pub(crate) fn check(&self, process: ProcessId, op: OpId) {
-        let state = self.tty(process).and_then(|tty| look(tty.master.get_ref()));
+        let state = self.tty(process).and_then(|tty| child::look(tty.master.get_ref()));
         self.inbox.put(Event::PtyState { process, op, state });
     }
 
     /// Changes the size of a terminal.
     pub(crate) fn resize(&self, process: ProcessId, rows: u16, cols: u16) {
         if let Some(tty) = self.tty(process) {
-            let size = Winsize { ws_row: rows, ws_col: cols, ws_xpixel: 0, ws_ypixel: 0 };
-            let _ = tcsetwinsize(tty.master.get_ref(), size);
+            child::resize(tty.master.get_ref(), rows, cols);
         }
     }
 
     /// Signals the process group of a child that is not reaped yet.
     pub(crate) fn signal(&self, process: ProcessId, signal: PtySignal) {
-        let Some(Process { pid, handle: Some(_), .. }) = self.table.get(&process) else {
-            return;
-        };
-        let signals: &[Signal] = match signal {
-            PtySignal::Terminate => &[Signal::HUP, Signal::TERM],
-            PtySignal::Kill => &[Signal::KILL],
-        };
-        for &signal in signals {
-            let _ = kill_process_group(*pid, signal);
+        if let Some(Process { pid, handle: Some(_), .. }) = self.table.get(&process) {
+            child::signal(*pid, signal);
         }
     }
 
@@ -224,113 +186,14 @@ impl Ptys {
     }
 }
 
-/// Opens a terminal and starts the child on it. Blocks: it forks.
-fn start(child: Child) -> Result<(Pid, OwnedFd, OwnedFd), Failure> {
-    let other = |error: &dyn std::fmt::Display| Failure::new(FaultKind::Other, error.to_string());
-    if child.argv.is_empty() {
-        return Err(other(&"there is no program to start"));
-    }
-    let cwd = match &child.cwd {
-        Some(cwd) => cwd.into(),
-        None => std::env::current_dir()?,
-    };
-    if !Path::new(&cwd).is_dir() {
-        let detail = format!("the working directory {} does not exist", cwd.display());
-        return Err(Failure::new(FaultKind::NotFound, detail));
-    }
-    let mut command = CommandBuilder::from_argv(child.argv.into_iter().map(Into::into).collect());
-    command.cwd(cwd);
-    child.env_remove.iter().for_each(|key| command.env_remove(key));
-    child.env.iter().for_each(|(key, value)| command.env(key, value.expose()));
-
-    let size = PtySize { rows: child.rows, cols: child.cols, pixel_width: 0, pixel_height: 0 };
-    let pair = portable_pty::native_pty_system().openpty(size).map_err(|e| other(&e))?;
-    let raw = pair.master.as_raw_fd().ok_or_else(|| other(&"the terminal has no descriptor"))?;
-    let mut master = FileDescriptor::dup(&raw).map_err(|e| other(&e))?;
-    master.set_non_blocking(true).map_err(|e| other(&e))?;
-    let master = master.as_fd().try_clone_to_owned()?;
-
-    let mut running = pair.slave.spawn_command(command).map_err(not_started)?;
-    let pid = running.process_id().and_then(|pid| Pid::from_raw(pid.cast_signed()));
-    match pid.ok_or(rustix::io::Errno::SRCH).and_then(|pid| Ok((pid, pidfd_open(pid, PidfdFlags::NONBLOCK)?)))
-    {
-        Ok((pid, handle)) => {
-            descriptors::restore_limit(pid);
-            Ok((pid, master, handle))
-        }
-        Err(error) => {
-            let _ = running.kill();
-            let _ = running.wait();
-            Err(io::Error::from(error).into())
-        }
-    }
-}
-
-fn not_started(error: impl std::fmt::Display + AsRef<dyn std::error::Error + Send + Sync>) -> Failure {
-    let mut detail = error.to_string().replace('\n', " ");
-    let system = error.as_ref().downcast_ref::<io::Error>();
-    if system.is_none() && detail.contains("PATH") {
-        // The library quotes the whole search path.
-        detail = "there is no such program in PATH".into();
-    }
-    // What is not the system's word is the result of the search for the program.
-    let kind = system.map_or(FaultKind::NotFound, |e| {
-        Failure::from(e.raw_os_error().map_or_else(|| e.kind().into(), io::Error::from_raw_os_error)).kind
-    });
-    Failure::new(kind, detail)
-}
-
-fn register((pid, master, handle): (Pid, OwnedFd, OwnedFd)) -> Result<Started, Failure> {
+fn register(Launched { pid, master, handle }: Launched) -> Result<Started<(Watched, Watched)>, Failure> {
     match ready::watch(master).and_then(|master| Ok((master, ready::watch(handle)?))) {
         Ok((master, handle)) => Ok(Started { pid, handles: Some((Arc::new(master), Arc::new(handle))) }),
         Err(error) => {
-            kill(pid);
+            child::kill(pid);
             Err(error.into())
         }
     }
-}
-
-/// Ends a child that was not adopted. Blocks for the moment that the kernel takes.
-fn kill(pid: Pid) {
-    let _ = kill_process_group(pid, Signal::KILL);
-    let _ = waitid(WaitId::Pid(pid), WaitIdOptions::EXITED);
-}
-
-fn reap(handle: &AsyncFd<OwnedFd>) -> ExitStatus {
-    let options = WaitIdOptions::EXITED | WaitIdOptions::NOHANG;
-    match waitid(WaitId::PidFd(handle.get_ref().as_fd()), options) {
-        Ok(Some(status)) => match (status.exit_status(), status.terminating_signal()) {
-            (Some(code), _) => ExitStatus::Code(code),
-            (None, Some(signal)) => ExitStatus::Signal(signal),
-            (None, None) => ExitStatus::Unknown,
-        },
-        Ok(None) | Err(_) => ExitStatus::Unknown,
-    }
-}
-
-/// The slave is opened only for this moment: kept open, it would hide the end of the terminal.
-fn look(master: &OwnedFd) -> Option<TtyState> {
-    let modes = tcgetattr(master).ok()?.local_modes;
-    let flags = OpenptFlags::RDWR | OpenptFlags::NOCTTY | OpenptFlags::CLOEXEC;
-    let slave = ioctl_tiocgptpeer(master, flags).ok()?;
-    Some(TtyState {
-        unread: unread(&slave).ok()?,
-        canonical: modes.contains(LocalModes::ICANON),
-        echo: modes.contains(LocalModes::ECHO),
-    })
-}
-
-/// Bytes that were written and that the program has not read; at least one as long as there are any.
-///
-/// A write returns before the kernel has moved its bytes to the program's queue, which until then
-/// looks as if the program had read it empty. A poll that finds nothing has waited for that move.
-/// When it finds something, more may be on its way, so a queue that is empty a moment later is not.
-fn unread(slave: &OwnedFd) -> io::Result<u32> {
-    let mut found = [PollFd::new(slave, PollFlags::IN)];
-    poll(&mut found, Some(&Timespec::default()))?;
-    let least = u64::from(found[0].revents().contains(PollFlags::IN));
-    let bytes = rustix::io::ioctl_fionread(slave)?;
-    Ok(u32::try_from(bytes.max(least)).unwrap_or(u32::MAX))
 }
 
 /// Reads until the end of the terminal, which Linux calls EIO.
@@ -352,13 +215,6 @@ async fn read(process: ProcessId, master: Watched, inbox: Inbox, room: Arc<Semap
         }
     }
     inbox.put(Event::PtyEof { process });
-}
-
-/// One chunk in a vector of its own size: the buffer is on the stack, not one per terminal.
-fn read_chunk(master: &OwnedFd) -> io::Result<Vec<u8>> {
-    let mut buffer = [0; CHUNK];
-    let len = rustix::io::read(master, &mut buffer)?;
-    Ok(buffer[..len].to_vec())
 }
 
 /// Carries out writes one after the other.

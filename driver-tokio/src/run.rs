@@ -9,16 +9,17 @@
 //! 3. One reading of the clocks per input.
 
 use crate::calls::Calls;
-use crate::clock::{self, Alarm};
-use crate::event::{Event, Inbox};
+use crate::clock::Alarm;
 use crate::http::Api;
-use crate::logs::Log;
+use crate::inbox::{Event, Inbox};
 use crate::net::Links;
 use crate::pty::Ptys;
-use crate::socket::Out;
-use crate::store::Store;
 use relay_core::time::Now;
 use relay_core::{Broker, Command, Input, Step, Wake};
+use relay_driver::clock;
+use relay_driver::logs::Log;
+use relay_driver::socket::Out;
+use relay_driver::store::Store;
 use std::io;
 use tokio::sync::mpsc::UnboundedReceiver;
 

@@ -6,46 +6,14 @@
 //! 1. Exactly one [`send_all`] per socket; everything that is sent goes through its queue.
 //! 2. Text counts as drained only once it was flushed to the socket.
 
-use futures_util::stream::SplitSink;
-use futures_util::{SinkExt, StreamExt, stream::SplitStream};
-use std::time::Duration;
+use futures_util::stream::{SplitSink, SplitStream};
+use futures_util::{SinkExt, StreamExt};
+use relay_driver::socket::{BATCH, CLOSE_GRACE, Out, WRITE_STUCK, closed};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::{Instant, sleep_until, timeout};
 use tokio_tungstenite::WebSocketStream;
 use tokio_tungstenite::tungstenite::Message;
-use tokio_tungstenite::tungstenite::protocol::{CloseFrame, WebSocketConfig};
-
-/// A peer that takes nothing for this long is dead.
-const WRITE_STUCK: Duration = Duration::from_secs(10);
-/// Text that is flushed, and reported as drained, at once, in bytes.
-const BATCH: usize = 64 * 1024;
-/// From the peer's close frame to the end of the connection.
-const CLOSE_GRACE: Duration = Duration::from_secs(1);
-/// Longest message that is read, in bytes.
-const MESSAGE: usize = 16 * 1024 * 1024;
-/// Buffers are made for each socket; messages of ordinary size fit, longer ones grow them.
-const BUFFER: usize = 16 * 1024;
-
-/// Limits and buffer sizes of every socket.
-pub(crate) fn config() -> WebSocketConfig {
-    WebSocketConfig::default()
-        .read_buffer_size(BUFFER)
-        .write_buffer_size(BUFFER)
-        .max_message_size(Some(MESSAGE))
-        .max_frame_size(Some(MESSAGE))
-}
-
-/// One thing to send.
-#[derive(Debug)]
-pub(crate) enum Out {
-    /// A text message.
-    Text(String),
-    /// An empty ping.
-    Ping,
-    /// A close frame; nothing is sent after it.
-    Close { code: u16, reason: &'static str },
-}
 
 /// The loop's end of a socket.
 #[derive(Debug)]
@@ -135,18 +103,12 @@ async fn send_batch<S: AsyncRead + AsyncWrite + Unpin>(
     let mut batch = Batch { bytes: 0, closed: false };
     let mut next = Some(first);
     while let Some(out) = next {
-        let message = match out {
-            Out::Text(text) => {
-                batch.bytes += text.len();
-                Message::text(text)
-            }
-            Out::Ping => Message::Ping(Default::default()),
-            Out::Close { code, reason } => {
-                batch.closed = true;
-                Message::Close(Some(CloseFrame { code: code.into(), reason: reason.into() }))
-            }
-        };
-        sink.feed(message).await?;
+        match &out {
+            Out::Text(text) => batch.bytes += text.len(),
+            Out::Close { .. } => batch.closed = true,
+            Out::Ping => {}
+        }
+        sink.feed(out.into()).await?;
         next = if batch.closed || batch.bytes >= BATCH { None } else { queue.try_recv().ok() };
     }
     sink.flush().await?;
@@ -163,10 +125,7 @@ pub(crate) async fn receive<S: AsyncRead + AsyncWrite + Unpin>(
         Some(Ok(Message::Close(frame))) => {
             // Reading on sends the answer, and ends when the peer hangs up.
             let _ = timeout(CLOSE_GRACE, async { while let Some(Ok(_)) = stream.next().await {} }).await;
-            Err(frame.map_or_else(
-                || "closed without a code".into(),
-                |frame| format!("closed with {}: {}", u16::from(frame.code), frame.reason),
-            ))
+            Err(closed(frame))
         }
         Some(Ok(message)) => Ok(message),
     }

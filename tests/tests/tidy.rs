@@ -73,7 +73,15 @@ fn ours(package: &str) -> Vec<String> {
 fn the_packages_are_a_star_around_the_core() {
     assert!(ours("relay-core").is_empty());
     assert_eq!(ours("relay-sim"), ["relay-core"]);
-    assert_eq!(ours("relay-driver-tokio"), ["relay-core", "relay-sim"]);
+    assert_eq!(ours("relay-driver"), ["relay-core"]);
+    assert_eq!(ours("relay-driver-tokio"), ["relay-core", "relay-driver", "relay-sim"]);
+}
+
+#[test]
+fn what_drivers_share_has_no_runtime() {
+    let runtimes = ["async-io", "futures-util", "smol", "tokio", "tokio-tungstenite"];
+    let found = dependencies("relay-driver");
+    assert!(runtimes.iter().all(|runtime| !found.contains(*runtime)), "{found:?}");
 }
 
 #[test]
@@ -91,7 +99,7 @@ fn the_core_asks_nothing_of_an_operating_system() {
 
 #[test]
 fn nothing_is_unsafe() {
-    for folder in ["core", "sim", "driver-tokio", "tests/src"] {
+    for folder in ["core", "sim", "driver", "driver-tokio", "tests/src"] {
         let is_unsafe = |code: &str| ["unsafe ", "unsafe{"].iter().any(|word| code.contains(word));
         let found = offences(folder, is_unsafe);
         assert!(found.is_empty(), "{found:#?}");
@@ -99,7 +107,7 @@ fn nothing_is_unsafe() {
 }
 
 #[test]
-fn the_driver_knows_no_frames() {
+fn the_drivers_know_no_frames() {
     let frames = [
         "node.register",
         "node.heartbeat",
@@ -114,8 +122,10 @@ fn the_driver_knows_no_frames() {
         "context.update",
     ];
     let names_a_frame = |code: &str| frames.iter().any(|frame| code.contains(&format!("\"{frame}\"")));
-    let found = offences("driver-tokio/src", names_a_frame);
-    assert!(found.is_empty(), "{found:#?}");
+    for folder in ["driver/src", "driver-tokio/src"] {
+        let found = offences(folder, names_a_frame);
+        assert!(found.is_empty(), "{found:#?}");
+    }
 }
 
 #[test]
@@ -133,6 +143,7 @@ fn the_top_folder_has_only_what_belongs_there() {
         "LICENSE",
         "README.md",
         "core",
+        "driver",
         "driver-tokio",
         "fixtures",
         "rustfmt.toml",
@@ -175,7 +186,7 @@ fn every_inbound_frame_of_the_fixtures_has_its_expectation() {
 
 #[test]
 fn files_have_one_subject_and_say_which() {
-    for folder in ["core", "sim", "driver-tokio", "tests"] {
+    for folder in ["core", "sim", "driver", "driver-tokio", "tests"] {
         for path in files(folder, "rs") {
             let text = fs::read_to_string(&path).unwrap();
             let lines = text.lines().count();

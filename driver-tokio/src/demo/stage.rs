@@ -7,9 +7,9 @@
 //! 2. The broker gets a home of its own, and nothing that configures the user's brokers.
 
 use crate::client::discover::Target;
-use crate::settings::Fatal;
-use crate::state::random_hex;
 use relay_core::{Secret, mask};
+use relay_driver::settings::Fatal;
+use relay_driver::state::random_hex;
 use rustix::process::{Pid, Signal, kill_process};
 use std::env;
 use std::fs::{self, DirBuilder, File};

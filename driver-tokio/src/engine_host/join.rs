@@ -6,11 +6,11 @@
 use super::LocalEngine;
 use super::server::LOCAL_WORKSPACE;
 use crate::loopback;
-use crate::settings::Fatal;
 use http_body_util::Full;
 use hyper::body::Bytes;
 use hyper::{Request, StatusCode};
 use relay_core::Secret;
+use relay_driver::settings::Fatal;
 use serde::Deserialize;
 use std::error::Error;
 use std::net::SocketAddr;

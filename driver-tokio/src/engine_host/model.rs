@@ -8,9 +8,10 @@
 //! 2. A connection that is forgotten here is forgotten by the model first.
 
 use super::server;
-use crate::settings::Fatal;
-use crate::socket::{self, Orders, Out};
+use crate::socket::{self, Orders};
 use relay_core::Secret;
+use relay_driver::settings::Fatal;
+use relay_driver::socket::Out;
 use relay_sim::engine::{ConnectionId, Engine, Event, HttpResponse, Options, Output};
 use std::collections::BTreeMap;
 use std::convert::Infallible;

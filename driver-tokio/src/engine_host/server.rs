@@ -4,7 +4,6 @@
 //! Must not know: what requests and frames mean.
 
 use super::model::{Accepted, Order, now_ns};
-use crate::http::{Reply, switch, text};
 use crate::socket;
 use futures_util::StreamExt;
 use http_body_util::{BodyExt, Full, Limited};
@@ -18,6 +17,7 @@ use hyper::upgrade::OnUpgrade;
 use hyper::{Method, Request, Response, StatusCode, Uri};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use relay_core::edge;
+use relay_driver::answer::{Reply, switch, text};
 use relay_sim::engine::{Engine, HttpRequest, HttpResponse};
 use std::convert::Infallible;
 use std::net::SocketAddr;
@@ -174,7 +174,7 @@ impl Call {
 async fn run_socket(to_model: mpsc::Sender<Order>, accepted: Accepted, on_upgrade: OnUpgrade) {
     let Accepted { connection, orders, alive } = accepted;
     if let Ok(upgraded) = on_upgrade.await {
-        let config = Some(socket::config());
+        let config = Some(relay_driver::socket::config());
         let socket = WebSocketStream::from_raw_socket(TokioIo::new(upgraded), Role::Server, config).await;
         let (sink, mut stream) = socket.split();
         let receiving = async {

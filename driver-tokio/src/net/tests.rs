@@ -3,6 +3,7 @@
 use super::*;
 use futures_util::SinkExt;
 use relay_core::time::Span;
+use relay_driver::clock::now;
 use std::time::Duration;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpListener;
@@ -24,7 +25,7 @@ impl Bench {
         let (inbox, events) = Inbox::new();
         let mut links = Links::new(inbox);
         let token = Secret::new("nt_live_0123456789").unwrap();
-        links.open(L, url, token, clock::now().mono.after(deadline));
+        links.open(L, url, token, now().mono.after(deadline));
         Self { links, events }
     }
 
@@ -110,7 +111,7 @@ async fn a_peer_that_never_answers_the_upgrade_runs_into_the_deadline() {
 async fn closing_a_link_that_is_not_up_refuses_it_at_once() {
     let (_listener, url) = listener().await;
     let mut bench = Bench::open(url, Span::secs(3_600));
-    bench.links.close(L, 1000, "", clock::now().mono.after(Span::secs(3_600)));
+    bench.links.close(L, 1000, "", now().mono.after(Span::secs(3_600)));
     let why = bench.refused().await;
     assert!(matches!(why, Refused::Failed(Failure { kind: FaultKind::Broken, .. })), "{why:?}");
 }
@@ -166,7 +167,7 @@ async fn our_close_follows_what_was_queued_and_ends_with_the_peers_answer() {
     let (mut bench, mut peer) = linked().await;
     bench.links.pause(L, true);
     bench.links.send(L, Out::Text("last".into()));
-    bench.links.close(L, 1000, "bye", clock::now().mono.after(Span::secs(3_600)));
+    bench.links.close(L, 1000, "bye", now().mono.after(Span::secs(3_600)));
     assert_eq!(hear(&mut peer).await, Message::text("last"));
     let Message::Close(Some(frame)) = hear(&mut peer).await else { panic!("no close frame") };
     assert_eq!((u16::from(frame.code), frame.reason.as_str()), (1000, "bye"));
@@ -180,7 +181,7 @@ async fn our_close_follows_what_was_queued_and_ends_with_the_peers_answer() {
 #[tokio::test]
 async fn a_peer_that_does_not_answer_our_close_is_dropped_at_the_deadline() {
     let (mut bench, _peer) = linked().await;
-    bench.links.close(L, 1000, "bye", clock::now().mono.after(Span::millis(50)));
+    bench.links.close(L, 1000, "bye", now().mono.after(Span::millis(50)));
     assert!(bench.down().await.contains("did not answer in time"));
 }
 

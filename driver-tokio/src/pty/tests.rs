@@ -2,7 +2,10 @@
 
 use super::*;
 use relay_core::time::Span;
-use relay_core::{Text, limits};
+use relay_core::{Text, TtyState, limits};
+use relay_driver::clock::now;
+use rustix::process::Signal;
+use rustix::pty::{OpenptFlags, ioctl_tiocgptpeer};
 use std::time::Duration;
 use tokio::sync::mpsc::UnboundedReceiver;
 use tokio::time::timeout;
@@ -47,7 +50,7 @@ impl Bench {
         let mut event = timeout(LIMIT, bench.events.recv()).await.unwrap().unwrap();
         bench.ptys.settle(&mut event);
         let Event::Spawned { result, .. } = event else { panic!("{event:?}") };
-        (bench, result.map(|started| started.pid()))
+        (bench, result.map(|started| started.id()))
     }
 
     fn take(&mut self, mut event: Event) {
@@ -127,7 +130,7 @@ fn sh(script: &str) -> [&str; 3] {
 }
 
 fn in_secs(secs: u64) -> Mono {
-    clock::now().mono.after(Span::secs(secs))
+    now().mono.after(Span::secs(secs))
 }
 
 #[tokio::test]
@@ -161,8 +164,8 @@ async fn a_full_terminal_ends_a_write_at_its_deadline_with_what_was_accepted() {
     let mut bench = Bench::start(&sh("stty -icanon -echo; echo ready; exec sleep 1000")).await;
     bench.shows("ready").await;
     let big = vec![b'x'; limits::PTY_CREDIT];
-    bench.write(1, &big, clock::now().mono.after(Span::millis(200)));
-    bench.write(2, b"y", clock::now().mono.after(Span::millis(200)));
+    bench.write(1, &big, now().mono.after(Span::millis(200)));
+    bench.write(2, b"y", now().mono.after(Span::millis(200)));
     bench.until("two answers", |bench| bench.written.len() == 2).await;
     let (op, accepted, fault) = bench.written[0];
     assert_eq!((op, fault), (1, Some(FaultKind::Deadline)));
@@ -344,7 +347,7 @@ async fn output_waits_in_the_kernel_while_nobody_takes_it() {
 #[tokio::test]
 async fn a_child_has_the_descriptor_limit_that_the_broker_was_started_with() {
     let before = rustix::process::getrlimit(rustix::process::Resource::Nofile).current;
-    descriptors::raise_limit();
+    relay_driver::descriptors::raise_limit();
     // The limit is set a moment after the start: the child is asked only then.
     let mut bench = Bench::start(&sh("read line; ulimit -n")).await;
     bench.write(1, b"\n", in_secs(10));
@@ -368,7 +371,7 @@ fn a_child_that_starts_too_late_is_killed() {
         tokio::task::spawn_blocking(move || blocked.recv());
         let mut late = child(&["sleep", "1000"]);
         late.cwd = Some(dir.path().to_str().unwrap().into());
-        Ptys::new(inbox).spawn(P, late, clock::now().mono.after(Span::millis(20)));
+        Ptys::new(inbox).spawn(P, late, now().mono.after(Span::millis(20)));
         let event = timeout(LIMIT, events.recv()).await.unwrap().unwrap();
         let Event::Spawned { result: Err(failure), .. } = event else { panic!("{event:?}") };
         assert_eq!(failure.kind, FaultKind::Deadline);

@@ -20,7 +20,7 @@ const FLUSH: Duration = Duration::from_millis(500);
 
 /// The form of lines.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Form {
+pub enum Form {
     /// `HH:MM:SS level area message`, in UTC.
     Plain,
     /// The same with colours.
@@ -31,7 +31,7 @@ pub(crate) enum Form {
 
 impl Form {
     /// JSON if asked for, else colours on a terminal that did not opt out.
-    pub(crate) fn detect(json: bool) -> Self {
+    pub fn detect(json: bool) -> Self {
         let colours = io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none();
         match (json, colours) {
             (true, _) => Self::Json,
@@ -42,7 +42,7 @@ impl Form {
 }
 
 /// The lowest level that is shown; `None` shows nothing.
-pub(crate) fn threshold(target: Option<&str>, filter: Option<&str>) -> Option<Level> {
+pub fn threshold(target: Option<&str>, filter: Option<&str>) -> Option<Level> {
     if matches!(target, Some("off" | "none" | "0" | "false" | "no")) {
         return None;
     }
@@ -61,7 +61,7 @@ pub(crate) fn threshold(target: Option<&str>, filter: Option<&str>) -> Option<Le
 
 /// The log. Cheap to clone.
 #[derive(Clone, Debug)]
-pub(crate) struct Log {
+pub struct Log {
     form: Form,
     threshold: Option<Level>,
     queue: SyncSender<Item>,
@@ -76,7 +76,7 @@ enum Item {
 
 impl Log {
     /// Starts the thread that writes to stderr.
-    pub(crate) fn new(form: Form, threshold: Option<Level>) -> io::Result<Self> {
+    pub fn new(form: Form, threshold: Option<Level>) -> io::Result<Self> {
         let (queue, items) = mpsc::sync_channel(QUEUE);
         std::thread::Builder::new().name("log".into()).spawn(move || {
             for item in items {
@@ -90,7 +90,7 @@ impl Log {
     }
 
     /// Writes one line, without waiting.
-    pub(crate) fn write(&self, now: Wall, line: &LogLine) {
+    pub fn write(&self, now: Wall, line: &LogLine) {
         if self.threshold.is_none_or(|threshold| line.level < threshold) {
             return;
         }
@@ -103,7 +103,7 @@ impl Log {
     }
 
     /// Writes a line of the driver itself.
-    pub(crate) fn say(&self, level: Level, area: &'static str, message: impl Into<String>) {
+    pub fn say(&self, level: Level, area: &'static str, message: impl Into<String>) {
         self.write(crate::clock::now().wall, &LogLine { level, area, message: message.into() });
     }
 
@@ -114,8 +114,8 @@ impl Log {
         }
     }
 
-    /// Waits until all lines are out, or for [`FLUSH`].
-    pub(crate) fn flush(&self) {
+    /// Waits until all lines are out, or for half a second.
+    pub fn flush(&self) {
         let (done, flushed) = mpsc::sync_channel(1);
         if self.queue.try_send(Item::Flush(done)).is_ok() {
             let _: Result<(), RecvTimeoutError> = flushed.recv_timeout(FLUSH);

@@ -7,6 +7,7 @@
 //! 2. A credential that cannot work is an error at once, never replaced by another one.
 //! 3. No error quotes a credential.
 
+use crate::VERSION;
 use crate::state::random_hex;
 use clap::Args;
 use relay_core::edge::{self, KeyShape};
@@ -17,33 +18,33 @@ use std::path::{Path, PathBuf};
 
 /// Why the process ends before the broker runs.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Fatal {
+pub struct Fatal {
     /// Exit code.
-    pub(crate) code: u8,
+    pub code: u8,
     /// For the operator.
-    pub(crate) message: String,
+    pub message: String,
 }
 
 impl Fatal {
     /// Something did not work.
-    pub(crate) fn failed(message: impl Into<String>) -> Self {
+    pub fn failed(message: impl Into<String>) -> Self {
         Self { code: 1, message: message.into() }
     }
 
     /// The operator asked for something that cannot be.
-    pub(crate) fn usage(message: impl Into<String>) -> Self {
+    pub fn usage(message: impl Into<String>) -> Self {
         Self { code: 2, message: message.into() }
     }
 
     /// A file operation failed.
-    pub(crate) fn file(what: &str, path: &Path, error: &dyn Display) -> Self {
+    pub fn file(what: &str, path: &Path, error: &dyn Display) -> Self {
         Self::failed(format!("cannot {what} {}: {error}", path.display()))
     }
 }
 
 /// Flags of `up`.
 #[derive(Args, Clone, Debug, Default)]
-pub(crate) struct UpArgs {
+pub struct UpArgs {
     #[command(flatten)]
     common: CommonArgs,
     /// Use an engine on this machine, started if none runs yet. It keeps everything in memory only
@@ -56,7 +57,7 @@ pub(crate) struct UpArgs {
 
 /// Flags of `init`.
 #[derive(Args, Clone, Debug, Default)]
-pub(crate) struct InitArgs {
+pub struct InitArgs {
     #[command(flatten)]
     common: CommonArgs,
     /// Workspace key. Other users can see it in the process list: prefer AGENT_RELAY_WORKSPACE_KEY
@@ -92,9 +93,9 @@ struct CommonArgs {
 
 /// What a broker needs to start.
 #[derive(Clone, Debug)]
-pub(crate) struct Settings {
+pub struct Settings {
     /// Instance name.
-    pub(crate) instance: String,
+    pub instance: String,
     node_name: Option<String>,
     base_url: String,
     /// `None` until the engine of this machine has said it.
@@ -107,38 +108,38 @@ pub(crate) struct Settings {
     channels: Vec<String>,
     persist: bool,
     /// Address of the local API.
-    pub(crate) bind: String,
+    pub bind: String,
     /// Its port, or 0.
-    pub(crate) port: u16,
+    pub port: u16,
     /// Its key.
-    pub(crate) api_key: Secret,
+    pub api_key: Secret,
     /// Canonical working directory.
-    pub(crate) cwd: String,
+    pub cwd: String,
     /// Where state lies.
-    pub(crate) state_dir: PathBuf,
+    pub state_dir: PathBuf,
     /// Whether `state_dir` is removed at the end.
-    pub(crate) ephemeral: bool,
+    pub ephemeral: bool,
     /// Where the machine's seed and tokens lie.
-    pub(crate) data_dir: PathBuf,
+    pub data_dir: PathBuf,
     /// Whether logs are JSON.
-    pub(crate) json_log: bool,
+    pub json_log: bool,
     /// Value of `AGENT_RELAY_BROKER_LOG`.
-    pub(crate) log_target: Option<String>,
+    pub log_target: Option<String>,
     /// Value of `RUST_LOG`.
-    pub(crate) log_filter: Option<String>,
+    pub log_filter: Option<String>,
 }
 
 /// What the process finds around it; a value, so that tests need not change their own process.
 #[derive(Debug)]
-pub(crate) struct Surroundings<F> {
+pub struct Surroundings<F> {
     /// Looks up an environment variable.
-    pub(crate) env: F,
+    pub env: F,
     /// The working directory as it is called.
-    pub(crate) cwd: PathBuf,
+    pub cwd: PathBuf,
     /// The working directory without links.
-    pub(crate) canonical_cwd: PathBuf,
+    pub canonical_cwd: PathBuf,
     /// Directory for temporary files.
-    pub(crate) temporary: PathBuf,
+    pub temporary: PathBuf,
 }
 
 impl<F: Fn(&str) -> Option<String>> Surroundings<F> {
@@ -154,7 +155,7 @@ impl<F: Fn(&str) -> Option<String>> Surroundings<F> {
 }
 
 /// The real surroundings.
-pub(crate) fn surroundings() -> Result<Surroundings<impl Fn(&str) -> Option<String>>, Fatal> {
+pub fn surroundings() -> Result<Surroundings<impl Fn(&str) -> Option<String>>, Fatal> {
     let unreadable = |e: std::io::Error| Fatal::failed(format!("cannot read the working directory: {e}"));
     let cwd = std::env::current_dir().map_err(unreadable)?;
     let canonical_cwd = cwd.canonicalize().map_err(unreadable)?;
@@ -169,10 +170,7 @@ const HARNESSES: &str = "claude,codex,gemini,opencode";
 
 impl Settings {
     /// For `up`: a broker for people. State is kept; without a key there is no workspace.
-    pub(crate) fn up(
-        args: UpArgs,
-        around: &Surroundings<impl Fn(&str) -> Option<String>>,
-    ) -> Result<Self, Fatal> {
+    pub fn up(args: UpArgs, around: &Surroundings<impl Fn(&str) -> Option<String>>) -> Result<Self, Fatal> {
         let mut settings = Self::common(args.common, around)?;
         settings.persist = true;
         settings.json_log = args.json_log;
@@ -191,7 +189,7 @@ impl Settings {
     }
 
     /// For `init`: a broker for programs, which may be as short-lived as they are.
-    pub(crate) fn init(
+    pub fn init(
         args: InitArgs,
         around: &Surroundings<impl Fn(&str) -> Option<String>>,
     ) -> Result<Self, Fatal> {
@@ -267,20 +265,24 @@ impl Settings {
         })
     }
 
+    /// The host of [`Settings::bind`], without brackets.
+    pub fn bind_host(&self) -> &str {
+        self.bind.trim_start_matches('[').trim_end_matches(']')
+    }
+
     /// Whether the engine of this machine is to be used.
-    pub(crate) const fn local(&self) -> bool {
+    pub const fn local(&self) -> bool {
         self.access.is_none()
     }
 
     /// Sets what the engine of this machine has said.
-    #[cfg(feature = "local-engine")]
-    pub(crate) fn attach(&mut self, base_url: String, key: Secret) {
+    pub fn attach(&mut self, base_url: String, key: Secret) {
         self.base_url = base_url;
         self.access = Some(Access::Key(key));
     }
 
     /// What the core gets.
-    pub(crate) fn config(&self) -> Config {
+    pub fn config(&self) -> Config {
         Config {
             instance: self.instance.clone(),
             node_name: self.node_name.clone(),
@@ -292,7 +294,7 @@ impl Settings {
             harnesses: self.harnesses.clone(),
             max_agents: self.max_agents,
             channels: self.channels.clone(),
-            version: env!("CARGO_PKG_VERSION").to_owned(),
+            version: VERSION.to_owned(),
             persist: self.persist,
         }
     }
@@ -403,7 +405,7 @@ fn data_dir(around: &Surroundings<impl Fn(&str) -> Option<String>>) -> Result<Pa
 }
 
 /// The address under which clients of this machine reach a listener bound to `bind`.
-pub(crate) fn reachable(bind: &str) -> String {
+pub fn reachable(bind: &str) -> String {
     match bind {
         "" | "0.0.0.0" => "127.0.0.1".into(),
         "::" | "[::]" => "[::1]".into(),
@@ -412,7 +414,7 @@ pub(crate) fn reachable(bind: &str) -> String {
 }
 
 /// `host` as it stands in a URL.
-pub(crate) fn bracketed(host: &str) -> String {
+pub fn bracketed(host: &str) -> String {
     if host.contains(':') && !host.starts_with('[') { format!("[{host}]") } else { host.to_owned() }
 }
 

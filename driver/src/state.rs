@@ -8,12 +8,13 @@
 //!    instance of the directory, and only its owner removes it.
 //! 3. A file that cannot be read ends the start: going on would make another identity.
 
-use crate::event::Inbox;
+use crate::event::Failure;
 use crate::files::{self, Keep};
 use crate::logs::Log;
 use crate::settings::{Fatal, Settings};
 use crate::store::{Paths, Store};
 use crate::{clock, settings};
+use relay_core::ids::StoreId;
 use relay_core::{Boot, Level, edge, hex};
 use rustix::process::{Pid, test_kill_process};
 use serde::{Deserialize, Serialize};
@@ -25,7 +26,7 @@ use std::sync::{Mutex, PoisonError};
 
 /// The directories of this broker, locked.
 #[derive(Debug)]
-pub(crate) struct State {
+pub struct State {
     dir: PathBuf,
     data: PathBuf,
     instance: String,
@@ -45,7 +46,7 @@ struct Connection {
 
 impl State {
     /// Makes the directories and takes the lock.
-    pub(crate) fn open(settings: &Settings) -> Result<Self, Fatal> {
+    pub fn open(settings: &Settings) -> Result<Self, Fatal> {
         let instance = edge::safe_name(&settings.instance);
         let dir = settings.state_dir.clone();
         let data = settings.data_dir.clone();
@@ -60,7 +61,7 @@ impl State {
     }
 
     /// Tells local clients where this broker is.
-    pub(crate) fn announce(&self, settings: &Settings, port: u16) -> Result<(), Fatal> {
+    pub fn announce(&self, settings: &Settings, port: u16) -> Result<(), Fatal> {
         let connection = Connection {
             url: format!("http://{}:{port}", settings::reachable(&settings.bind)),
             port,
@@ -91,12 +92,18 @@ impl State {
     }
 
     /// The executor of the core's changes to these files.
-    pub(crate) fn store(&self, inbox: Inbox) -> Result<Store, Fatal> {
-        Store::new(self.paths(), inbox).map_err(|e| Fatal::failed(format!("cannot start a thread: {e}")))
+    ///
+    /// # Errors
+    /// When there is no thread to be had.
+    pub fn store(
+        &self,
+        report: impl Fn(StoreId, Result<(), Failure>) + Send + 'static,
+    ) -> Result<Store, Fatal> {
+        Store::new(self.paths(), report).map_err(|e| Fatal::failed(format!("cannot start a thread: {e}")))
     }
 
     /// Reads everything that the core wants to know at start. Blocks.
-    pub(crate) fn boot(&self, log: &Log) -> Result<Boot, Fatal> {
+    pub fn boot(&self, log: &Log) -> Result<Boot, Fatal> {
         let paths = self.paths();
         let machine_id = self.data.join("machine-id");
         let tokens = token_files(&paths.tokens)?;
@@ -182,7 +189,7 @@ fn machine_seed(path: &Path) -> Result<String, Fatal> {
 }
 
 /// 32 random hexadecimal digits.
-pub(crate) fn random_hex() -> Result<String, Fatal> {
+pub fn random_hex() -> Result<String, Fatal> {
     let mut bytes = [0; 16];
     getrandom::fill(&mut bytes).map_err(|e| Fatal::failed(format!("no randomness: {e}")))?;
     Ok(hex(&bytes))
@@ -221,7 +228,7 @@ fn leave_behind(change: impl FnOnce(&mut Footprint)) {
 
 /// Removes the connection files that are ours, and an ephemeral directory. Called at every end of the
 /// process that the process sees coming.
-pub(crate) fn leave() {
+pub fn leave() {
     let mut footprint = FOOTPRINT.lock().unwrap_or_else(PoisonError::into_inner);
     for path in std::mem::take(&mut footprint.connections) {
         if owner(&path) == Some(std::process::id()) {

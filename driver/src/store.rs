@@ -6,7 +6,7 @@
 //! 1. One thread, so changes happen in the order of their commands.
 //! 2. Every change is answered once, after it is on disk or has failed.
 
-use crate::event::{Event, Inbox};
+use crate::event::Failure;
 use crate::files::{self, Keep};
 use relay_core::ids::StoreId;
 use relay_core::{StoreAction, StoreFile};
@@ -17,13 +17,13 @@ use std::thread::JoinHandle;
 
 /// Where the core's files lie.
 #[derive(Clone, Debug)]
-pub(crate) struct Paths {
+pub struct Paths {
     /// `identity.json`.
-    pub(crate) identity: PathBuf,
+    pub identity: PathBuf,
     /// The journal of this instance.
-    pub(crate) journal: PathBuf,
+    pub journal: PathBuf,
     /// Directory of the token cache.
-    pub(crate) tokens: PathBuf,
+    pub tokens: PathBuf,
 }
 
 impl Paths {
@@ -38,31 +38,36 @@ impl Paths {
 
 /// The queue of changes.
 #[derive(Debug)]
-pub(crate) struct Store {
+pub struct Store {
     queue: mpsc::Sender<(StoreId, StoreAction)>,
     thread: JoinHandle<()>,
 }
 
 impl Store {
-    /// Starts the thread.
-    pub(crate) fn new(paths: Paths, inbox: Inbox) -> io::Result<Self> {
+    /// Starts the thread, which tells the end of each change to `report`.
+    ///
+    /// # Errors
+    /// When there is no thread to be had.
+    pub fn new(
+        paths: Paths,
+        report: impl Fn(StoreId, Result<(), Failure>) + Send + 'static,
+    ) -> io::Result<Self> {
         let (queue, changes) = mpsc::channel();
         let thread = std::thread::Builder::new().name("store".into()).spawn(move || {
             for (store, action) in changes {
-                let result = change(&paths, action).map_err(Into::into);
-                inbox.put(Event::Stored { store, result });
+                report(store, change(&paths, action).map_err(Into::into));
             }
         })?;
         Ok(Self { queue, thread })
     }
 
     /// Queues a change; answered by `Stored`.
-    pub(crate) fn change(&self, store: StoreId, action: StoreAction) {
+    pub fn change(&self, store: StoreId, action: StoreAction) {
         self.queue.send((store, action)).expect("the store's thread does not panic");
     }
 
     /// Waits until all changes are done.
-    pub(crate) fn finish(self) {
+    pub fn finish(self) {
         drop(self.queue);
         drop(self.thread.join());
     }
@@ -85,17 +90,18 @@ fn change(paths: &Paths, action: StoreAction) -> io::Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::event::Failure;
     use relay_core::{FaultKind, Secret};
 
-    fn store(dir: &std::path::Path) -> (Store, tokio::sync::mpsc::UnboundedReceiver<Event>) {
-        let (inbox, events) = Inbox::new();
+    type Ends = mpsc::Receiver<(StoreId, Result<(), Failure>)>;
+
+    fn store(dir: &std::path::Path) -> (Store, Ends) {
+        let (sender, ends) = mpsc::channel();
         let paths = Paths {
             identity: dir.join("identity.json"),
             journal: dir.join("journal-x.jsonl"),
             tokens: dir.join("data/node-tokens"),
         };
-        (Store::new(paths, inbox).unwrap(), events)
+        (Store::new(paths, move |store, result| drop(sender.send((store, result)))).unwrap(), ends)
     }
 
     fn replace(stem: &str, content: &str) -> StoreAction {
@@ -106,18 +112,14 @@ mod tests {
     #[test]
     fn changes_happen_in_order_and_are_answered_in_order() {
         let dir = tempfile::tempdir().unwrap();
-        let (store, mut events) = store(dir.path());
+        let (store, ends) = store(dir.path());
         store.change(StoreId(1), replace("node_a", "one"));
         store.change(StoreId(2), replace("node_a", "two"));
         store.change(StoreId(3), StoreAction::Append { lines: "x\n".into() });
         store.change(StoreId(4), StoreAction::Remove { file: StoreFile::Identity });
         store.finish();
-        for id in 1..=4 {
-            let Some(Event::Stored { store, result: Ok(()) }) = events.blocking_recv() else {
-                panic!("change {id} failed");
-            };
-            assert_eq!(store, StoreId(id));
-        }
+        let ends: Vec<_> = ends.iter().collect();
+        assert_eq!(ends, [1, 2, 3, 4].map(|id| (StoreId(id), Ok(()))));
         let token = dir.path().join("data/node-tokens/node_a.json");
         assert_eq!(std::fs::read_to_string(token).unwrap(), "two");
     }
@@ -126,12 +128,10 @@ mod tests {
     fn a_directory_that_is_a_file_is_an_error_and_not_a_panic() {
         let dir = tempfile::tempdir().unwrap();
         std::fs::write(dir.path().join("data"), "").unwrap();
-        let (store, mut events) = store(dir.path());
+        let (store, ends) = store(dir.path());
         store.change(StoreId(1), replace("node_a", "one"));
         store.finish();
-        let Some(Event::Stored { result: Err(Failure { kind, .. }), .. }) = events.blocking_recv() else {
-            panic!("not an error");
-        };
+        let kind = ends.recv().unwrap().1.unwrap_err().kind;
         assert!(matches!(kind, FaultKind::Other | FaultKind::Denied), "{kind:?}");
     }
 }

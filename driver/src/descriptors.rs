@@ -12,7 +12,7 @@ use std::sync::OnceLock;
 static FOUND: OnceLock<Rlimit> = OnceLock::new();
 
 /// Raises the limit of this process as far as it may.
-pub(crate) fn raise_limit() {
+pub fn raise_limit() {
     let found = getrlimit(Resource::Nofile);
     let raised = Rlimit { current: found.maximum, maximum: found.maximum };
     if setrlimit(Resource::Nofile, raised).is_ok() {
@@ -21,7 +21,7 @@ pub(crate) fn raise_limit() {
 }
 
 /// Gives a child the limit that [`raise_limit`] has found.
-pub(crate) fn restore_limit(child: Pid) {
+pub fn restore_limit(child: Pid) {
     if let Some(found) = FOUND.get() {
         // A child that is gone already needs none.
         let _ = prlimit(Some(child), Resource::Nofile, *found);

@@ -11,7 +11,7 @@ use std::sync::{Arc, OnceLock};
 
 /// The configuration of all TLS connections: the public roots, and those of the file that
 /// `SSL_CERT_FILE` names.
-pub(crate) fn config() -> Arc<ClientConfig> {
+pub fn config() -> Arc<ClientConfig> {
     static CONFIG: OnceLock<Arc<ClientConfig>> = OnceLock::new();
     CONFIG.get_or_init(build).clone()
 }

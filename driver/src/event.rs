@@ -1,34 +1,31 @@
 //! Events: inputs that own what they carry, on their way to the loop.
 //!
-//! Owns: [`Event`], its view as [`Input`], the inbox, the classing of errors.
+//! Owns: [`Event`], its view as [`Input`], the classing of errors.
 //! Must not know: what produces events, or what the core makes of them.
 //!
-//! 1. The inbox has no bound of its own; every producer is bounded: completions by the core's credit,
-//!    terminals, links and API requests by the permits ([`Room`]) that their events hold until the
-//!    core has seen them.
+//! 1. An inbox needs no bound of its own, for every producer is bounded: completions by the core's
+//!    credit, terminals and links by the permits (`Room`) that their events hold until the core has
+//!    seen them, API requests by the server's limit.
 
 use hyper::body::Bytes;
 use relay_core::ids::{CallId, LinkId, OpId, ProcessId, RequestId, StoreId, SubscriberId};
 use relay_core::{Auth, CallReply, ExitStatus, Fault, FaultKind, Input, Refusal, TtyState};
+use rustix::process::Pid;
 use std::io;
-use tokio::sync::{OwnedSemaphorePermit, mpsc};
-use tokio_tungstenite::tungstenite::Utf8Bytes;
-
-/// A place in the inbox, given back when the event is dropped.
-pub(crate) type Room = OwnedSemaphorePermit;
+use tungstenite::Utf8Bytes;
 
 /// What went wrong: an owned [`Fault`].
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Failure {
+pub struct Failure {
     /// The class.
-    pub(crate) kind: FaultKind,
+    pub kind: FaultKind,
     /// For people.
-    pub(crate) detail: String,
+    pub detail: String,
 }
 
 impl Failure {
     /// A failure of this class.
-    pub(crate) fn new(kind: FaultKind, detail: impl Into<String>) -> Self {
+    pub fn new(kind: FaultKind, detail: impl Into<String>) -> Self {
         Self { kind, detail: detail.into() }
     }
 
@@ -61,7 +58,7 @@ impl From<io::Error> for Failure {
 
 /// Why a link could not be opened: an owned [`Refusal`].
 #[derive(Debug)]
-pub(crate) enum Refused {
+pub enum Refused {
     /// The upgrade was answered with this status.
     Status(u16),
     /// Anything else.
@@ -69,11 +66,28 @@ pub(crate) enum Refused {
 }
 
 /// A started child, before the loop has adopted it.
-pub(crate) use crate::pty::Started;
+#[derive(Debug)]
+pub struct Started<Handles> {
+    /// Its process, and the leader of its group.
+    pub pid: Pid,
+    /// What the runtime watches; taken by whoever adopts the child.
+    pub handles: Option<Handles>,
+}
+
+impl<Handles> Started<Handles> {
+    /// Its operating system id.
+    pub fn id(&self) -> u32 {
+        self.pid.as_raw_nonzero().get().cast_unsigned()
+    }
+}
 
 /// One thing that happened; see the variants of [`Input`] with the same names.
+///
+/// `Room` is a place in the inbox, given back when the event is dropped; `Handles` are what the
+/// runtime watches of a child.
 #[derive(Debug)]
-pub(crate) enum Event {
+#[allow(missing_docs, reason = "the fields are those of the inputs of the same names")]
+pub enum Event<Room, Handles> {
     LinkUp {
         link: LinkId,
     },
@@ -107,7 +121,7 @@ pub(crate) enum Event {
     },
     Spawned {
         process: ProcessId,
-        result: Result<Started, Failure>,
+        result: Result<Started<Handles>, Failure>,
     },
     PtyOutput {
         process: ProcessId,
@@ -158,9 +172,9 @@ pub(crate) enum Event {
     Terminate,
 }
 
-impl Event {
+impl<Room, Handles> Event<Room, Handles> {
     /// The input that the core gets; borrows from the event.
-    pub(crate) fn input(&self) -> Input<'_> {
+    pub fn input(&self) -> Input<'_> {
         match *self {
             Self::LinkUp { link } => Input::LinkUp { link },
             Self::LinkRefused { link, ref why } => {
@@ -183,7 +197,7 @@ impl Event {
                 Input::CallDone { call, result }
             }
             Self::Spawned { process, ref result } => {
-                let result = result.as_ref().map(Started::pid).map_err(Failure::fault);
+                let result = result.as_ref().map(Started::id).map_err(Failure::fault);
                 Input::Spawned { process, result }
             }
             Self::PtyOutput { process, ref bytes, .. } => Input::PtyOutput { process, bytes },
@@ -205,22 +219,5 @@ impl Event {
             }
             Self::Terminate => Input::Terminate,
         }
-    }
-}
-
-/// Where producers put events. Cheap to clone.
-#[derive(Clone, Debug)]
-pub(crate) struct Inbox(mpsc::UnboundedSender<Event>);
-
-impl Inbox {
-    /// An inbox, and the end that the loop reads.
-    pub(crate) fn new() -> (Self, mpsc::UnboundedReceiver<Event>) {
-        let (sender, receiver) = mpsc::unbounded_channel();
-        (Self(sender), receiver)
-    }
-
-    /// Puts an event in. When the loop has ended, nobody wants it any more.
-    pub(crate) fn put(&self, event: Event) {
-        let _ = self.0.send(event);
     }
 }

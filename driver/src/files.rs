@@ -16,7 +16,7 @@ const DIR_MODE: u32 = 0o700;
 
 /// How long a file's content must last.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Keep {
+pub enum Keep {
     /// Beyond a power failure.
     Durable,
     /// As long as this system runs: what it says is void afterwards anyway.
@@ -24,12 +24,12 @@ pub(crate) enum Keep {
 }
 
 /// Makes a directory with its parents.
-pub(crate) fn make_dir(path: &Path) -> io::Result<()> {
+pub fn make_dir(path: &Path) -> io::Result<()> {
     DirBuilder::new().recursive(true).mode(DIR_MODE).create(path)
 }
 
 /// Takes the rights of group and others away; says whether there were any. A missing file has none.
-pub(crate) fn tighten(path: &Path) -> io::Result<bool> {
+pub fn tighten(path: &Path) -> io::Result<bool> {
     let meta = match path.symlink_metadata() {
         Err(error) if error.kind() == ErrorKind::NotFound => return Ok(false),
         meta => meta?,
@@ -43,7 +43,7 @@ pub(crate) fn tighten(path: &Path) -> io::Result<bool> {
 }
 
 /// The content of a file, or `None` if there is none. Bytes that are not UTF-8 become U+FFFD.
-pub(crate) fn read(path: &Path) -> io::Result<Option<String>> {
+pub fn read(path: &Path) -> io::Result<Option<String>> {
     match std::fs::read(path) {
         Ok(bytes) => Ok(Some(String::from_utf8_lossy(&bytes).into_owned())),
         Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
@@ -52,14 +52,14 @@ pub(crate) fn read(path: &Path) -> io::Result<Option<String>> {
 }
 
 /// Replaces a whole file: it has the old content or the new one, never a part.
-pub(crate) fn replace(path: &Path, content: &[u8], keep: Keep) -> io::Result<()> {
+pub fn replace(path: &Path, content: &[u8], keep: Keep) -> io::Result<()> {
     let temporary = write_temporary(path, content, keep)?;
     std::fs::rename(&temporary, path).inspect_err(|_| drop(std::fs::remove_file(&temporary)))?;
     sync_parent(path, keep)
 }
 
 /// Creates a file with this content, all at once; fails with `AlreadyExists` if there is one.
-pub(crate) fn create(path: &Path, content: &[u8], keep: Keep) -> io::Result<()> {
+pub fn create(path: &Path, content: &[u8], keep: Keep) -> io::Result<()> {
     let temporary = write_temporary(path, content, keep)?;
     let linked = std::fs::hard_link(&temporary, path);
     std::fs::remove_file(&temporary)?;
@@ -69,7 +69,7 @@ pub(crate) fn create(path: &Path, content: &[u8], keep: Keep) -> io::Result<()> 
 
 /// Appends lines. A torn line at the end, from a crash or a full disk, gets its newline first, so it
 /// stays alone in its unreadability.
-pub(crate) fn append(path: &Path, lines: &[u8]) -> io::Result<()> {
+pub fn append(path: &Path, lines: &[u8]) -> io::Result<()> {
     let existed = path.exists();
     let mut file = OpenOptions::new().read(true).append(true).create(true).mode(FILE_MODE).open(path)?;
     let mut last = [b'\n'];
@@ -86,7 +86,7 @@ pub(crate) fn append(path: &Path, lines: &[u8]) -> io::Result<()> {
 }
 
 /// Removes a file; a missing one is fine.
-pub(crate) fn remove(path: &Path) -> io::Result<()> {
+pub fn remove(path: &Path) -> io::Result<()> {
     match std::fs::remove_file(path) {
         Err(error) if error.kind() == ErrorKind::NotFound => Ok(()),
         Err(error) => Err(error),
