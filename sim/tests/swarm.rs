@@ -5,8 +5,8 @@ use relay_sim::world::Report;
 use relay_sim::{PROFILES, plan, run};
 use std::collections::BTreeMap;
 
-/// Seeds per release: some ten seconds.
-const SEEDS: u64 = 150;
+/// Seeds per release: some ten seconds when optimised.
+const SEEDS: u64 = 300;
 
 fn pass(seed: u64, profile: ProfileName) -> Report {
     run(plan::draw(seed, profile), None).unwrap_or_else(|failure| {
@@ -40,29 +40,20 @@ fn messages_are_read_before_they_are_acked_whatever_fails() {
         }
     }
     assert!(taken > SEEDS * 20, "{taken} messages were read: the cases are empty");
-    for mark in WANTED {
-        assert!(marks.get(mark).is_some_and(|hits| *hits > 0), "no case takes the branch {mark}");
+    for (mark, hits) in marks {
+        let expected = UNREACHED.iter().all(|(unreached, _)| *unreached != mark);
+        assert_eq!(hits > 0, expected, "{mark} was hit {hits} times");
     }
 }
 
-/// Branches that the cases must reach, or their faults test nothing.
-const WANTED: [&str; 16] = [
-    "ClockJump",
-    "DeadLetter",
-    "DeregistrationResent",
-    "DialectFallback",
-    "DuplicateRow",
-    "EarlyFrame",
-    "GapHeld",
-    "GapReleased",
-    "HoleProven",
-    "InputThrownAway",
-    "LateRegistration",
-    "LinkSilent",
-    "Reminted",
-    "ReplayAsked",
-    "StaleCompletion",
-    "Unverified",
+/// Marks that no case reaches, and why. All others must be hit, or their faults test nothing.
+const UNREACHED: [(&str, &str); 6] = [
+    ("DuplicateFanOut", "the model sends each event once"),
+    ("InstanceConflict", "there is no second instance yet"),
+    ("InventoryExcluded", "no agent moves to another node yet"),
+    ("LateRow", "no mailbox is pruned yet"),
+    ("MatchedByName", "every reply carries our id"),
+    ("WindowOverflow", "no window gets that full yet"),
 ];
 
 #[test]

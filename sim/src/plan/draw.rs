@@ -1,26 +1,25 @@
 //! Drawing a plan from a seed.
 //!
-//! Owns: which sizes, steps and faults a seed stands for, and how often each comes.
+//! Owns: which sizes and steps a seed stands for, and how often each comes.
 //! Must not know: how a step is carried out.
 //!
 //! 1. A plan depends on the seed and the engine's release only.
-//! 2. Each class of fault is on or off per seed, with a weight; some seeds have none at all.
+//! 2. Some seeds have no faults at all.
 
-use super::{AgentPlan, Fault, Plan, SECOND, Step};
+use super::classes::Classes;
+use super::{AgentPlan, Plan, SECOND, Step};
 use crate::agents::Kind;
 use crate::engine::ProfileName;
 use crate::rng::{Rng, Stream, key};
 
 /// So long an invocation has time to start an agent before the operator does.
 const INVOKED: u64 = 15 * SECOND;
-/// Kinds of [`Fault`].
-const CLASSES: usize = 18;
 
 /// Draws the case of a seed.
 pub fn draw(seed: u64, profile: ProfileName) -> Plan {
     let rng = Rng::new(seed);
     let draw = |position: u64, low, high| rng.between(Stream::Shape, position, low, high);
-    let busy = draw(1, 20, 120) * SECOND;
+    let busy = if draw(10, 0, 9) == 0 { draw(1, 120, 400) } else { draw(1, 20, 120) } * SECOND;
     let faulty = draw(2, 0, 9) > 0;
     let agents: Vec<AgentPlan> = (0..draw(3, 1, 5)).map(|number| agent(rng, number, busy)).collect();
     let mut steps = Vec::new();
@@ -33,10 +32,10 @@ pub fn draw(seed: u64, profile: ProfileName) -> Plan {
         steps.push((at, work(rng, number, agents.len() as u64)));
     }
     if faulty {
-        let weights = weights(rng);
+        let classes = Classes::new(rng, busy);
         for number in 0..draw(5, 1, 25) {
             let at = rng.between(Stream::Fault, key(number, 1), SECOND / 10, busy);
-            if let Some(fault) = fault(rng, number, agents.len() as u64, &weights) {
+            if let Some(fault) = classes.draw(number, agents.len() as u64, at) {
                 steps.push((at, Step::Fault(fault)));
             }
         }
@@ -94,47 +93,6 @@ fn work(rng: Rng, number: u64, agents: u64) -> Step {
     }
 }
 
-/// A weight per class of fault; about half of them are off.
-fn weights(rng: Rng) -> [u64; CLASSES] {
-    std::array::from_fn(|class| {
-        let word = rng.word(Stream::Shape, 1_000 + class as u64);
-        if word.is_multiple_of(2) { 0 } else { 1 + (word >> 8) % 10 }
-    })
-}
-
-fn fault(rng: Rng, number: u64, agents: u64, weights: &[u64; CLASSES]) -> Option<Fault> {
-    let draw = |stream, low, high| rng.between(Stream::Fault, key(number, stream), low, high);
-    let total: u64 = weights.iter().sum();
-    let mut at = draw(2, 1, total.max(1));
-    let class = weights.iter().position(|weight| {
-        let found = at <= *weight;
-        at = at.saturating_sub(*weight);
-        found
-    })?;
-    let lasts = rng.skewed(Stream::Fault, key(number, 3), SECOND / 20, 60 * SECOND);
-    let agent = draw(4, 0, agents - 1) as usize;
-    Some(match class {
-        0 => Fault::Cut,
-        1 => Fault::HalfOpen { lasts: draw(5, SECOND, 120 * SECOND) },
-        2 => Fault::Refuse { lasts },
-        3 => Fault::Unauthorized { lasts },
-        4 => Fault::SlowHandshake { lasts },
-        5 => Fault::HoldReplies { lasts },
-        6 => Fault::Reorder { lasts },
-        7 => Fault::Replay { agent },
-        8 => Fault::Expire { agent },
-        9 => Fault::Calls { lasts },
-        10 => Fault::Kill { agent },
-        11 => Fault::Store { lasts },
-        12 => Fault::Crash { commands: draw(5, 0, 60) },
-        13 => Fault::Terminate,
-        14 => Fault::WallStep { by: draw(5, 0, 20_000_000) as i64 - 10_000_000 },
-        15 => Fault::Suspend { lasts: lasts * 4 },
-        16 => Fault::Rotate,
-        _ => Fault::Resend,
-    })
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -149,14 +107,14 @@ mod tests {
     #[test]
     fn every_kind_of_step_and_fault_is_drawn_by_some_seed() {
         let mut names = std::collections::BTreeSet::new();
-        for seed in 0..200 {
+        for seed in 0..400 {
             for (at, step) in draw(seed, ProfileName::V5_0_5).steps {
-                assert!(at <= 120 * SECOND);
+                assert!(at <= 400 * SECOND);
                 let text = format!("{step:?}");
                 let name = text.split_once(" {").map_or(text.as_str(), |(name, _)| name);
                 names.insert(name.to_owned());
             }
         }
-        assert_eq!(names.len(), 9 + CLASSES, "{names:?}");
+        assert_eq!(names.len(), 9 + Classes::count(), "{names:?}");
     }
 }

@@ -8,6 +8,7 @@
 //! 2. Steps name agents by their place in [`Plan::agents`], so a step can be left out without
 //!    changing the others.
 
+mod classes;
 mod draw;
 
 pub use draw::draw;
@@ -108,6 +109,8 @@ pub enum Fault {
     Kill { agent: usize },
     /// Files cannot be written.
     Store { lasts: u64 },
+    /// Changes of files take longer than anybody waits.
+    SlowDisk { lasts: u64 },
     /// The broker's process dies when it has carried out so many more commands.
     Crash { commands: u64 },
     /// The broker is asked to stop, and is started again.

@@ -33,12 +33,7 @@ impl World<'_> {
             Command::PtyResize { .. } | Command::Log(_) => {}
             Command::PtySignal { process, signal } => self.signal((life, process), signal),
             Command::PtyForget { process } => self.forget((life, process)),
-            Command::Store { store, action, .. } => {
-                let at = self.now + self.system_delay();
-                self.disk.busy_until = self.disk.busy_until.max(at);
-                let at = self.disk.busy_until;
-                self.heap.put(at, Event::Store(life, store, action));
-            }
+            Command::Store { store, action, deadline } => self.store(life, store, action, deadline),
             Command::ApiReply { request, .. } => self.on_reply((life, request)),
             Command::ApiStream { request, .. } => self.oracles.answered((life, request)),
             Command::StreamSend { subscriber, text } => {
@@ -50,7 +45,10 @@ impl World<'_> {
                 let gone = Completion::StreamGone(subscriber);
                 self.heap.put(self.now + 1, Event::Input(life, gone));
             }
-            Command::Exit { .. } => self.end_and_restart(),
+            Command::Exit { .. } => {
+                self.flush_disk();
+                self.end_and_restart();
+            }
         }
     }
 }

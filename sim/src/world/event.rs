@@ -9,7 +9,7 @@
 use crate::agents::Cue;
 use crate::engine::ConnectionId;
 use relay_core::ids::{CallId, LinkId, OpId, ProcessId, RequestId, StoreId, SubscriberId};
-use relay_core::{Auth, CallReply, ExitStatus, Fault, FaultKind, Input, Refusal, StoreAction, TtyState};
+use relay_core::{Auth, CallReply, ExitStatus, Fault, FaultKind, Input, Refusal, TtyState};
 use std::collections::BTreeMap;
 
 /// Something of one life of the broker: lives are numbered, and each counts its own ids from 1.
@@ -38,8 +38,8 @@ pub(super) enum Event {
     Cue(Of<ProcessId>, Cue),
     /// A write's time is up.
     WriteDeadline(Of<ProcessId>, OpId),
-    /// A file is changed.
-    Store(u64, StoreId, StoreAction),
+    /// The next change of a file reaches the disk.
+    Store(u64),
     /// The client of a local API request gives up waiting.
     ApiDeadline(Of<RequestId>),
     /// A step of the plan.

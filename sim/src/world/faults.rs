@@ -19,6 +19,7 @@ pub(super) struct Faults {
     pub(super) calls: u64,
     reorder: u64,
     store: u64,
+    slow_disk: u64,
     pub(super) calm: bool,
 }
 
@@ -31,6 +32,11 @@ impl Faults {
     /// Whether a change of a file fails now.
     pub(super) fn store_fails(&self, now: u64) -> bool {
         now < self.store
+    }
+
+    /// Whether a change of a file takes long.
+    pub(super) fn disk_is_slow(&self, now: u64) -> bool {
+        now < self.slow_disk
     }
 }
 
@@ -63,6 +69,7 @@ impl World<'_> {
             Fault::Calls { lasts } => self.faults.calls = until(lasts),
             Fault::Kill { agent } => self.kill_agent(agent),
             Fault::Store { lasts } => self.faults.store = until(lasts),
+            Fault::SlowDisk { lasts } => self.faults.slow_disk = until(lasts),
             Fault::Crash { commands } => {
                 if let Some(life) = &mut self.life {
                     life.fuse = Some(commands);

@@ -11,13 +11,16 @@
 
 mod clients;
 mod commands;
+mod disk;
 mod event;
 mod faults;
+mod marks;
 mod network;
 mod terminals;
 mod trace;
 
 pub use event::Of;
+pub use marks::FaultMark;
 pub use trace::Sink;
 
 use crate::agents::Kind;
@@ -26,11 +29,13 @@ use crate::oracles::{Class, Failure, Oracles};
 use crate::plan::{AgentPlan, Plan, SECOND};
 use crate::rng::{Rng, Stream};
 use clients::Clients;
+use disk::Disk;
 use event::{Completion, Event, Heap};
 use faults::Faults;
+use marks::FaultMarks;
 use network::Network;
 use relay_core::time::{Mono, Now, Wall};
-use relay_core::{Access, Boot, Broker, Config, Mark, Secret, Step, StoreAction, StoreFile};
+use relay_core::{Access, Boot, Broker, Config, Mark, Secret, Step};
 use std::collections::BTreeMap;
 use terminals::Terminals;
 use trace::Trace;
@@ -66,17 +71,8 @@ pub struct Report {
     pub taken: u64,
     /// Rows that the engine stored.
     pub rows: u64,
-    /// How often the core took each of its rare branches, over all lives.
+    /// How often the core took each of its rare branches, over all lives, and each fault struck.
     pub marks: BTreeMap<&'static str, u64>,
-}
-
-/// The files of the broker.
-#[derive(Debug, Default)]
-struct Disk {
-    busy_until: u64,
-    identity: Option<String>,
-    journal: String,
-    tokens: BTreeMap<String, String>,
 }
 
 /// One broker process.
@@ -112,6 +108,7 @@ pub struct World<'a> {
     events: u64,
     ticks: u32,
     marks: BTreeMap<&'static str, u64>,
+    fault_marks: FaultMarks,
     done: Option<Result<(), Failure>>,
 }
 
@@ -145,6 +142,7 @@ impl<'a> World<'a> {
             events: 0,
             ticks: 0,
             marks: BTreeMap::new(),
+            fault_marks: FaultMarks::default(),
             done: None,
             plan,
         };
@@ -175,6 +173,7 @@ impl<'a> World<'a> {
             return Err(failure);
         }
         self.end_life();
+        self.marks.extend(self.fault_marks.counts());
         let (taken, rows) = self.oracles.counts();
         Ok(Report {
             digest: self.trace.digest(),
@@ -185,6 +184,11 @@ impl<'a> World<'a> {
             rows,
             marks: self.marks,
         })
+    }
+
+    /// A fault struck.
+    fn mark(&mut self, mark: FaultMark) {
+        self.fault_marks.hit(mark);
     }
 
     fn fail(&mut self, class: Class, rule: &'static str, message: String) {
@@ -257,7 +261,7 @@ impl<'a> World<'a> {
             Event::Start(process) => self.on_start(process),
             Event::Cue(process, cue) => self.on_cue(process, cue),
             Event::WriteDeadline(process, op) => self.on_write_deadline(process, op),
-            Event::Store(life, store, action) => self.on_store(life, store, action),
+            Event::Store(life) => self.on_store(life),
             Event::ApiDeadline(request) => self.oracles.overdue(request),
             Event::Step(number) => self.on_step(number),
             Event::Supervise => self.supervise(),
@@ -312,7 +316,7 @@ impl<'a> World<'a> {
             pid: 100 + number as u32,
             identity: self.disk.identity.clone(),
             tokens: self.disk.tokens.values().cloned().collect(),
-            journal: self.disk.journal.clone(),
+            journal: self.disk.journal(),
         };
         let broker = Broker::new(self.config(), boot);
         self.life = Some(Life { number, broker, wake: None, fuse: None });
@@ -392,6 +396,8 @@ impl<'a> World<'a> {
             }
             if self.burn_fuse() {
                 self.trace.line(self.now, "FAULT", format_args!("the broker dies"));
+                self.mark(FaultMark::Crash);
+                self.crash_disk();
                 self.end_and_restart();
             }
         }
@@ -405,43 +411,6 @@ impl<'a> World<'a> {
             *left = left.saturating_sub(1);
             over
         })
-    }
-
-    // The disk.
-
-    fn on_store(&mut self, life: u64, store: relay_core::ids::StoreId, action: StoreAction) {
-        if self.life.as_ref().is_none_or(|current| current.number != life) {
-            return;
-        }
-        let done = self.now + self.system_delay();
-        if self.faults.store_fails(self.now) {
-            let result = Err(relay_core::FaultKind::NoSpace);
-            self.heap.put(done, Event::Input(life, Completion::Stored(store, result)));
-            return;
-        }
-        self.oracles.stored(&action);
-        match action {
-            StoreAction::Replace { file, content } => {
-                let content = content.expose().to_owned();
-                match file {
-                    StoreFile::Identity => self.disk.identity = Some(content),
-                    StoreFile::Journal => self.disk.journal = content,
-                    StoreFile::NodeToken { stem } => {
-                        self.disk.tokens.insert(stem, content);
-                    }
-                }
-            }
-            StoreAction::Append { lines } => self.disk.journal += &lines,
-            StoreAction::Remove { file } => match file {
-                StoreFile::Identity => self.disk.identity = None,
-                StoreFile::Journal => self.disk.journal.clear(),
-                StoreFile::NodeToken { stem } => {
-                    self.disk.tokens.remove(&stem);
-                }
-            },
-        }
-        // A crash may come in between: on disk, but never told.
-        self.heap.put(done, Event::Input(life, Completion::Stored(store, Ok(()))));
     }
 
     // The end.

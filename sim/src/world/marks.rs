@@ -1,0 +1,61 @@
+//! Marks of faults: proof that a fault really struck.
+//!
+//! Owns: the list of what faults can do to a broker, and how often each was done.
+//! Must not know: plans; a fault that was planned and met nothing leaves no mark.
+//!
+//! 1. A mark stands where the broker is made to feel the fault, once per occurrence.
+
+macro_rules! marks {
+    ($($(#[$doc:meta])* $name:ident = $text:literal),* $(,)?) => {
+        /// Something that a fault did.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+        pub enum FaultMark { $($(#[$doc])* $name),* }
+
+        impl FaultMark {
+            /// All marks.
+            pub const ALL: &'static [Self] = &[$(Self::$name),*];
+
+            /// The name of the mark.
+            pub const fn name(self) -> &'static str {
+                match self { $(Self::$name => concat!("fault.", $text)),* }
+            }
+        }
+    };
+}
+
+marks! {
+    /// A crash lost changes of files that were under way.
+    LostTail = "lost_tail",
+    /// A crash, or a full disk, left the beginning of what was appended.
+    TornTail = "torn_tail",
+    /// A crash kept a change of a file that the broker was never told of.
+    UntoldChange = "untold_change",
+    /// A change of a file failed.
+    NoSpace = "no_space",
+    /// A change of a file came after the broker had given it up.
+    SlowDisk = "slow_disk",
+    /// The broker died between two commands.
+    Crash = "crash",
+}
+
+/// How often each mark was left.
+#[derive(Clone, Debug)]
+pub(super) struct FaultMarks([u64; FaultMark::ALL.len()]);
+
+impl Default for FaultMarks {
+    fn default() -> Self {
+        Self([0; FaultMark::ALL.len()])
+    }
+}
+
+impl FaultMarks {
+    /// Counts one occurrence.
+    pub(super) const fn hit(&mut self, mark: FaultMark) {
+        self.0[mark as usize] += 1;
+    }
+
+    /// All marks with their counts.
+    pub(super) fn counts(&self) -> impl Iterator<Item = (&'static str, u64)> {
+        FaultMark::ALL.iter().map(|mark| (mark.name(), self.0[*mark as usize]))
+    }
+}
