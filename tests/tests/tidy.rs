@@ -74,6 +74,7 @@ fn the_packages_are_a_star_around_the_core() {
     assert!(ours("relay-core").is_empty());
     assert_eq!(ours("relay-sim"), ["relay-core"]);
     assert_eq!(ours("relay-driver"), ["relay-core"]);
+    assert_eq!(ours("relay-driver-smol"), ["relay-core", "relay-driver"]);
     assert_eq!(ours("relay-driver-tokio"), ["relay-core", "relay-driver", "relay-sim"]);
 }
 
@@ -82,6 +83,28 @@ fn what_drivers_share_has_no_runtime() {
     let runtimes = ["async-io", "futures-util", "smol", "tokio", "tokio-tungstenite"];
     let found = dependencies("relay-driver");
     assert!(runtimes.iter().all(|runtime| !found.contains(*runtime)), "{found:?}");
+}
+
+/// hyper uses the channels of tokio; they need no runtime.
+#[test]
+fn the_smol_driver_has_no_tokio_but_its_channels() {
+    let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
+    let output = Command::new(cargo)
+        .args(["tree", "--package", "relay-driver-smol", "--edges", "normal", "--prefix", "none"])
+        .args(["--format", "{p}:{f}", "--offline"])
+        .current_dir(root())
+        .output()
+        .unwrap();
+    let tree = String::from_utf8(output.stdout).unwrap();
+    assert!(tree.contains("hyper v"), "{tree}");
+    let is_tokio = |line: &&str| line.starts_with("tokio") || line.contains("-tokio");
+    let found: BTreeSet<&str> = tree.lines().filter(is_tokio).collect();
+    let is_allowed = |line: &&str| {
+        let (package, features) = line.split_once(':').unwrap_or((line, ""));
+        package.starts_with("tokio v")
+            && ["default,sync", "sync"].contains(&features.trim_end_matches(" (*)"))
+    };
+    assert!(found.iter().all(is_allowed), "{found:?}");
 }
 
 #[test]
@@ -99,7 +122,7 @@ fn the_core_asks_nothing_of_an_operating_system() {
 
 #[test]
 fn nothing_is_unsafe() {
-    for folder in ["core", "sim", "driver", "driver-tokio", "tests/src"] {
+    for folder in ["core", "sim", "driver", "driver-smol", "driver-tokio", "tests/src"] {
         let is_unsafe = |code: &str| ["unsafe ", "unsafe{"].iter().any(|word| code.contains(word));
         let found = offences(folder, is_unsafe);
         assert!(found.is_empty(), "{found:#?}");
@@ -122,7 +145,7 @@ fn the_drivers_know_no_frames() {
         "context.update",
     ];
     let names_a_frame = |code: &str| frames.iter().any(|frame| code.contains(&format!("\"{frame}\"")));
-    for folder in ["driver/src", "driver-tokio/src"] {
+    for folder in ["driver/src", "driver-smol/src", "driver-tokio/src"] {
         let found = offences(folder, names_a_frame);
         assert!(found.is_empty(), "{found:#?}");
     }
@@ -144,6 +167,7 @@ fn the_top_folder_has_only_what_belongs_there() {
         "README.md",
         "core",
         "driver",
+        "driver-smol",
         "driver-tokio",
         "fixtures",
         "rustfmt.toml",
@@ -186,7 +210,7 @@ fn every_inbound_frame_of_the_fixtures_has_its_expectation() {
 
 #[test]
 fn files_have_one_subject_and_say_which() {
-    for folder in ["core", "sim", "driver", "driver-tokio", "tests"] {
+    for folder in ["core", "sim", "driver", "driver-smol", "driver-tokio", "tests"] {
         for path in files(folder, "rs") {
             let text = fs::read_to_string(&path).unwrap();
             let lines = text.lines().count();
