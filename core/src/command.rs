@@ -37,7 +37,7 @@ pub struct Wake {
 }
 
 /// One thing to do.
-#[derive(Debug)]
+#[derive(Debug, Hash)]
 pub enum Command {
     /// Open a WebSocket. Answered by `LinkUp` or `LinkRefused`, and after `LinkUp` by one `LinkDown`.
     LinkOpen {
@@ -199,7 +199,7 @@ pub enum Command {
 }
 
 /// An HTTP call, complete.
-#[derive(Debug)]
+#[derive(Debug, Hash)]
 pub struct CallRequest {
     /// `GET`, `POST`, `DELETE`.
     pub method: &'static str,
@@ -214,7 +214,7 @@ pub struct CallRequest {
 }
 
 /// Text for the outside that may be a secret.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Text {
     /// May be shown.
     Plain(String),
@@ -233,6 +233,7 @@ impl Text {
 }
 
 /// A child to start.
+#[derive(Hash)]
 pub struct Child {
     /// Program and arguments; the program is looked up in the child's `PATH`.
     pub argv: Vec<String>,
@@ -257,7 +258,7 @@ impl fmt::Debug for Child {
 }
 
 /// How hard to stop a child.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum PtySignal {
     /// SIGHUP and SIGTERM: please go.
     Terminate,
@@ -266,7 +267,7 @@ pub enum PtySignal {
 }
 
 /// A change to the broker's files. All files are made with mode 0600, their directories with 0700.
-#[derive(Debug)]
+#[derive(Debug, Hash)]
 pub enum StoreAction {
     /// Replace a whole file: temporary file, sync, rename, sync of the directory.
     Replace {
@@ -288,7 +289,7 @@ pub enum StoreAction {
 }
 
 /// The files that the core writes. Where they lie is the driver's business (see `store`).
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum StoreFile {
     /// `identity.json` in the state directory.
     Identity,
@@ -302,7 +303,7 @@ pub enum StoreFile {
 }
 
 /// One line for the operator.
-#[derive(Debug)]
+#[derive(Debug, Hash)]
 pub struct LogLine {
     /// How bad.
     pub level: Level,
@@ -313,7 +314,7 @@ pub struct LogLine {
 }
 
 /// How bad a log line is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Level {
     /// For engineers.
     Debug,

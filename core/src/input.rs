@@ -192,7 +192,7 @@ pub struct Fault<'a> {
 }
 
 /// Classes of [`Fault`].
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum FaultKind {
     /// Not finished by the deadline of the command.
     Deadline,
@@ -209,7 +209,7 @@ pub enum FaultKind {
 }
 
 /// A look at a child's terminal.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct TtyState {
     /// Bytes of input that the program has not read, as `FIONREAD` on the slave tells: on a canonical
     /// terminal only complete lines count. Every byte whose write was reported is either counted or
@@ -222,7 +222,7 @@ pub struct TtyState {
 }
 
 /// How a child ended.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum ExitStatus {
     /// It returned this code.
     Code(i32),

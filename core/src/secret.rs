@@ -3,12 +3,13 @@
 //! Owns: the one type that carries keys and tokens, and the masking of text that may contain one.
 //! Must not know: what a secret is for.
 //!
-//! 1. `Debug` and every digest of a [`Secret`] are constant.
+//! 1. `Debug`, `Hash` and every digest of a [`Secret`] are constant.
 //! 2. The only way out is [`Secret::expose`], which is easy to search for.
 //! 3. [`mask`] leaves no run that looks like one of the fabric's credentials.
 
 use alloc::string::{String, ToString};
 use core::fmt;
+use core::hash::{Hash, Hasher};
 
 /// A key or token. Compare and print it only through the functions of `edge`.
 #[derive(Clone, PartialEq, Eq)]
@@ -30,6 +31,12 @@ impl Secret {
 impl fmt::Debug for Secret {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("Secret(***)")
+    }
+}
+
+impl Hash for Secret {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        "***".hash(state);
     }
 }
 

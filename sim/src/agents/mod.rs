@@ -15,7 +15,7 @@ use relay_core::ExitStatus;
 use tty::Tty;
 
 /// What kind of program an agent is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Kind {
     /// By lines, and prints what it reads, as `cat` does.
     Cat,

@@ -40,7 +40,7 @@ use state::{Connection, State};
 use std::collections::{BTreeMap, VecDeque};
 
 /// One WebSocket of a node.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct ConnectionId(pub u64);
 
 /// What the engine wants done on a socket.

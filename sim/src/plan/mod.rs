@@ -83,7 +83,7 @@ pub enum Step {
 }
 
 /// Something that goes wrong. Times are in µs.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Fault {
     /// The link breaks.
     Cut,

@@ -3,7 +3,8 @@
 //! Owns: who asks whom for what, and what is asked for again.
 //! Must not know: how requests travel.
 //!
-//! 1. The operator wants every planned agent to run: one that does not is spawned again.
+//! 1. The operator wants every planned agent to run: one that does not is spawned again. While all
+//!    run nobody looks, so quiet time costs nothing.
 
 use super::World;
 use super::event::{Completion, Event, Of};
@@ -25,6 +26,8 @@ const SENDERS: [&str; 2] = ["alice", "bob"];
 pub(super) struct Clients {
     requests: u64,
     tokens: Token,
+    /// The operator is going to look.
+    looks: bool,
     /// Spawns under way, by agent.
     spawning: BTreeMap<usize, RequestId>,
     /// Tokens of the senders.
@@ -159,12 +162,22 @@ impl World<'_> {
         self.request("GET", "/ws", "", true);
     }
 
+    /// An agent may be missing.
+    pub(super) fn look_soon(&mut self) {
+        if !std::mem::replace(&mut self.clients.looks, true) {
+            self.heap.put(self.now + LOOK, Event::Supervise);
+        }
+    }
+
     pub(super) fn supervise(&mut self) {
-        self.heap.put(self.now + LOOK, Event::Supervise);
+        self.clients.looks = false;
         for number in 0..self.plan.agents.len() {
+            if self.terminals.has(&self.plan.agents[number].name) {
+                continue;
+            }
+            self.look_soon();
             let agent = &self.plan.agents[number];
-            let busy = self.clients.spawning.contains_key(&number);
-            if self.now < agent.from || busy || self.terminals.has(&agent.name) {
+            if self.now < agent.from || self.clients.spawning.contains_key(&number) {
                 continue;
             }
             let task = if agent.task { "Begin." } else { "" };

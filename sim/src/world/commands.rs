@@ -13,9 +13,9 @@ impl World<'_> {
             return;
         };
         if let Command::Log(line) = &command {
-            return self.trace.line(self.now, "log", format_args!("{} {}", line.area, line.message));
+            return self.trace.line(self.now, "log", line, format_args!("{} {}", line.area, line.message));
         }
-        self.trace.line(self.now, "<", format_args!("{command:?}"));
+        self.trace.event(self.now, "<", &command);
         match command {
             Command::LinkOpen { link, url, token, deadline } => {
                 self.open_link((life, link), &url, &token, deadline)

@@ -10,7 +10,8 @@ use crate::agents::Cue;
 use crate::engine::ConnectionId;
 use relay_core::ids::{CallId, LinkId, OpId, ProcessId, RequestId, StoreId, SubscriberId};
 use relay_core::{Auth, CallReply, ExitStatus, Fault, FaultKind, Input, Refusal, TtyState};
-use std::collections::BTreeMap;
+use std::cmp::Reverse;
+use std::collections::BinaryHeap;
 
 /// Something of one life of the broker: lives are numbered, and each counts its own ids from 1.
 pub type Of<Id> = (u64, Id);
@@ -89,7 +90,7 @@ pub(super) enum Fate {
 }
 
 /// An [`Input`] that owns what it carries.
-#[derive(Debug)]
+#[derive(Debug, Hash)]
 pub(super) enum Completion {
     LinkUp(LinkId),
     LinkRefused(LinkId, Result<u16, FaultKind>),
@@ -163,7 +164,10 @@ impl Completion {
 /// What will happen.
 #[derive(Debug, Default)]
 pub(super) struct Heap {
-    events: BTreeMap<(u64, u64), Event>,
+    /// When what happens, and in which slot it waits: the earliest on top.
+    order: BinaryHeap<Reverse<(u64, u64, usize)>>,
+    slots: Vec<Option<Event>>,
+    free: Vec<usize>,
     numbers: u64,
 }
 
@@ -171,16 +175,23 @@ impl Heap {
     /// Schedules an event for `at`.
     pub(super) fn put(&mut self, at: u64, event: Event) {
         self.numbers += 1;
-        self.events.insert((at, self.numbers), event);
+        let slot = self.free.pop().unwrap_or(self.slots.len());
+        if slot == self.slots.len() {
+            self.slots.push(None);
+        }
+        self.slots[slot] = Some(event);
+        self.order.push(Reverse((at, self.numbers, slot)));
     }
 
     /// When the next event happens.
     pub(super) fn next_at(&self) -> Option<u64> {
-        self.events.first_key_value().map(|((at, _), _)| *at)
+        self.order.peek().map(|Reverse((at, ..))| *at)
     }
 
     /// Takes the next event.
     pub(super) fn pop(&mut self) -> Option<Event> {
-        self.events.pop_first().map(|(_, event)| event)
+        let Reverse((.., slot)) = self.order.pop()?;
+        self.free.push(slot);
+        self.slots[slot].take()
     }
 }

@@ -42,7 +42,7 @@ impl Faults {
 
 impl World<'_> {
     pub(super) fn start_fault(&mut self, fault: Fault) {
-        self.trace.line(self.now, "FAULT", format_args!("{fault:?}"));
+        self.trace.event(self.now, "FAULT", &fault);
         let until = |lasts: u64| self.now + lasts;
         match fault {
             Fault::Cut => self.cut_all(),
@@ -109,7 +109,7 @@ impl World<'_> {
 
     /// Everything heals: windows close, links that are silent break.
     pub(super) fn calm_down(&mut self) {
-        self.trace.line(self.now, "calm", format_args!("nothing fails from here on"));
+        self.trace.event(self.now, "calm", &"nothing fails from here on");
         self.faults = Faults { calm: true, ..Faults::default() };
         self.engine.reorder_live_frames(false);
         self.pump_engine();

@@ -47,8 +47,10 @@ const BASE_URL: &str = "http://engine.test";
 /// From the calm to rest, in µs. Two replays that prove a hole may be minutes apart, a slow reader
 /// with a full mailbox needs its time, and a message that nobody reads is given up after 30 minutes.
 const BUDGET: u64 = 2_000 * SECOND;
-/// Between two looks at whether the world has come to rest.
+/// Between two looks at whether the world has come to rest, at least.
 const REVIEW: u64 = 5 * SECOND;
+/// The looks get rarer: the next is after this part of the time since the calm.
+const REVIEW_PART: u64 = 8;
 /// Ticks at one instant that are no coincidence any more.
 const TICKS: u32 = 200;
 /// Commands that one input may cause.
@@ -152,7 +154,7 @@ impl<'a> World<'a> {
             world.heap.put(at, Event::Step(number));
         }
         world.heap.put(0, Event::Restart);
-        world.heap.put(SECOND / 2, Event::Supervise);
+        world.look_soon();
         world.heap.put(world.plan.calm_at, Event::Calm);
         world
     }
@@ -169,7 +171,8 @@ impl<'a> World<'a> {
             }
         }
         if let Some(Err(failure)) = self.done.take() {
-            self.trace.line(self.now, "FAILED", format_args!("{} {}", failure.rule, failure.message));
+            let words = format_args!("{} {}", failure.rule, failure.message);
+            self.trace.line(self.now, "FAILED", &failure.rule, words);
             return Err(failure);
         }
         self.end_life();
@@ -306,7 +309,7 @@ impl<'a> World<'a> {
     fn begin_life(&mut self) {
         self.lives += 1;
         let number = self.lives;
-        self.trace.line(self.now, "broker", format_args!("life {number} begins"));
+        self.trace.line(self.now, "broker", &number, format_args!("life {number} begins"));
         let seed = std::array::from_fn(|at| self.rng.word(Stream::Boot, number * 100 + at as u64) as u8);
         let boot = Boot {
             now: self.reading(),
@@ -345,11 +348,7 @@ impl<'a> World<'a> {
     /// The broker is gone: died, or left. Its children lose their terminal.
     fn end_life(&mut self) {
         let Some(life) = self.life.take() else { return };
-        self.trace.line(
-            self.now,
-            "broker",
-            format_args!("life {} ends {}", life.number, life.broker.digest()),
-        );
+        self.trace.line(self.now, "broker", &life.number, format_args!("life {} ends", life.number));
         for mark in Mark::ALL {
             *self.marks.entry(mark.name()).or_default() += u64::from(life.broker.marks().hits(*mark));
         }
@@ -357,6 +356,7 @@ impl<'a> World<'a> {
         self.clients.died();
         self.drop_links(life.number);
         self.hang_up(life.number);
+        self.look_soon();
     }
 
     fn end_and_restart(&mut self) {
@@ -372,7 +372,7 @@ impl<'a> World<'a> {
         let Some(current) = self.life.as_mut().filter(|current| current.number == life) else {
             return;
         };
-        self.trace.line(self.now, ">", format_args!("{completion:?}"));
+        self.trace.event(self.now, ">", completion);
         current.broker.handle(now, completion.input());
         self.drain();
     }
@@ -395,7 +395,7 @@ impl<'a> World<'a> {
                 return self.fail(Class::Resource, "commands", message);
             }
             if self.burn_fuse() {
-                self.trace.line(self.now, "FAULT", format_args!("the broker dies"));
+                self.trace.event(self.now, "FAULT", &"the broker dies");
                 self.mark(FaultMark::Crash);
                 self.crash_disk();
                 self.end_and_restart();
@@ -420,11 +420,12 @@ impl<'a> World<'a> {
             self.done.get_or_insert(Ok(()));
             return;
         };
-        if self.now > self.plan.calm_at + BUDGET {
+        let calm = self.now - self.plan.calm_at;
+        if calm > BUDGET {
             let message = format!("{} s after the calm: {why}", BUDGET / SECOND);
             return self.fail(Class::Liveness, "L1", message);
         }
-        self.heap.put(self.now + REVIEW, Event::Review);
+        self.heap.put(self.now + REVIEW.max(calm / REVIEW_PART), Event::Review);
     }
 
     /// What has not come to rest yet.

@@ -274,7 +274,7 @@ impl World<'_> {
     pub(super) fn pump_engine(&mut self) {
         self.end_reorder();
         for record in self.engine.drain_journal() {
-            self.trace.line(self.now, "engine", format_args!("{:?}", record.event));
+            self.trace.event(self.now, "engine", &record.event);
             match &record.event {
                 EngineEvent::Delivered { replay: false, .. } => self.schedule_release(),
                 EngineEvent::NodeRegistered { node_id, .. } => {
@@ -428,11 +428,8 @@ impl World<'_> {
         let request =
             HttpRequest { method, path, bearer, headers: &headers, body: body.unwrap_or("").as_bytes() };
         let answer = self.engine.http(self.now_ms(), request);
-        self.trace.line(
-            self.now,
-            "http",
-            format_args!("{method} {path} -> {} {}", answer.status, answer.body),
-        );
+        let words = format_args!("{method} {path} -> {} {}", answer.status, answer.body);
+        self.trace.line(self.now, "http", &(method, path, answer.status, &answer.body), words);
         if let (201, Some(token)) = (answer.status, body.and_then(token_of)) {
             let data: Value = serde_json::from_str(&answer.body).unwrap_or_default();
             if let Some(id) = data["data"]["id"].as_str() {

@@ -68,7 +68,8 @@ impl World<'_> {
         };
         self.terminals.numbers += 1;
         let number = self.terminals.numbers;
-        self.trace.line(self.now, "process", format_args!("{name} is {process:?}, a {kind:?}"));
+        let words = format_args!("{name} is {process:?}, a {kind:?}");
+        self.trace.line(self.now, "process", &(&name, process, kind), words);
         self.oracles.started(process, &name);
         let told_at = self.now + self.system_delay();
         let mut agent = Agent::new(self.rng, number, kind);
@@ -103,7 +104,8 @@ impl World<'_> {
                     let flushes =
                         self.terminals.table.get(&process).map_or(0, |terminal| terminal.agent.flushes);
                     for token in tokens {
-                        self.trace.line(self.now, "TOOK", format_args!("{process:?} message {token}"));
+                        let words = format_args!("{process:?} message {token}");
+                        self.trace.line(self.now, "TOOK", &(process, token), words);
                         self.oracles.took(process, token, flushes);
                     }
                 }
@@ -137,7 +139,8 @@ impl World<'_> {
     }
 
     fn exit(&mut self, process: Of<ProcessId>, status: ExitStatus) {
-        self.trace.line(self.now, "process", format_args!("{process:?} ends: {status:?}"));
+        let words = format_args!("{process:?} ends: {status:?}");
+        self.trace.line(self.now, "process", &(process, status), words);
         let mut ends = [Completion::PtyEof(process.1), Completion::PtyExited(process.1, status)];
         let key = self.key();
         if self.rng.chance(Stream::System, key, 500) {
@@ -147,6 +150,7 @@ impl World<'_> {
             self.tell(process, end);
         }
         self.fail_writes(process);
+        self.look_soon();
     }
 
     fn fail_writes(&mut self, process: Of<ProcessId>) {
