@@ -1,6 +1,6 @@
 //! A place for one broker: home, working directory, environment.
 
-use crate::binary::relay_broker;
+use crate::binary::{Driver, relay_broker};
 use crate::http::Client;
 use crate::process::Process;
 use std::path::{Path, PathBuf};
@@ -16,6 +16,8 @@ pub const FAREWELL: Duration = Duration::from_secs(15);
 /// Directories of its own, gone at its end.
 pub struct Place {
     root: TempDir,
+    /// The program of its broker.
+    program: PathBuf,
 }
 
 impl Default for Place {
@@ -25,16 +27,22 @@ impl Default for Place {
 }
 
 impl Place {
-    /// An empty place.
-    ///
-    /// # Panics
-    /// When there is no room for it.
+    /// An empty place for `relay-broker`.
     pub fn new() -> Self {
+        Self::with(relay_broker().to_owned())
+    }
+
+    /// An empty place for the program of a driver.
+    pub fn of(driver: &Driver) -> Self {
+        Self::with(driver.program.clone())
+    }
+
+    fn with(program: PathBuf) -> Self {
         let root = tempfile::tempdir().expect("a temporary directory");
         for dir in ["home", "work", "tmp", "bin"] {
             std::fs::create_dir(root.path().join(dir)).expect("it is ours");
         }
-        Self { root }
+        Self { root, program }
     }
 
     /// A path in it. `work` is the working directory, `home` the home, `bin` the first place where
@@ -66,7 +74,7 @@ impl Place {
 
     /// Our broker in this place, not yet started.
     pub fn broker_command(&self, base_url: &str, workspace_key: &str) -> Command {
-        let mut command = self.command(relay_broker(), base_url, workspace_key);
+        let mut command = self.command(&self.program, base_url, workspace_key);
         command.args(["init", "--persist", "--instance-name", "broker"]);
         command
     }

@@ -1,13 +1,32 @@
 //! The real binary and its deliveries: every message reaches its terminal, once, and only then is acked.
 
+use crate::{Scenario, scenarios};
 use relay_sim::engine::{Event, ProfileName};
 use relay_tests::agent::Agent;
+use relay_tests::binary::Driver;
 use relay_tests::engine::{ScriptedEngine, What};
 use relay_tests::place::{Broker, Place};
 use relay_tests::sender::Sender;
 use relay_tests::wait::soon;
 use serde_json::{Value, json};
 use std::time::Duration;
+
+pub(crate) const ALL: &[Scenario] = scenarios![
+    messages_of_all_kinds_are_read_before_they_are_acked,
+    nothing_is_acked_while_the_agent_does_not_read,
+    frames_that_overtake_each_other_are_read_in_order,
+    a_hole_in_the_sequence_stops_nothing,
+    a_row_that_comes_twice_is_read_once,
+    an_event_about_a_message_that_comes_before_it_does_not_swallow_it,
+    a_payload_of_an_unknown_type_is_acked_and_stops_nothing,
+    odd_frames_do_not_close_the_link_or_lose_a_row,
+    what_was_not_acked_is_delivered_after_a_reconnect_and_read_once,
+    a_message_of_64_kib_arrives_whole_line_by_line,
+    a_message_of_64_kib_arrives_whole_as_one_paste,
+    a_burst_is_read_whole_and_in_order_and_each_message_before_its_ack,
+    an_agent_that_never_reads_delays_nobody,
+    control_characters_of_a_message_do_not_reach_the_terminal,
+];
 
 /// A process may be set aside between a read and the look at the clock that follows it.
 const SET_ASIDE: u64 = 20_000_000;
@@ -21,12 +40,12 @@ struct World {
 }
 
 impl World {
-    fn new() -> Self {
-        Self::like(ProfileName::V6_0_3)
+    fn new(driver: &Driver) -> Self {
+        Self::like(driver, ProfileName::V6_0_3)
     }
 
-    fn like(profile: ProfileName) -> Self {
-        let (engine, place) = (ScriptedEngine::start(profile), Place::new());
+    fn like(driver: &Driver, profile: ProfileName) -> Self {
+        let (engine, place) = (ScriptedEngine::start(profile), Place::of(driver));
         let broker = place.broker(&engine.base_url(), &engine.workspace_key);
         soon("the link", || (broker.api.get("/health").json()["relaycastConnected"] == true).then_some(()));
         let alice = engine.sender("alice");
@@ -76,9 +95,8 @@ fn deliver_of(text: &str, seq: u64) -> Option<Value> {
     (frame["type"] == "deliver" && frame["seq"] == seq).then_some(frame)
 }
 
-#[test]
-fn messages_of_all_kinds_are_read_before_they_are_acked() {
-    let world = World::new();
+fn messages_of_all_kinds_are_read_before_they_are_acked(driver: &Driver) {
+    let world = World::new(driver);
     let agent = world.agent("worker");
     world.alice.dm("worker", "one, directly");
     let root = world.alice.post("general", "two, to all");
@@ -97,9 +115,8 @@ fn messages_of_all_kinds_are_read_before_they_are_acked() {
     );
 }
 
-#[test]
-fn nothing_is_acked_while_the_agent_does_not_read() {
-    let world = World::new();
+fn nothing_is_acked_while_the_agent_does_not_read(driver: &Driver) {
+    let world = World::new(driver);
     let agent = world.gated("worker");
     world.alice.dm("worker", "please wait");
     soon("the text on the screen", || {
@@ -113,9 +130,8 @@ fn nothing_is_acked_while_the_agent_does_not_read() {
     world.reads(&agent, &[(1, "please wait")]);
 }
 
-#[test]
-fn frames_that_overtake_each_other_are_read_in_order() {
-    let world = World::new();
+fn frames_that_overtake_each_other_are_read_in_order(driver: &Driver) {
+    let world = World::new(driver);
     let agent = world.agent("worker");
     world.engine.act(|model, _| model.reorder_live_frames(true));
     world.alice.dm("worker", "first");
@@ -128,9 +144,8 @@ fn frames_that_overtake_each_other_are_read_in_order() {
     assert_eq!(order, [2, 1], "the engine has done what was asked");
 }
 
-#[test]
-fn a_hole_in_the_sequence_stops_nothing() {
-    let world = World::new();
+fn a_hole_in_the_sequence_stops_nothing(driver: &Driver) {
+    let world = World::new(driver);
     let agent = world.agent("worker");
     // The second one is lost on its way and dies before it can be sent again.
     world.rewrite(|text| match deliver_of(&text, 2) {
@@ -155,9 +170,8 @@ fn a_hole_in_the_sequence_stops_nothing() {
     assert_eq!(agent.count("second"), 0);
 }
 
-#[test]
-fn a_row_that_comes_twice_is_read_once() {
-    let world = World::new();
+fn a_row_that_comes_twice_is_read_once(driver: &Driver) {
+    let world = World::new(driver);
     let agent = world.agent("worker");
     world.rewrite(|text| match deliver_of(&text, 1) {
         Some(_) => vec![text.clone(), text.clone(), text],
@@ -168,9 +182,8 @@ fn a_row_that_comes_twice_is_read_once() {
     world.reads(&agent, &[(1, "said once"), (2, "and this")]);
 }
 
-#[test]
-fn an_event_about_a_message_that_comes_before_it_does_not_swallow_it() {
-    let world = World::new();
+fn an_event_about_a_message_that_comes_before_it_does_not_swallow_it(driver: &Driver) {
+    let world = World::new(driver);
     let agent = world.agent("worker");
     // A receipt has the id of its message, and no sequence.
     world.rewrite(|text| match deliver_of(&text, 1) {
@@ -187,9 +200,8 @@ fn an_event_about_a_message_that_comes_before_it_does_not_swallow_it() {
     world.reads(&agent, &[(1, "here all the same")]);
 }
 
-#[test]
-fn a_payload_of_an_unknown_type_is_acked_and_stops_nothing() {
-    let world = World::new();
+fn a_payload_of_an_unknown_type_is_acked_and_stops_nothing(driver: &Driver) {
+    let world = World::new(driver);
     let agent = world.agent("worker");
     world.rewrite(|text| match deliver_of(&text, 1) {
         Some(mut row) => {
@@ -204,9 +216,8 @@ fn a_payload_of_an_unknown_type_is_acked_and_stops_nothing() {
     world.engine.acked("worker", 1);
 }
 
-#[test]
-fn odd_frames_do_not_close_the_link_or_lose_a_row() {
-    let world = World::new();
+fn odd_frames_do_not_close_the_link_or_lose_a_row(driver: &Driver) {
+    let world = World::new(driver);
     let agent = world.agent("worker");
     for frame in [
         json!({ "v": 1, "type": "no.such.frame", "x": 1 }),
@@ -230,9 +241,8 @@ fn odd_frames_do_not_close_the_link_or_lose_a_row() {
     assert_eq!(world.engine.frames("node.register").len(), 1, "one link all the time");
 }
 
-#[test]
-fn what_was_not_acked_is_delivered_after_a_reconnect_and_read_once() {
-    let world = World::new();
+fn what_was_not_acked_is_delivered_after_a_reconnect_and_read_once(driver: &Driver) {
+    let world = World::new(driver);
     let agent = world.gated("worker");
     world.alice.dm("worker", "typed before the cut");
     soon("the text on the screen", || {
@@ -264,9 +274,8 @@ fn long_text() -> String {
     unreachable!()
 }
 
-#[test]
-fn a_message_of_64_kib_arrives_whole_line_by_line() {
-    let world = World::new();
+fn a_message_of_64_kib_arrives_whole_line_by_line(driver: &Driver) {
+    let world = World::new(driver);
     let agent = world.agent("worker");
     let text = long_text();
     let id = world.alice.dm("worker", &text);
@@ -279,9 +288,8 @@ fn a_message_of_64_kib_arrives_whole_line_by_line() {
     assert!(whole.join("\n") == expected, "{} lines of {}", whole.len(), expected.lines().count());
 }
 
-#[test]
-fn a_message_of_64_kib_arrives_whole_as_one_paste() {
-    let world = World::new();
+fn a_message_of_64_kib_arrives_whole_as_one_paste(driver: &Driver) {
+    let world = World::new(driver);
     let agent = Agent::spawn_paste(&world.broker, &world.place, "worker");
     let text = long_text();
     let id = world.alice.dm("worker", &text);
@@ -295,9 +303,8 @@ fn a_message_of_64_kib_arrives_whole_as_one_paste() {
     world.reads(&agent, &[(2, "and a short one")]);
 }
 
-#[test]
-fn a_burst_is_read_whole_and_in_order_and_each_message_before_its_ack() {
-    let world = World::new();
+fn a_burst_is_read_whole_and_in_order_and_each_message_before_its_ack(driver: &Driver) {
+    let world = World::new(driver);
     let agent = world.agent("worker");
     let messages: Vec<_> = (1..=900).map(|number| ("worker", format!("number {number}."))).collect();
     world.engine.dm_all(&world.alice, &messages);
@@ -313,9 +320,8 @@ fn a_burst_is_read_whole_and_in_order_and_each_message_before_its_ack() {
     }
 }
 
-#[test]
-fn an_agent_that_never_reads_delays_nobody() {
-    let world = World::new();
+fn an_agent_that_never_reads_delays_nobody(driver: &Driver) {
+    let world = World::new(driver);
     let body = json!({ "name": "stuck", "cli": "sleep", "args": ["1000"] });
     assert_eq!(world.broker.api.post("/api/spawn", &body).status, 200);
     let agent = world.agent("worker");
@@ -332,9 +338,8 @@ fn an_agent_that_never_reads_delays_nobody() {
     assert_eq!(world.broker.api.get("/api/status").status, 200);
 }
 
-#[test]
-fn control_characters_of_a_message_do_not_reach_the_terminal() {
-    let world = World::new();
+fn control_characters_of_a_message_do_not_reach_the_terminal(driver: &Driver) {
+    let world = World::new(driver);
     let agent = world.agent("worker");
     world.alice.dm("worker", "a\u{3}b\u{4}c\u{1b}[201~d\u{0}e");
     world.alice.dm("worker", "still alive");

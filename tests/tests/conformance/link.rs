@@ -1,13 +1,26 @@
 //! The real binary and its link: tokens, refusals, dialects, and its end.
 
+use crate::{Scenario, scenarios};
 use relay_sim::engine::{Event, ProfileName};
 use relay_tests::agent::Agent;
+use relay_tests::binary::Driver;
 use relay_tests::engine::{ScriptedEngine, What};
 use relay_tests::place::{Broker, Place};
 use relay_tests::wait::{soon, within};
 use serde_json::{Value, json};
 use std::path::Path;
 use std::time::Duration;
+
+pub(crate) const ALL: &[Scenario] = scenarios![
+    a_cold_start_makes_an_identity_mints_a_token_and_registers,
+    a_cached_token_is_used_again_and_a_dead_one_is_replaced,
+    five_refused_tokens_are_replaced_until_one_is_good,
+    tokens_that_are_refused_for_ever_disable_delivery_and_say_so,
+    an_engine_that_does_not_know_providers_is_spoken_to_as_it_understands,
+    sigterm_leaves_no_process_and_says_goodbye_at_the_engine,
+    an_engine_that_fails_at_first_is_asked_again,
+    a_rejected_workspace_key_is_an_error_and_never_a_new_workspace,
+];
 
 /// For what goes through all back-offs of an outage.
 const OUTAGE: Duration = Duration::from_secs(90);
@@ -42,9 +55,8 @@ fn upgrades(engine: &ScriptedEngine) -> Vec<u16> {
     })
 }
 
-#[test]
-fn a_cold_start_makes_an_identity_mints_a_token_and_registers() {
-    let (engine, place) = (ScriptedEngine::start(ProfileName::V6_0_3), Place::new());
+fn a_cold_start_makes_an_identity_mints_a_token_and_registers(driver: &Driver) {
+    let (engine, place) = (ScriptedEngine::start(ProfileName::V6_0_3), Place::of(driver));
     let broker = broker(&place, &engine);
     connected(&broker);
     assert_eq!(requests(&engine, "POST /v1/agents"), [201]);
@@ -59,9 +71,8 @@ fn a_cold_start_makes_an_identity_mints_a_token_and_registers() {
     assert_eq!(health["problems"], json!([]));
 }
 
-#[test]
-fn a_cached_token_is_used_again_and_a_dead_one_is_replaced() {
-    let (engine, place) = (ScriptedEngine::start(ProfileName::V6_0_3), Place::new());
+fn a_cached_token_is_used_again_and_a_dead_one_is_replaced(driver: &Driver) {
+    let (engine, place) = (ScriptedEngine::start(ProfileName::V6_0_3), Place::of(driver));
     let first = broker(&place, &engine);
     connected(&first);
     let node_id = engine.frame("node.register")["node_id"].as_str().unwrap().to_owned();
@@ -78,9 +89,8 @@ fn a_cached_token_is_used_again_and_a_dead_one_is_replaced() {
     assert_eq!((mints(&engine), upgrades(&engine)), (2, vec![101, 101, 401, 101]));
 }
 
-#[test]
-fn five_refused_tokens_are_replaced_until_one_is_good() {
-    let (engine, place) = (ScriptedEngine::start(ProfileName::V6_0_3), Place::new());
+fn five_refused_tokens_are_replaced_until_one_is_good(driver: &Driver) {
+    let (engine, place) = (ScriptedEngine::start(ProfileName::V6_0_3), Place::of(driver));
     let mut refusals = 5;
     engine.script(|script| {
         script.upgrade = Some(Box::new(move || {
@@ -95,9 +105,8 @@ fn five_refused_tokens_are_replaced_until_one_is_good() {
     assert!(mints(&engine) <= 6, "the first one and five more: {}", mints(&engine));
 }
 
-#[test]
-fn tokens_that_are_refused_for_ever_disable_delivery_and_say_so() {
-    let (engine, place) = (ScriptedEngine::start(ProfileName::V6_0_3), Place::new());
+fn tokens_that_are_refused_for_ever_disable_delivery_and_say_so(driver: &Driver) {
+    let (engine, place) = (ScriptedEngine::start(ProfileName::V6_0_3), Place::of(driver));
     engine.script(|script| script.upgrade = Some(Box::new(|| Some(401))));
     let broker = broker(&place, &engine);
     let health = within(OUTAGE, "delivery_disabled", || {
@@ -109,9 +118,8 @@ fn tokens_that_are_refused_for_ever_disable_delivery_and_say_so() {
     assert_eq!(broker.api.get("/api/session").status, 200, "its API works all the same");
 }
 
-#[test]
-fn an_engine_that_does_not_know_providers_is_spoken_to_as_it_understands() {
-    let (engine, place) = (ScriptedEngine::start(ProfileName::V5_0_5), Place::new());
+fn an_engine_that_does_not_know_providers_is_spoken_to_as_it_understands(driver: &Driver) {
+    let (engine, place) = (ScriptedEngine::start(ProfileName::V5_0_5), Place::of(driver));
     let broker = broker(&place, &engine);
     connected(&broker);
     let refused = engine.all(|what| match what {
@@ -125,9 +133,8 @@ fn an_engine_that_does_not_know_providers_is_spoken_to_as_it_understands() {
     engine.acked("worker", 1);
 }
 
-#[test]
-fn sigterm_leaves_no_process_and_says_goodbye_at_the_engine() {
-    let (engine, place) = (ScriptedEngine::start(ProfileName::V6_0_3), Place::new());
+fn sigterm_leaves_no_process_and_says_goodbye_at_the_engine(driver: &Driver) {
+    let (engine, place) = (ScriptedEngine::start(ProfileName::V6_0_3), Place::of(driver));
     let broker = broker(&place, &engine);
     connected(&broker);
     for name in ["one", "two"] {
@@ -153,9 +160,8 @@ fn sigterm_leaves_no_process_and_says_goodbye_at_the_engine() {
     assert_eq!(&kinds[kinds.len() - 3..], ["agent.deregister", "agent.deregister", "node.deregister"]);
 }
 
-#[test]
-fn an_engine_that_fails_at_first_is_asked_again() {
-    let (engine, place) = (ScriptedEngine::start(ProfileName::V6_0_3), Place::new());
+fn an_engine_that_fails_at_first_is_asked_again(driver: &Driver) {
+    let (engine, place) = (ScriptedEngine::start(ProfileName::V6_0_3), Place::of(driver));
     let mut failures =
         vec![(429, "rate_limit_exceeded"), (503, "workspace_storage_unavailable"), (500, "internal_error")];
     engine.script(|script| {
@@ -172,9 +178,8 @@ fn an_engine_that_fails_at_first_is_asked_again() {
     assert_eq!(requests(&engine, "POST /v1/agents").last(), Some(&201));
 }
 
-#[test]
-fn a_rejected_workspace_key_is_an_error_and_never_a_new_workspace() {
-    let (engine, place) = (ScriptedEngine::start(ProfileName::V6_0_3), Place::new());
+fn a_rejected_workspace_key_is_an_error_and_never_a_new_workspace(driver: &Driver) {
+    let (engine, place) = (ScriptedEngine::start(ProfileName::V6_0_3), Place::of(driver));
     let key = "rk_live_00000000000000000000000000000000";
     let mut broker = place.broker(&engine.base_url(), key);
     let status = broker.process.exit(OUTAGE);

@@ -1,12 +1,26 @@
 //! The real binary and its agents: how they come, how they go, and what is said when they cannot.
 
+use crate::{Scenario, scenarios};
 use relay_sim::engine::ProfileName;
 use relay_tests::agent::{Agent, program};
+use relay_tests::binary::Driver;
 use relay_tests::engine::{ScriptedEngine, What};
 use relay_tests::place::{Broker, Place};
 use relay_tests::wait::soon;
 use serde_json::{Value, json};
 use std::path::Path;
+
+pub(crate) const ALL: &[Scenario] = scenarios![
+    a_spawn_that_is_invoked_twice_starts_one_process_and_gives_one_result,
+    a_release_through_the_api_ends_the_process_and_tells_the_engine,
+    a_program_that_ends_at_once_is_a_failed_spawn_with_its_last_words,
+    a_program_that_does_not_exist_is_named,
+    a_name_in_use_is_refused_before_the_engine_hears_of_it,
+    names_that_are_no_names_are_refused_by_a_sentence,
+    bodies_that_are_no_json_or_too_long_are_refused,
+    a_registration_that_is_answered_too_late_is_undone,
+    the_environment_of_an_agent_has_its_own_token_and_none_of_the_brokers_keys,
+];
 
 struct World {
     engine: ScriptedEngine,
@@ -15,8 +29,8 @@ struct World {
 }
 
 impl World {
-    fn new() -> Self {
-        let (engine, place) = (ScriptedEngine::start(ProfileName::V6_0_3), Place::new());
+    fn new(driver: &Driver) -> Self {
+        let (engine, place) = (ScriptedEngine::start(ProfileName::V6_0_3), Place::of(driver));
         let mut command = place.broker_command(&engine.base_url(), &engine.workspace_key);
         command.env("AGENT_RELAY_NODE_HARNESSES", "test-agent");
         let broker = Broker::start(&mut command, &place);
@@ -50,9 +64,8 @@ fn runs(pid: u64) -> bool {
     Path::new(&format!("/proc/{pid}")).exists()
 }
 
-#[test]
-fn a_spawn_that_is_invoked_twice_starts_one_process_and_gives_one_result() {
-    let world = World::new();
+fn a_spawn_that_is_invoked_twice_starts_one_process_and_gives_one_result(driver: &Driver) {
+    let world = World::new(driver);
     let alice = world.engine.sender("alice");
     // The program is found by the suffix of the capability.
     std::os::unix::fs::symlink(program(), world.place.path("bin/test-agent")).unwrap();
@@ -84,9 +97,8 @@ fn a_spawn_that_is_invoked_twice_starts_one_process_and_gives_one_result() {
     assert!(world.pids().is_empty());
 }
 
-#[test]
-fn a_release_through_the_api_ends_the_process_and_tells_the_engine() {
-    let world = World::new();
+fn a_release_through_the_api_ends_the_process_and_tells_the_engine(driver: &Driver) {
+    let world = World::new(driver);
     Agent::spawn(&world.broker, &world.place, "worker");
     let pid = world.pids()[0];
     let answer = world.broker.api.delete("/api/spawned/worker");
@@ -96,9 +108,8 @@ fn a_release_through_the_api_ends_the_process_and_tells_the_engine() {
     assert_eq!(world.broker.api.delete("/api/spawned/worker").status, 404);
 }
 
-#[test]
-fn a_program_that_ends_at_once_is_a_failed_spawn_with_its_last_words() {
-    let world = World::new();
+fn a_program_that_ends_at_once_is_a_failed_spawn_with_its_last_words(driver: &Driver) {
+    let world = World::new(driver);
     let script = "echo this went wrong; echo and this >&2; exit 3";
     let (status, answer) =
         world.spawn_answer(&json!({ "name": "worker", "cli": "sh", "args": ["-c", script] }));
@@ -113,18 +124,16 @@ fn a_program_that_ends_at_once_is_a_failed_spawn_with_its_last_words() {
     Agent::spawn(&world.broker, &world.place, "worker");
 }
 
-#[test]
-fn a_program_that_does_not_exist_is_named() {
-    let world = World::new();
+fn a_program_that_does_not_exist_is_named(driver: &Driver) {
+    let world = World::new(driver);
     let (status, answer) = world.spawn_answer(&json!({ "name": "worker", "cli": "no-such-program" }));
     assert!(status >= 400, "{answer}");
     assert!(answer["error"].as_str().unwrap().contains("no-such-program"), "{answer}");
     assert!(world.pids().is_empty());
 }
 
-#[test]
-fn a_name_in_use_is_refused_before_the_engine_hears_of_it() {
-    let world = World::new();
+fn a_name_in_use_is_refused_before_the_engine_hears_of_it(driver: &Driver) {
+    let world = World::new(driver);
     let agent = Agent::spawn(&world.broker, &world.place, "worker");
     let (status, answer) = world.spawn_answer(&json!({ "name": "worker", "cli": "cat" }));
     assert_eq!((status, &answer["code"]), (409, &json!("spawn_agent_name_in_use")), "{answer}");
@@ -133,9 +142,8 @@ fn a_name_in_use_is_refused_before_the_engine_hears_of_it() {
     agent.read("still the same");
 }
 
-#[test]
-fn names_that_are_no_names_are_refused_by_a_sentence() {
-    let world = World::new();
+fn names_that_are_no_names_are_refused_by_a_sentence(driver: &Driver) {
+    let world = World::new(driver);
     let long = "x".repeat(129);
     for name in ["", "a/b", "a\\b", "..", "a\u{0}b", "a#b", "a\nb", &long] {
         let (status, answer) = world.spawn_answer(&json!({ "name": name, "cli": "cat" }));
@@ -145,9 +153,8 @@ fn names_that_are_no_names_are_refused_by_a_sentence() {
     assert!(world.engine.frames("agent.register").is_empty());
 }
 
-#[test]
-fn bodies_that_are_no_json_or_too_long_are_refused() {
-    let world = World::new();
+fn bodies_that_are_no_json_or_too_long_are_refused(driver: &Driver) {
+    let world = World::new(driver);
     let bad = world.broker.api.ask("POST", "/api/spawn", "{\"name\":");
     assert_eq!(bad.status, 400, "{}", bad.text);
     let long = json!({ "to": "worker", "text": "x".repeat(1024 * 1024) });
@@ -156,9 +163,8 @@ fn bodies_that_are_no_json_or_too_long_are_refused() {
     assert_eq!(world.broker.api.get("/api/status").status, 200);
 }
 
-#[test]
-fn a_registration_that_is_answered_too_late_is_undone() {
-    let world = World::new();
+fn a_registration_that_is_answered_too_late_is_undone(driver: &Driver) {
+    let world = World::new(driver);
     // Holds the reply until the next frame to the node after the spawn has failed.
     let mut held = None;
     world.engine.script(|script| {
@@ -180,9 +186,8 @@ fn a_registration_that_is_answered_too_late_is_undone() {
     assert_eq!(undone["agent_id"], world.engine.agent_id("worker"));
 }
 
-#[test]
-fn the_environment_of_an_agent_has_its_own_token_and_none_of_the_brokers_keys() {
-    let world = World::new();
+fn the_environment_of_an_agent_has_its_own_token_and_none_of_the_brokers_keys(driver: &Driver) {
+    let world = World::new(driver);
     let file = world.place.path("environment");
     let script = format!("env > {}; exec cat", file.display());
     let (status, answer) =
