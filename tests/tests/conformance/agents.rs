@@ -1,14 +1,12 @@
 //! The real binary and its agents: how they come, how they go, and what is said when they cannot.
 
+use crate::world::{World, runs};
 use crate::{Scenario, scenarios};
-use relay_sim::engine::ProfileName;
 use relay_tests::agent::{Agent, program};
 use relay_tests::binary::Driver;
-use relay_tests::engine::{ScriptedEngine, What};
-use relay_tests::place::{Broker, Place};
+use relay_tests::engine::What;
 use relay_tests::wait::soon;
-use serde_json::{Value, json};
-use std::path::Path;
+use serde_json::json;
 
 pub(crate) const ALL: &[Scenario] = scenarios![
     a_spawn_that_is_invoked_twice_starts_one_process_and_gives_one_result,
@@ -22,51 +20,14 @@ pub(crate) const ALL: &[Scenario] = scenarios![
     the_environment_of_an_agent_has_its_own_token_and_none_of_the_brokers_keys,
 ];
 
-struct World {
-    engine: ScriptedEngine,
-    place: Place,
-    broker: Broker,
-}
-
-impl World {
-    fn new(driver: &Driver) -> Self {
-        let (engine, place) = (ScriptedEngine::start(ProfileName::V6_0_3), Place::of(driver));
-        let mut command = place.broker_command(&engine.base_url(), &engine.workspace_key);
-        command.env("AGENT_RELAY_NODE_HARNESSES", "test-agent");
-        let broker = Broker::start(&mut command, &place);
-        soon("the link", || (broker.api.get("/health").json()["relaycastConnected"] == true).then_some(()));
-        Self { engine, place, broker }
-    }
-
-    /// Pids of the agents in the broker's list.
-    fn pids(&self) -> Vec<u64> {
-        let listed = self.broker.api.get("/api/spawned").json();
-        let agents = listed["agents"].as_array().cloned().unwrap_or_default();
-        agents.iter().filter_map(|agent| agent["pid"].as_u64()).collect()
-    }
-
-    /// The results that the broker sent for an invocation, once there are `count`.
-    fn results(&self, id: &str, count: usize) -> Vec<Value> {
-        soon(&format!("{count} results of {id}"), || {
-            let mut results = self.engine.frames("action.result");
-            results.retain(|result| result["invocation_id"] == id);
-            (results.len() == count).then_some(results)
-        })
-    }
-
-    fn spawn_answer(&self, body: &Value) -> (u16, Value) {
-        let answer = self.broker.api.post("/api/spawn", body);
-        (answer.status, answer.json())
-    }
-}
-
-fn runs(pid: u64) -> bool {
-    Path::new(&format!("/proc/{pid}")).exists()
+/// A world whose engine may place the program of these tests.
+fn placeable(driver: &Driver) -> World {
+    World::with(driver, |command| drop(command.env("AGENT_RELAY_NODE_HARNESSES", "test-agent")))
 }
 
 fn a_spawn_that_is_invoked_twice_starts_one_process_and_gives_one_result(driver: &Driver) {
-    let world = World::new(driver);
-    let alice = world.engine.sender("alice");
+    let world = placeable(driver);
+    let alice = &world.alice;
     // The program is found by the suffix of the capability.
     std::os::unix::fs::symlink(program(), world.place.path("bin/test-agent")).unwrap();
     let (agent, args) = Agent::lines(&world.place, "worker");
@@ -111,8 +72,7 @@ fn a_release_through_the_api_ends_the_process_and_tells_the_engine(driver: &Driv
 fn a_program_that_ends_at_once_is_a_failed_spawn_with_its_last_words(driver: &Driver) {
     let world = World::new(driver);
     let script = "echo this went wrong; echo and this >&2; exit 3";
-    let (status, answer) =
-        world.spawn_answer(&json!({ "name": "worker", "cli": "sh", "args": ["-c", script] }));
+    let (status, answer) = world.try_spawn(&json!({ "name": "worker", "cli": "sh", "args": ["-c", script] }));
     let error = answer["error"].as_str().unwrap();
     assert_eq!((status, &answer["success"]), (500, &json!(false)));
     for part in ["3", "this went wrong", "and this"] {
@@ -126,7 +86,7 @@ fn a_program_that_ends_at_once_is_a_failed_spawn_with_its_last_words(driver: &Dr
 
 fn a_program_that_does_not_exist_is_named(driver: &Driver) {
     let world = World::new(driver);
-    let (status, answer) = world.spawn_answer(&json!({ "name": "worker", "cli": "no-such-program" }));
+    let (status, answer) = world.try_spawn(&json!({ "name": "worker", "cli": "no-such-program" }));
     assert!(status >= 400, "{answer}");
     assert!(answer["error"].as_str().unwrap().contains("no-such-program"), "{answer}");
     assert!(world.pids().is_empty());
@@ -135,10 +95,10 @@ fn a_program_that_does_not_exist_is_named(driver: &Driver) {
 fn a_name_in_use_is_refused_before_the_engine_hears_of_it(driver: &Driver) {
     let world = World::new(driver);
     let agent = Agent::spawn(&world.broker, &world.place, "worker");
-    let (status, answer) = world.spawn_answer(&json!({ "name": "worker", "cli": "cat" }));
+    let (status, answer) = world.try_spawn(&json!({ "name": "worker", "cli": "cat" }));
     assert_eq!((status, &answer["code"]), (409, &json!("spawn_agent_name_in_use")), "{answer}");
     assert_eq!(world.engine.frames("agent.register").len(), 1);
-    world.engine.sender("alice").dm("worker", "still the same");
+    world.alice.dm("worker", "still the same");
     agent.read("still the same");
 }
 
@@ -146,7 +106,7 @@ fn names_that_are_no_names_are_refused_by_a_sentence(driver: &Driver) {
     let world = World::new(driver);
     let long = "x".repeat(129);
     for name in ["", "a/b", "a\\b", "..", "a\u{0}b", "a#b", "a\nb", &long] {
-        let (status, answer) = world.spawn_answer(&json!({ "name": name, "cli": "cat" }));
+        let (status, answer) = world.try_spawn(&json!({ "name": name, "cli": "cat" }));
         assert_eq!(status, 400, "{name:?}: {answer}");
         assert!(answer["error"].as_str().is_some_and(|error| error.len() > 10), "{name:?}: {answer}");
     }
@@ -164,7 +124,7 @@ fn bodies_that_are_no_json_or_too_long_are_refused(driver: &Driver) {
 }
 
 fn a_registration_that_is_answered_too_late_is_undone(driver: &Driver) {
-    let world = World::new(driver);
+    let world = placeable(driver);
     // Holds the reply until the next frame to the node after the spawn has failed.
     let mut held = None;
     world.engine.script(|script| {
@@ -176,10 +136,10 @@ fn a_registration_that_is_answered_too_late_is_undone(driver: &Driver) {
             held.take().into_iter().chain([text]).collect()
         }));
     });
-    let (status, answer) = world.spawn_answer(&json!({ "name": "worker", "cli": "cat" }));
+    let (status, answer) = world.try_spawn(&json!({ "name": "worker", "cli": "cat" }));
     assert!(status >= 500, "{answer}");
     world.engine.act(|_, _| ());
-    let alice = world.engine.sender("alice");
+    let alice = &world.alice;
     // Anything that makes the engine speak to the node lets the reply go.
     alice.invoke("spawn", &json!({ "name": "other", "cli": "test-agent" }));
     let undone = world.engine.frame("agent.deregister");
@@ -190,8 +150,7 @@ fn the_environment_of_an_agent_has_its_own_token_and_none_of_the_brokers_keys(dr
     let world = World::new(driver);
     let file = world.place.path("environment");
     let script = format!("env > {}; exec cat", file.display());
-    let (status, answer) =
-        world.spawn_answer(&json!({ "name": "worker", "cli": "sh", "args": ["-c", script] }));
+    let (status, answer) = world.try_spawn(&json!({ "name": "worker", "cli": "sh", "args": ["-c", script] }));
     assert_eq!(status, 200, "{answer}");
     let text =
         soon("the environment", || std::fs::read_to_string(&file).ok().filter(|text| text.contains("TERM=")));

@@ -1,12 +1,11 @@
 //! The real binary and its deliveries: every message reaches its terminal, once, and only then is acked.
 
+use crate::world::{SET_ASIDE, World};
 use crate::{Scenario, scenarios};
-use relay_sim::engine::{Event, ProfileName};
+use relay_sim::engine::Event;
 use relay_tests::agent::Agent;
 use relay_tests::binary::Driver;
-use relay_tests::engine::{ScriptedEngine, What};
-use relay_tests::place::{Broker, Place};
-use relay_tests::sender::Sender;
+use relay_tests::engine::What;
 use relay_tests::wait::soon;
 use serde_json::{Value, json};
 use std::time::Duration;
@@ -27,68 +26,6 @@ pub(crate) const ALL: &[Scenario] = scenarios![
     an_agent_that_never_reads_delays_nobody,
     control_characters_of_a_message_do_not_reach_the_terminal,
 ];
-
-/// A process may be set aside between a read and the look at the clock that follows it.
-const SET_ASIDE: u64 = 20_000_000;
-
-/// An engine, a broker and a sender.
-struct World {
-    engine: ScriptedEngine,
-    place: Place,
-    broker: Broker,
-    alice: Sender,
-}
-
-impl World {
-    fn new(driver: &Driver) -> Self {
-        Self::like(driver, ProfileName::V6_0_3)
-    }
-
-    fn like(driver: &Driver, profile: ProfileName) -> Self {
-        let (engine, place) = (ScriptedEngine::start(profile), Place::of(driver));
-        let broker = place.broker(&engine.base_url(), &engine.workspace_key);
-        soon("the link", || (broker.api.get("/health").json()["relaycastConnected"] == true).then_some(()));
-        let alice = engine.sender("alice");
-        Self { engine, place, broker, alice }
-    }
-
-    fn agent(&self, name: &str) -> Agent {
-        Agent::spawn(&self.broker, &self.place, name)
-    }
-
-    fn gated(&self, name: &str) -> Agent {
-        Agent::spawn_gated(&self.broker, &self.place, name)
-    }
-
-    /// Checks that the agent reads these texts in this order, once each, and that the ack of each
-    /// sequence comes after its text was read.
-    fn reads(&self, agent: &Agent, texts: &[(u64, &str)]) {
-        let mut last = 0;
-        for (seq, text) in texts {
-            let read = agent.read(text);
-            let acked = self.engine.acked(&agent.name, *seq);
-            assert!(read.at_ns <= acked + SET_ASIDE, "{text:?} was acked before it was read");
-            assert!(read.at_ns >= last, "{text:?} came too early");
-            last = read.at_ns;
-        }
-        for (_, text) in texts {
-            assert_eq!(agent.count(text), 1, "{text:?} in {:?}", agent.reads());
-        }
-    }
-
-    /// How often the engine has sent this sequence.
-    fn sent(&self, seq: u64) -> usize {
-        let of_seq = |what: &What| match what {
-            What::Out(frame) => (frame["type"] == "deliver" && frame["seq"] == seq).then_some(()),
-            _ => None,
-        };
-        self.engine.all(of_seq).len()
-    }
-
-    fn rewrite(&self, rewrite: impl FnMut(String) -> Vec<String> + Send + 'static) {
-        self.engine.script(|script| script.out = Some(Box::new(rewrite)));
-    }
-}
 
 fn deliver_of(text: &str, seq: u64) -> Option<Value> {
     let frame: Value = serde_json::from_str(text).unwrap();
@@ -119,10 +56,7 @@ fn nothing_is_acked_while_the_agent_does_not_read(driver: &Driver) {
     let world = World::new(driver);
     let agent = world.gated("worker");
     world.alice.dm("worker", "please wait");
-    soon("the text on the screen", || {
-        let snapshot = world.broker.api.get("/api/spawned/worker/snapshot?format=plain").json();
-        snapshot["screen"].as_str()?.contains("please wait").then_some(())
-    });
+    world.screen("worker", "please wait");
     // The echo of the terminal is there; a broker that trusts it would ack within this time.
     std::thread::sleep(Duration::from_secs(1));
     assert_eq!(world.engine.acked_yet("worker", 1), None);
@@ -245,10 +179,7 @@ fn what_was_not_acked_is_delivered_after_a_reconnect_and_read_once(driver: &Driv
     let world = World::new(driver);
     let agent = world.gated("worker");
     world.alice.dm("worker", "typed before the cut");
-    soon("the text on the screen", || {
-        let snapshot = world.broker.api.get("/api/spawned/worker/snapshot?format=plain").json();
-        snapshot["screen"].as_str()?.contains("before the cut").then_some(())
-    });
+    world.screen("worker", "before the cut");
     world.engine.cut();
     world.engine.await_that("the end of the socket", |what| matches!(what, What::Closed(_)).then_some(()));
     world.alice.dm("worker", "sent during the cut");

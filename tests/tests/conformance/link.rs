@@ -1,5 +1,6 @@
 //! The real binary and its link: tokens, refusals, dialects, and its end.
 
+use crate::world::{OUTAGE, connected, health};
 use crate::{Scenario, scenarios};
 use relay_sim::engine::{Event, ProfileName};
 use relay_tests::agent::Agent;
@@ -7,9 +8,8 @@ use relay_tests::binary::Driver;
 use relay_tests::engine::{ScriptedEngine, What};
 use relay_tests::place::{Broker, Place};
 use relay_tests::wait::{soon, within};
-use serde_json::{Value, json};
+use serde_json::json;
 use std::path::Path;
-use std::time::Duration;
 
 pub(crate) const ALL: &[Scenario] = scenarios![
     a_cold_start_makes_an_identity_mints_a_token_and_registers,
@@ -22,19 +22,8 @@ pub(crate) const ALL: &[Scenario] = scenarios![
     a_rejected_workspace_key_is_an_error_and_never_a_new_workspace,
 ];
 
-/// For what goes through all back-offs of an outage.
-const OUTAGE: Duration = Duration::from_secs(90);
-
 fn broker(place: &Place, engine: &ScriptedEngine) -> Broker {
     place.broker(&engine.base_url(), &engine.workspace_key)
-}
-
-fn health(broker: &Broker) -> Value {
-    broker.api.get("/health").json()
-}
-
-fn connected(broker: &Broker) {
-    within(OUTAGE, "a confirmed link", || (health(broker)["relaycastConnected"] == true).then_some(()));
 }
 
 fn mints(engine: &ScriptedEngine) -> usize {

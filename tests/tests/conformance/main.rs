@@ -9,6 +9,7 @@
 mod agents;
 mod delivery;
 mod link;
+mod world;
 
 use libtest_mimic::{Arguments, Trial};
 use relay_tests::binary::Driver;
