@@ -9,12 +9,12 @@
 mod script;
 mod server;
 
-pub use script::{HttpScript, OutScript, Script, UpgradeScript};
+pub use script::{HttpScript, OutScript, Refuse, Script, UpgradeScript};
 
 use crate::http::Client;
 use crate::sender::Sender;
 use crate::wait::{now_ns, soon};
-use crate::websocket::Writer;
+use crate::websocket::{Odd, Writer};
 use relay_sim::engine::{ConnectionId, Engine, Event, HttpRequest, Options, Output, ProfileName};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
@@ -40,12 +40,14 @@ pub enum What {
         /// Status code.
         status: u16,
     },
-    /// The answer to an upgrade: 101 or a refusal.
+    /// The answer to an upgrade: 101 or a refusal, 0 for one that is no HTTP.
     Upgrade(u16),
     /// A frame from the node.
     In(Value),
     /// A frame to the node.
     Out(Value),
+    /// A pong from the node, with its payload.
+    Pong(Vec<u8>),
     /// The node closed its socket with this code; none if the connection just ended.
     Closed(Option<u16>),
     /// What the model says of it.
@@ -122,6 +124,13 @@ impl ScriptedEngine {
         inner.see(What::Out(frame.clone()));
         for writer in inner.sockets.values_mut() {
             let _ = writer.text(&frame.to_string());
+        }
+    }
+
+    /// Sends a message to every connected node as no model would: see [`Odd`].
+    pub fn send_odd(&self, odd: &Odd) {
+        for writer in self.shared.lock().sockets.values_mut() {
+            let _ = writer.odd(odd);
         }
     }
 

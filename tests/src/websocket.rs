@@ -14,10 +14,27 @@ pub enum Received {
     Text(String),
     /// A ping with its payload.
     Ping(Vec<u8>),
+    /// A pong with its payload.
+    Pong(Vec<u8>),
     /// A close frame and its code.
     Close(Option<u16>),
     /// Something else.
     Other,
+}
+
+/// A message as it may come, and rarely does.
+#[derive(Clone, Debug)]
+pub enum Odd {
+    /// A binary message of so many bytes.
+    Binary(usize),
+    /// A ping with this payload.
+    Ping(Vec<u8>),
+    /// A text of so many bytes.
+    Giant(usize),
+    /// This text in frames of so many bytes, written byte by byte.
+    Pieces(String, usize),
+    /// The end of the conversation, with this code.
+    Close(u16),
 }
 
 /// Answers an upgrade request with 101.
@@ -79,6 +96,7 @@ impl Reader {
                     let code = payload.first_chunk().map(|code| u16::from_be_bytes(*code));
                     return Some(Received::Close(code));
                 }
+                OpCode::Control(Control::Pong) => return Some(Received::Pong(payload)),
                 OpCode::Control(_) => return Some(Received::Other),
                 OpCode::Data(_) if !header.is_final => {}
                 OpCode::Data(_) => {
@@ -109,6 +127,35 @@ impl Writer {
     /// When the connection is gone.
     pub fn text(&mut self, text: &str) -> io::Result<()> {
         self.send(Frame::message(text.to_owned().into_bytes(), OpCode::Data(Data::Text), true))
+    }
+
+    /// Sends something odd.
+    ///
+    /// # Errors
+    /// When the connection is gone.
+    pub fn odd(&mut self, odd: &Odd) -> io::Result<()> {
+        match odd {
+            Odd::Binary(len) => self.send(Frame::message(vec![0; *len], OpCode::Data(Data::Binary), true)),
+            Odd::Ping(payload) => self.send(Frame::ping(payload.clone())),
+            Odd::Giant(len) => self.text(&"x".repeat(*len)),
+            Odd::Pieces(text, len) => self.pieces(text, *len),
+            Odd::Close(code) => self.close(*code, "bye"),
+        }
+    }
+
+    fn pieces(&mut self, text: &str, len: usize) -> io::Result<()> {
+        let pieces: Vec<&[u8]> = text.as_bytes().chunks(len).collect();
+        for (number, piece) in pieces.iter().enumerate() {
+            let kind = if number == 0 { Data::Text } else { Data::Continue };
+            let last = number + 1 == pieces.len();
+            let mut bytes = Vec::new();
+            let frame = Frame::message(piece.to_vec(), OpCode::Data(kind), last);
+            frame.format(&mut bytes).map_err(io::Error::other)?;
+            for byte in bytes {
+                self.socket.get_ref().write_all(&[byte])?;
+            }
+        }
+        Ok(())
     }
 
     /// Answers a ping.

@@ -1,6 +1,6 @@
 //! One thread per connection.
 
-use super::{Inner, Shared, What, now_ms};
+use super::{Inner, Refuse, Shared, What, now_ms};
 use crate::http::Request;
 use crate::wait::now_ns;
 use crate::websocket::{self, Reader, Received, Writer};
@@ -9,6 +9,10 @@ use std::io::{self, BufReader, Write};
 use std::net::{TcpListener, TcpStream};
 use std::sync::Arc;
 use std::thread;
+use std::time::Duration;
+
+/// Between two looks whether a socket may be read again.
+const PAUSE: Duration = Duration::from_millis(2);
 
 /// Accepts until the end of the process.
 pub(super) fn run(listener: TcpListener, shared: Arc<Shared>) {
@@ -55,13 +59,21 @@ fn upgrade(
 ) -> io::Result<()> {
     let mut inner = shared.lock();
     let accepted = match inner.script.upgrade.as_mut().and_then(|script| script()) {
-        Some(status) => Err(status),
-        None => inner.engine.upgrade(now_ms(), &request.path, request.bearer()),
+        Some(refuse) => Err(refuse),
+        None => inner.engine.upgrade(now_ms(), &request.path, request.bearer()).map_err(Refuse::Status),
     };
-    inner.see(What::Upgrade(accepted.err().unwrap_or(101)));
+    let status = match &accepted {
+        Ok(_) => 101,
+        Err(Refuse::Status(status)) => *status,
+        Err(Refuse::Garbage | Refuse::Silence) => 0,
+    };
+    inner.see(What::Upgrade(status));
     let connection = match accepted {
         Ok(connection) => connection,
-        Err(status) => return answer(&mut tcp, status, ""),
+        Err(refuse) => {
+            drop(inner);
+            return refused(refuse, tcp);
+        }
     };
     websocket::accept(request, &mut tcp)?;
     inner.sockets.insert(connection, Writer::new(tcp, false));
@@ -82,11 +94,26 @@ fn upgrade(
     Ok(())
 }
 
+fn refused(refuse: Refuse, mut tcp: TcpStream) -> io::Result<()> {
+    match refuse {
+        Refuse::Status(status) => answer(&mut tcp, status, ""),
+        Refuse::Garbage => tcp.write_all(b"220 mail.test ready\r\n"),
+        // Until the other side gives up.
+        Refuse::Silence => io::copy(&mut tcp, &mut io::sink()).map(drop),
+    }
+}
+
 /// The close code of the other side, if it said one.
 fn read_all(connection: ConnectionId, mut reader: Reader, shared: &Shared) -> Option<u16> {
     while let Some(received) = reader.receive() {
+        while shared.lock().script.stalled {
+            thread::sleep(PAUSE);
+        }
         let at_ns = now_ns();
         let mut inner = shared.lock();
+        if inner.script.deaf {
+            continue;
+        }
         match received {
             Received::Text(text) => inner.text(at_ns, connection, &text),
             Received::Ping(payload) => {
@@ -94,6 +121,7 @@ fn read_all(connection: ConnectionId, mut reader: Reader, shared: &Shared) -> Op
                     let _ = writer.pong(payload);
                 }
             }
+            Received::Pong(payload) => inner.see_at(at_ns, What::Pong(payload)),
             Received::Close(code) => return code,
             Received::Other => {}
         }

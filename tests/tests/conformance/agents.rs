@@ -22,7 +22,9 @@ pub(crate) const ALL: &[Scenario] = scenarios![
 
 /// A world whose engine may place the program of these tests.
 fn placeable(driver: &Driver) -> World {
-    World::with(driver, |command| drop(command.env("AGENT_RELAY_NODE_HARNESSES", "test-agent")))
+    World::with(driver, |command| {
+        command.env("AGENT_RELAY_NODE_HARNESSES", "test-agent");
+    })
 }
 
 fn a_spawn_that_is_invoked_twice_starts_one_process_and_gives_one_result(driver: &Driver) {

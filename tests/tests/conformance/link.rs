@@ -5,7 +5,7 @@ use crate::{Scenario, scenarios};
 use relay_sim::engine::{Event, ProfileName};
 use relay_tests::agent::Agent;
 use relay_tests::binary::Driver;
-use relay_tests::engine::{ScriptedEngine, What};
+use relay_tests::engine::{Refuse, ScriptedEngine, What};
 use relay_tests::place::{Broker, Place};
 use relay_tests::wait::{soon, within};
 use serde_json::json;
@@ -85,7 +85,7 @@ fn five_refused_tokens_are_replaced_until_one_is_good(driver: &Driver) {
         script.upgrade = Some(Box::new(move || {
             let refuse = refusals > 0;
             refusals -= i32::from(refuse);
-            refuse.then_some(401)
+            refuse.then_some(Refuse::Status(401))
         }));
     });
     let broker = broker(&place, &engine);
@@ -96,7 +96,7 @@ fn five_refused_tokens_are_replaced_until_one_is_good(driver: &Driver) {
 
 fn tokens_that_are_refused_for_ever_disable_delivery_and_say_so(driver: &Driver) {
     let (engine, place) = (ScriptedEngine::start(ProfileName::V6_0_3), Place::of(driver));
-    engine.script(|script| script.upgrade = Some(Box::new(|| Some(401))));
+    engine.script(|script| script.upgrade = Some(Box::new(|| Some(Refuse::Status(401)))));
     let broker = broker(&place, &engine);
     let health = within(OUTAGE, "delivery_disabled", || {
         Some(health(&broker)).filter(|health| health["nodeDelivery"]["state"] == "delivery_disabled")

@@ -7,8 +7,12 @@
 //! 2. Set `RELAY_TESTS_DRIVER` to the path of another driver's program to test that one instead.
 
 mod agents;
+mod api;
 mod delivery;
 mod link;
+mod process;
+mod sockets;
+mod terminals;
 mod world;
 
 use libtest_mimic::{Arguments, Trial};
@@ -27,11 +31,22 @@ macro_rules! scenarios {
     ($($name:ident),* $(,)?) => { &[$($crate::Scenario { name: stringify!($name), run: $name }),*] };
 }
 
-const FAMILIES: [(&str, &[Scenario]); 3] =
-    [("link", link::ALL), ("delivery", delivery::ALL), ("agents", agents::ALL)];
+/// Scenarios at once: most of their time they wait.
+const AT_ONCE: usize = 6;
+
+const FAMILIES: [(&str, &[Scenario]); 7] = [
+    ("link", link::ALL),
+    ("sockets", sockets::ALL),
+    ("delivery", delivery::ALL),
+    ("agents", agents::ALL),
+    ("terminals", terminals::ALL),
+    ("api", api::ALL),
+    ("process", process::ALL),
+];
 
 fn main() -> ExitCode {
-    let arguments = Arguments::from_args();
+    let mut arguments = Arguments::from_args();
+    arguments.test_threads.get_or_insert(AT_ONCE);
     let mut trials = Vec::new();
     for driver in Driver::all() {
         for (family, scenarios) in FAMILIES {
