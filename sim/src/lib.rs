@@ -9,6 +9,7 @@ pub mod engine;
 pub mod oracles;
 pub mod plan;
 pub mod rng;
+pub mod scenario;
 pub mod world;
 
 use oracles::{Class, Failure};

@@ -22,6 +22,8 @@ enum Command {
     Swarm(cli::swarm::Args),
     /// Run one seed, twice: both runs must be the same.
     Seed(cli::seed::Args),
+    /// Run scenario files.
+    Run(cli::run::Args),
 }
 
 fn main() -> ExitCode {
@@ -35,5 +37,6 @@ fn main() -> ExitCode {
     match args.command {
         Command::Swarm(args) => cli::swarm::run(&args),
         Command::Seed(args) => cli::seed::run(&args),
+        Command::Run(args) => cli::run::run(&args),
     }
 }

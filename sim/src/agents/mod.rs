@@ -12,10 +12,12 @@ pub mod tty;
 use crate::rng::{Rng, Stream, key};
 use reader::{Reader, Token};
 use relay_core::ExitStatus;
+use serde::{Deserialize, Serialize};
 use tty::Tty;
 
 /// What kind of program an agent is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Kind {
     /// By lines, and prints what it reads, as `cat` does.
     Cat,

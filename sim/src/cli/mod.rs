@@ -4,6 +4,7 @@
 //!
 //! 1. A failure prints the command that reproduces it, as the first line and as the last.
 
+pub(crate) mod run;
 pub(crate) mod seed;
 pub(crate) mod swarm;
 
@@ -13,7 +14,10 @@ use std::process::ExitCode;
 
 /// Prints a failure; its exit code.
 fn report(seed: u64, profile: ProfileName, failure: &Failure) -> ExitCode {
-    let reproduction = reproduction(seed, profile);
+    tell(&reproduction(seed, profile), failure)
+}
+
+fn tell(reproduction: &str, failure: &Failure) -> ExitCode {
     println!("{reproduction}");
     println!("{:?} {}: {}", failure.class, failure.rule, failure.message);
     println!("{reproduction}");

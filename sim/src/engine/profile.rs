@@ -6,11 +6,13 @@
 //! 1. Two profiles differ only by the values of their fields.
 //! 2. A rule that is the same in every supported release has no field here.
 
+use serde::{Deserialize, Serialize};
 use std::fmt;
 use std::str::FromStr;
 
 /// The releases that the model can imitate.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
 pub enum ProfileName {
     /// One socket per node, replay of everything, upserting registration.
     V5_0_5,
@@ -54,6 +56,20 @@ impl FromStr for ProfileName {
             let known: Vec<_> = Self::ALL.iter().map(|name| name.as_str()).collect();
             format!("unknown engine profile {text:?}: use one of {}", known.join(", "))
         })
+    }
+}
+
+impl TryFrom<String> for ProfileName {
+    type Error = String;
+
+    fn try_from(text: String) -> Result<Self, String> {
+        text.parse()
+    }
+}
+
+impl From<ProfileName> for String {
+    fn from(name: ProfileName) -> Self {
+        name.as_str().into()
     }
 }
 
@@ -134,8 +150,9 @@ pub struct FrameRules {
     pub auto_join: bool,
 }
 
-/// One release as a set of values.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// One release as a set of values. In files it stands as its name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(from = "ProfileName", into = "ProfileName")]
 pub struct Profile {
     /// The release this imitates.
     pub name: ProfileName,
@@ -297,6 +314,12 @@ impl From<ProfileName> for Profile {
             ProfileName::V8_11_4 => V8_11_4,
             ProfileName::V9_0_0 => V9_0_0,
         }
+    }
+}
+
+impl From<Profile> for ProfileName {
+    fn from(profile: Profile) -> Self {
+        profile.name
     }
 }
 

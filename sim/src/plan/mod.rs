@@ -7,6 +7,9 @@
 //!    says everything: two runs of one plan are the same.
 //! 2. Steps name agents by their place in [`Plan::agents`], so a step can be left out without
 //!    changing the others.
+//! 3. A plan is also the content of a scenario file: a field that is added has a default, so that the
+//!    files that are there still say the same. In steps and faults, `to` and `agent` are places of
+//!    agents, `size` is bytes, `count` a number of messages, and other numbers are times or small.
 
 mod classes;
 mod draw;
@@ -15,12 +18,14 @@ pub use draw::draw;
 
 use crate::agents::Kind;
 use crate::engine::Profile;
+use serde::{Deserialize, Serialize};
 
 /// One second in µs, the unit of a world's time.
 pub const SECOND: u64 = 1_000_000;
 
 /// A whole case.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct Plan {
     /// Where it came from.
     pub seed: u64,
@@ -43,7 +48,8 @@ pub struct Plan {
 }
 
 /// An agent that the operator wants.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct AgentPlan {
     /// Its name.
     pub name: String,
@@ -58,7 +64,8 @@ pub struct AgentPlan {
 }
 
 /// Something that is made to happen. Agents are named by their place in [`Plan::agents`].
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case", deny_unknown_fields)]
 pub enum Step {
     /// A direct message of about so many bytes.
     Direct { to: usize, steer: bool, size: usize },
@@ -83,7 +90,8 @@ pub enum Step {
 }
 
 /// Something that goes wrong. Times are in µs.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case", deny_unknown_fields)]
 pub enum Fault {
     /// The link breaks.
     Cut,

@@ -1,0 +1,55 @@
+//! `relay-sim run`: scenarios from files.
+//!
+//! Owns: reading files, and what is printed of each. Must not know: what a scenario says.
+
+use relay_sim::scenario::{self, Scenario};
+use std::io::Read as _;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct Args {
+    /// Scenario files, as in `fixtures/regressions/`.
+    #[arg(required = true)]
+    files: Vec<PathBuf>,
+    /// Print what happens.
+    #[arg(long)]
+    verbose: bool,
+}
+
+pub(crate) fn run(args: &Args) -> ExitCode {
+    let mut code = ExitCode::SUCCESS;
+    for file in &args.files {
+        let scenario = match read(file) {
+            Ok(scenario) => scenario,
+            Err(message) => {
+                eprintln!("{message}");
+                return ExitCode::FAILURE;
+            }
+        };
+        let mut print = |line: &str| println!("{line}");
+        let result =
+            if args.verbose { relay_sim::run(scenario.plan, Some(&mut print)) } else { scenario.run() };
+        match result {
+            Ok(report) => println!("passed: {}: {report:?}", file.display()),
+            Err(failure) => {
+                let reproduction = format!("cargo run --release -p relay-sim -- run {}", file.display());
+                code = super::tell(&reproduction, &failure);
+            }
+        }
+    }
+    code
+}
+
+/// Reads a scenario; the line for the reader where there is none.
+pub(crate) fn read(path: &Path) -> Result<Scenario, String> {
+    let wrong = |what: &dyn std::fmt::Display| format!("{}: {what}", path.display());
+    let file = std::fs::File::open(path).map_err(|error| wrong(&error))?;
+    let mut text = String::new();
+    let limit = scenario::FILE as u64;
+    file.take(limit + 1).read_to_string(&mut text).map_err(|error| wrong(&error))?;
+    if text.len() as u64 > limit {
+        return Err(wrong(&format_args!("more than {limit} bytes, which is no scenario")));
+    }
+    Scenario::parse(&text).map_err(|error| wrong(&error))
+}

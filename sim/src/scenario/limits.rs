@@ -1,0 +1,123 @@
+//! What a scenario must not say.
+//!
+//! Owns: the bounds of a plan that comes from a file. Must not know: the form of the file.
+//!
+//! 1. A bound is far beyond what is drawn or found, and low enough for one process.
+//! 2. Numbers of steps are found by their names (plan, invariant 3), so a new step is checked by itself.
+
+use super::Unusable;
+use crate::plan::{Plan, SECOND, Step};
+use serde_json::Value;
+use std::collections::BTreeSet;
+
+/// Bytes of a file; a step has some 50.
+pub const FILE: usize = 4 << 20;
+/// Agents of a plan.
+const AGENTS: usize = 1_000;
+/// Steps of a plan.
+const STEPS: usize = 50_000;
+/// Characters of an agent's name.
+const NAME: usize = 64;
+/// Bytes of a message: the engine takes no longer one.
+const SIZE: i64 = 1 << 20;
+/// Messages of a burst.
+const COUNT: i64 = 2_000;
+/// Bytes of all messages.
+const TOTAL: i64 = 64 << 20;
+/// Any time, in µs: a day. Also the largest number of any other kind.
+const TIME: u64 = 24 * 3_600 * SECOND;
+
+/// The numbers of a step, by name.
+pub(super) fn numbers(step: &Step) -> Vec<(String, i64)> {
+    let value = serde_json::to_value(step).expect("a step has only strings as keys");
+    let mut numbers = Vec::new();
+    collect("", &value, &mut numbers);
+    numbers
+}
+
+fn collect(name: &str, value: &Value, numbers: &mut Vec<(String, i64)>) {
+    match value {
+        Value::Object(fields) => {
+            for (name, value) in fields {
+                collect(name, value, numbers);
+            }
+        }
+        // What does not fit is out of any bound as well.
+        Value::Number(number) => numbers.push((name.to_owned(), number.as_i64().unwrap_or(i64::MAX))),
+        _ => {}
+    }
+}
+
+fn unusable<T>(message: String) -> Result<T, Unusable> {
+    Err(Unusable(message))
+}
+
+fn at_most(what: &str, found: u64, limit: u64) -> Result<(), Unusable> {
+    if found > limit {
+        return unusable(format!("{what} is {found}, and at most {limit} is simulated"));
+    }
+    Ok(())
+}
+
+pub(super) fn check(plan: &Plan) -> Result<(), Unusable> {
+    at_most("the number of agents", plan.agents.len() as u64, AGENTS as u64)?;
+    at_most("the number of steps", plan.steps.len() as u64, STEPS as u64)?;
+    for (what, time) in [("calm_at", plan.calm_at), ("network", plan.network), ("system", plan.system)] {
+        at_most(what, time, TIME)?;
+        if time == 0 {
+            return unusable(format!("{what} is 0, and must be at least 1 µs"));
+        }
+    }
+    at_most("dying", plan.dying, 1_000)?;
+    check_agents(plan)?;
+    let mut total = 0;
+    for (number, (at, step)) in plan.steps.iter().enumerate() {
+        at_most(&format!("the time of step {number}"), *at, TIME)?;
+        total += check_step(plan, number, step)?;
+    }
+    at_most("the sum of all messages in bytes", total as u64, TOTAL as u64)
+}
+
+fn check_agents(plan: &Plan) -> Result<(), Unusable> {
+    let mut names = BTreeSet::new();
+    for agent in &plan.agents {
+        let good = |char: char| char.is_ascii_alphanumeric() || "-_".contains(char);
+        let name = agent.name.as_str();
+        if name.is_empty() || name.len() > NAME || !name.chars().all(good) {
+            return unusable(format!(
+                "agent {name:?} needs a name of 1 to {NAME} letters, digits, '-' and '_'"
+            ));
+        }
+        if !names.insert(name) {
+            return unusable(format!("two agents are called {name:?}"));
+        }
+        at_most(&format!("\"from\" of agent {name:?}"), agent.from, TIME)?;
+    }
+    Ok(())
+}
+
+/// How many bytes of messages it makes.
+fn check_step(plan: &Plan, number: usize, step: &Step) -> Result<i64, Unusable> {
+    let mut bytes = 0;
+    for (name, value) in numbers(step) {
+        let limit = match name.as_str() {
+            "to" | "agent" => {
+                let agents = plan.agents.len();
+                if usize::try_from(value).is_ok_and(|agent| agent < agents) {
+                    continue;
+                }
+                return unusable(format!("step {number} names agent {value}, and there are {agents}"));
+            }
+            "size" => SIZE,
+            "count" => COUNT,
+            _ => TIME as i64,
+        };
+        at_most(&format!("{name:?} of step {number}"), value.unsigned_abs(), limit as u64)?;
+        bytes += match name.as_str() {
+            "size" => value,
+            "count" => value * value,
+            _ => 0,
+        };
+    }
+    Ok(bytes)
+}
