@@ -81,6 +81,9 @@
 
 extern crate alloc;
 
+#[macro_use]
+mod canary;
+
 mod action;
 mod agent;
 pub mod api;
@@ -108,6 +111,8 @@ mod timers;
 pub mod wire;
 
 pub use broker::Broker;
+#[cfg(canary)]
+pub use canary::{Canary, let_loose};
 pub use command::{
     CallRequest, Child, Command, Level, LogLine, PtySignal, Step, StoreAction, StoreFile, Text, Wake,
 };

@@ -24,6 +24,8 @@ enum Command {
     Seed(cli::seed::Args),
     /// Run scenario files.
     Run(cli::run::Args),
+    /// Let bugs loose that brokers have had, and count the seeds until each is found.
+    Canary(cli::canary::Args),
 }
 
 fn main() -> ExitCode {
@@ -38,5 +40,6 @@ fn main() -> ExitCode {
         Command::Swarm(args) => cli::swarm::run(&args),
         Command::Seed(args) => cli::seed::run(&args),
         Command::Run(args) => cli::run::run(&args),
+        Command::Canary(args) => cli::canary::run(&args),
     }
 }

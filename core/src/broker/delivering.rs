@@ -471,6 +471,9 @@ impl Broker {
         };
         self.emit_delivery(process, key, |delivery| Event::DeliveryFailed { delivery, reason });
         self.delivery.bury(&id, key);
+        if canary!(AckBeforeRecord) {
+            self.delivery.settle(&mut self.cx, &id, key);
+        }
         let burial = Burial { letter, writing: false };
         self.burials.open.insert((id, key), burial);
         self.store_letters();

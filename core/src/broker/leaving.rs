@@ -103,7 +103,9 @@ impl Broker {
         }
         self.inventory.forget(&registered.id);
         self.burials.forget(&registered.id);
-        self.owe(registered.id, name);
+        if !canary!(NotDeregistered) {
+            self.owe(registered.id, name);
+        }
     }
 
     /// The engine has to be told that an agent has left; at once if it can be.

@@ -180,6 +180,10 @@ impl Broker {
             .iter()
             .filter(|agent| matches!(agent.phase, Phase::Starting | Phase::Proving | Phase::Running))
             .filter(|agent| agent.id().is_some_and(|id| self.inventory.lists(id)))
+            .filter(|agent| match agent.origin {
+                Origin::Api(_) => !canary!(InventoryOmitsApi),
+                Origin::Invocation(_) => !canary!(InventoryOmitsInvoked),
+            })
             .collect();
         let entries: Vec<InventoryAgent<'_>> = listed.iter().filter_map(|agent| entry(agent)).collect();
         let ids = entries.iter().map(|entry| entry.agent_id.clone()).collect();

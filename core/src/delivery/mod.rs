@@ -64,7 +64,7 @@ pub(crate) enum Wanted {
 impl Delivery {
     /// An identity has come to live here; `cursor` is what the engine said it has acked.
     pub(crate) fn open(&mut self, agent: AgentId, cursor: Option<u64>) {
-        let window = Window::new(cursor);
+        let window = Window::new(if canary!(CursorZero) { Some(0) } else { cursor });
         let identity =
             Identity { window, replay_interval: limits::REPLAY_FIRST, replay_after: Mono(0), repeated_in: 0 };
         if let Some(old) = self.identities.insert(agent, identity) {

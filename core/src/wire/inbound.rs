@@ -233,6 +233,12 @@ fn deliver<'a>(frame: &Object<'a>) -> Result<Deliver<'a>, Undecodable> {
     if identity.agent_id.is_none() && identity.name.is_none() {
         return Err(refused("it names neither agent_id nor agent"));
     }
+    #[cfg(canary)]
+    if canary!(UnknownFieldDrops)
+        && frame.len() > "v type delivery_id agent_id agent msg_id seq mode payload".split(' ').count()
+    {
+        return Err(refused("it has an unknown key"));
+    }
     Ok(Deliver {
         identity,
         delivery_id: frame.id("delivery_id"),

@@ -33,6 +33,12 @@ impl<'a> Object<'a> {
         serde_json::from_str(json).ok()
     }
 
+    /// How many keys there are.
+    #[cfg(canary)]
+    pub(super) fn len(&self) -> usize {
+        self.entries.len()
+    }
+
     /// The value of `key`, unless it is absent or `null`.
     pub fn get(&self, key: &str) -> Option<&'a RawValue> {
         let (_, value) = self.entries.iter().rfind(|(name, _)| **name == *key.as_bytes())?;

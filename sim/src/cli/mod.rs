@@ -4,6 +4,7 @@
 //!
 //! 1. A failure prints the command that reproduces it, as the first line and as the last.
 
+pub(crate) mod canary;
 pub(crate) mod run;
 pub(crate) mod seed;
 pub(crate) mod swarm;

@@ -1,0 +1,91 @@
+//! Canaries: bugs that brokers have had, let loose to prove that the simulator finds them.
+//!
+//! Owns: their list, which of them is loose, and the macro that asks.
+//! Must not know: where in the code they sit, and who finds them.
+//!
+//! 1. They exist only with `--cfg canary`; without it [`canary!`] is the constant `false`, and no build
+//!    that is handed to anybody has any of them.
+//! 2. At most one is loose, and none until a program says so.
+//! 3. Each is named after what it was, and its words say what went wrong.
+
+/// Whether this bug is loose.
+#[cfg(not(canary))]
+macro_rules! canary {
+    ($name:ident) => {
+        false
+    };
+}
+
+/// Whether this bug is loose.
+#[cfg(canary)]
+macro_rules! canary {
+    ($name:ident) => {
+        $crate::canary::is_loose($crate::canary::Canary::$name)
+    };
+}
+
+#[cfg(canary)]
+pub use list::*;
+
+#[cfg(canary)]
+mod list {
+    use core::sync::atomic::{AtomicUsize, Ordering};
+
+    macro_rules! canaries {
+        ($($name:ident $text:literal $what:literal,)*) => {
+            /// One bug.
+            #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+            pub enum Canary { $(#[doc = $what] $name),* }
+
+            impl Canary {
+                /// All of them.
+                pub const ALL: &'static [Self] = &[$(Self::$name),*];
+
+                /// Its name.
+                pub const fn name(self) -> &'static str {
+                    match self { $(Self::$name => $text),* }
+                }
+
+                /// What it was.
+                pub const fn what(self) -> &'static str {
+                    match self { $(Self::$name => $what),* }
+                }
+            }
+        };
+    }
+
+    canaries! {
+        AckOnReceipt "ack-on-receipt"
+            "a row was acked as soon as it was handed over, before its agent had read it",
+        AckPastGap "ack-past-gap"
+            "a row that was taken was acked although one below it was missing",
+        AckBeforeRead "ack-before-read"
+            "a message counted as read when the kernel had echoed it, and its program had not read it",
+        AckBeforeRecord "ack-before-record"
+            "a dead letter was acked before its record was on disk",
+        CursorZero "cursor-zero-after-restart"
+            "after a restart every identity began at cursor 0, and what followed was a gap for ever",
+        NotDeregistered "released-not-deregistered"
+            "a released agent stayed registered, and its name was taken",
+        ResultLost "result-lost-on-reconnect"
+            "the result of an action went down with the socket that it was written to",
+        InventoryOmitsApi "inventory-omits-api-spawns"
+            "agents spawned through the local API stood in no inventory",
+        InventoryOmitsInvoked "inventory-omits-invoked-spawns"
+            "an agent spawned by an invocation stood in no inventory",
+        UnknownFieldDrops "unknown-field-drops-delivery"
+            "a delivery with one more top-level key than expected was thrown away",
+    }
+
+    static LOOSE: AtomicUsize = AtomicUsize::new(usize::MAX);
+
+    /// Lets one loose, or none.
+    pub fn let_loose(canary: Option<Canary>) {
+        LOOSE.store(canary.map_or(usize::MAX, |canary| canary as usize), Ordering::SeqCst);
+    }
+
+    /// Whether this one is loose.
+    pub(crate) fn is_loose(canary: Canary) -> bool {
+        LOOSE.load(Ordering::Relaxed) == canary as usize
+    }
+}
