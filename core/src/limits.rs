@@ -83,6 +83,8 @@ pub const EARLY_FRAMES: usize = 64;
 pub const AGENT_REGISTER: Span = Span::secs(10);
 /// How long a spawn waits for a registered link before it fails.
 pub const AGENT_LINK: Span = Span::secs(10);
+/// Asking the engine whose an agent's name is.
+pub const AGENT_LOOK_UP: Span = Span::secs(4);
 /// A child that lives this long has started.
 pub const AGENT_PROOF: Span = Span::millis(250);
 /// Start of a process by the driver.

@@ -74,6 +74,8 @@ marks! {
     LateRegistration,
     /// The reply to a registration was matched by name.
     MatchedByName,
+    /// The engine was asked whose a name is that it would not create.
+    NameLookedUp,
     /// A refused inventory was repeated without an entry.
     InventoryExcluded,
     /// A finished invocation was answered again from memory.

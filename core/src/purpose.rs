@@ -22,6 +22,8 @@ pub(crate) enum CallFor {
     },
     /// Publishing a message for the local API.
     Publish(RequestId),
+    /// Asking whose the name of an agent is.
+    LookUp(ProcessId),
     /// Registering an agent over HTTP.
     RegisterOverHttp {
         /// Its process to be.

@@ -34,5 +34,10 @@ pub fn run<'a>(plan: Plan, sink: Option<&'a mut Sink<'a>>) -> Result<Report, Fai
     })
 }
 
-/// The releases that a swarm runs over: the oldest with one socket per node, and the cursor handshake.
-pub const PROFILES: [engine::ProfileName; 2] = [engine::ProfileName::V5_0_5, engine::ProfileName::V6_0_3];
+/// The releases that a swarm runs over.
+pub const PROFILES: [engine::ProfileName; 4] = [
+    engine::ProfileName::V5_0_5,
+    engine::ProfileName::V6_0_3,
+    engine::ProfileName::V8_2_2,
+    engine::ProfileName::V8_11_4,
+];

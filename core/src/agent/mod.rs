@@ -56,6 +56,8 @@ pub(crate) enum Phase {
     /// It wants to be registered; `sent` once the frame is on the current link, `recover` once the
     /// engine said that the name exists and we know whose it was.
     Registering { sent: bool, recover: Option<AgentId> },
+    /// The engine knows the name: it is being asked whose it is.
+    LookingUp(CallId),
     /// The engine does not answer on the socket: it is being registered over HTTP.
     OverHttp(CallId),
     /// Registered over HTTP, it is being bound to this node.

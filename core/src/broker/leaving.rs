@@ -48,7 +48,7 @@ impl Broker {
         match agent.phase {
             Phase::Leaving => {}
             Phase::Running | Phase::Proving | Phase::Starting => self.dismiss(process),
-            Phase::Registering { .. } | Phase::OverHttp(_) | Phase::Binding(_) => {
+            Phase::Registering { .. } | Phase::LookingUp(_) | Phase::OverHttp(_) | Phase::Binding(_) => {
                 let message = "it was released before it was started";
                 self.fail_spawn(process, Failure::new(409, "spawn_released_before_ready", message));
             }

@@ -280,6 +280,7 @@ impl Broker {
             }
             CallFor::Channel { channel } => self.on_channel_call(&channel, reply),
             CallFor::Publish(request) => self.on_published(request, reply),
+            CallFor::LookUp(process) => self.on_looked_up(process, reply),
             CallFor::RegisterOverHttp { process, name } => {
                 self.on_registered_over_http(process, name, reply);
             }

@@ -2,7 +2,7 @@
 //!
 //! Owns: the areas, and the routing of every input to the area it concerns and of its consequences to
 //! the others. The parts of that routing stand in one file per subject: `spawning`, `leaving`,
-//! `delivering`, `linking`, `registering`, `publishing`, `serving`, `stopping`.
+//! `delivering`, `linking`, `registering`, `recovering`, `publishing`, `serving`, `stopping`.
 //! Must not know: names of wire fields, forms of answers.
 //!
 //! 1. `handle` is called only when the output is drained: every command has one causing input.
@@ -14,6 +14,7 @@ mod delivering;
 mod leaving;
 mod linking;
 mod publishing;
+mod recovering;
 mod registering;
 mod serving;
 mod spawning;

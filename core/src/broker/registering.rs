@@ -49,12 +49,12 @@ impl Registrations {
 }
 
 impl Broker {
-    /// Sends the registration, or waits for a link to send it on.
-    pub(super) fn begin_registration(&mut self, process: ProcessId) {
+    /// Sends the registration, or waits for a link to send it on; as the one `recover` where it is given.
+    pub(super) fn begin_registration(&mut self, process: ProcessId, recover: Option<AgentId>) {
         let wait = if self.link.is_up() { limits::AGENT_REGISTER } else { limits::AGENT_LINK };
         self.cx.wake_in(Timer::AgentRegister(process), wait);
         if let Some(agent) = self.roster.get_mut(process) {
-            agent.phase = Phase::Registering { sent: false, recover: None };
+            agent.phase = Phase::Registering { sent: false, recover };
             self.registrations.due = true;
         }
     }
@@ -172,22 +172,20 @@ impl Broker {
             self.registrations.abandoned.remove(&process);
             return;
         };
-        let Phase::Registering { recover, .. } = &agent.phase else {
+        let Phase::Registering { recover, .. } = &mut agent.phase else {
             return;
         };
-        // A create-only engine; the identity is ours if it once was.
-        if error.code == "agent_already_exists"
-            && recover.is_none()
-            && let Some(known) = self.known_agents.get(&agent.order.name)
-        {
-            agent.phase = Phase::Registering { sent: false, recover: Some(known.clone()) };
-            self.registrations.due = true;
-            return;
-        }
         // Answered: no late reply can follow.
+        let recover = recover.take();
         agent.phase = Phase::Registering { sent: false, recover: None };
-        let message = format!("the engine refused to register the agent: {}: {}", error.code, error.message);
-        self.fail_spawn(process, Failure::new(409, &error.code, message));
+        if !self.recover(process, recover.as_ref(), &error.code) {
+            self.refuse_registration(process, &error.code, &error.message);
+        }
+    }
+
+    pub(super) fn refuse_registration(&mut self, process: ProcessId, code: &str, told: &str) {
+        let message = format!("the engine refused to register the agent: {code}: {told}");
+        self.fail_spawn(process, Failure::new(409, code, message));
     }
 
     pub(super) fn on_register_timeout(&mut self, process: ProcessId) {

@@ -365,7 +365,7 @@ impl Broker {
         match self.accept(order, Origin::Api(request)) {
             Ok(process) => {
                 self.wait(request, Waiting::Spawn, limits::SPAWN_ANSWER);
-                self.begin_registration(process);
+                self.begin_registration(process, None);
             }
             Err(failure) => self.reply(request, failure.to_api(name).reply()),
         }

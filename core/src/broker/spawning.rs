@@ -111,7 +111,7 @@ impl Broker {
             return;
         };
         if written {
-            self.begin_registration(process);
+            self.begin_registration(process, None);
         } else {
             self.fail_spawn(process, Failure::failed(self.store_fault.clone()));
         }

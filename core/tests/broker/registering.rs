@@ -1,6 +1,7 @@
 //! Registrations of agents: late, refused, without our id, and on engines that only create.
 
-use crate::support::{Agents, Rig};
+use crate::support::{Agents, KEY, Rig};
+use relay_core::ids::CallId;
 use relay_core::time::Span;
 use serde_json::{Value, json};
 
@@ -52,11 +53,74 @@ fn a_create_only_engine_is_asked_to_recover_an_identity_that_was_ours() {
     next.advance(SECOND);
     assert_eq!(answer(&next, known).0, 200);
     assert_eq!(next.last_sent("agent.recover")["expected_agent_id"], bob.id.as_str());
-    let unknown = next.ask_spawn("eve");
-    next.advance(SECOND);
-    let (status, body) = answer(&next, unknown);
-    assert_eq!((status, &body["code"]), (409, &json!("agent_already_exists")));
-    assert_eq!(next.sent("agent.recover").len(), 1, "nothing of ours to recover");
+}
+
+/// A broker whose engine knows the name `bob`, and which does not; with its question whose that is.
+fn asked_whose() -> (Rig, u64, CallId) {
+    let mut rig = Rig::online();
+    rig.engine.agents = Agents::Refuse("agent_already_exists");
+    let request = rig.ask_spawn("bob");
+    let asked = rig.calls_to("/v1/agents/bob");
+    let [call] = asked[..] else { panic!("one question, not {asked:?}") };
+    assert_eq!((call.method, call.bearer.as_str()), ("GET", KEY));
+    let call = call.id;
+    (rig, request, call)
+}
+
+#[test]
+fn a_name_that_a_lost_registration_took_is_recovered_with_the_identity_that_the_engine_tells() {
+    let (mut rig, request, call) = asked_whose();
+    rig.answer(call, 200, json!({ "id": "100", "name": "bob" }));
+    rig.advance(SECOND);
+    assert_eq!(rig.last_sent("agent.recover")["expected_agent_id"], "100");
+    assert_eq!(answer(&rig, request).0, 200);
+}
+
+#[test]
+fn a_name_that_the_engine_does_not_explain_stays_refused() {
+    for answered in [404, 500] {
+        let (mut rig, request, call) = asked_whose();
+        rig.answer(call, answered, Value::Null);
+        let (status, body) = answer(&rig, request);
+        assert_eq!((status, &body["code"]), (409, &json!("agent_already_exists")), "{body}");
+        assert!(rig.sent("agent.recover").is_empty());
+    }
+}
+
+#[test]
+fn a_name_that_another_node_registered_stays_refused_with_the_reason() {
+    let (mut rig, request, call) = asked_whose();
+    rig.engine.agents = Agents::Hold;
+    rig.answer(call, 200, json!({ "id": "100", "name": "bob" }));
+    rig.error(&rig.last_sent("agent.recover")["id"], "agent_recovery_not_authorized");
+    let (status, body) = answer(&rig, request);
+    assert_eq!((status, &body["code"]), (409, &json!("agent_recovery_not_authorized")), "{body}");
+}
+
+#[test]
+fn an_identity_that_is_remembered_and_outdated_is_asked_for_once() {
+    let mut rig = Rig::online();
+    let bob = rig.spawn("bob");
+    rig.exits(bob.process, 0);
+    rig.engine.agents = Agents::Hold;
+    let request = rig.ask_spawn("bob");
+    rig.error(&rig.last_sent("agent.register")["id"], "agent_already_exists");
+    rig.error(&rig.last_sent("agent.recover")["id"], "agent_identity_conflict");
+    let call = rig.calls_to("/v1/agents/bob")[0].id;
+    rig.answer(call, 200, json!({ "id": "777", "name": "bob" }));
+    let recover = rig.last_sent("agent.recover");
+    assert_eq!(recover["expected_agent_id"], "777");
+    rig.error(&recover["id"], "agent_identity_conflict");
+    assert_eq!(answer(&rig, request).0, 409);
+    assert_eq!(rig.calls_to("/v1/agents/bob").len(), 1);
+}
+
+#[test]
+fn a_name_is_not_recovered_for_a_spawn_that_was_given_up_meanwhile() {
+    let (mut rig, _, call) = asked_whose();
+    rig.ask("DELETE", "/api/spawned/bob", &Value::Null);
+    rig.answer(call, 200, json!({ "id": "100", "name": "bob" }));
+    assert!(rig.sent("agent.recover").is_empty() && rig.children.is_empty());
 }
 
 #[test]
