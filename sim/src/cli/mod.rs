@@ -2,27 +2,41 @@
 //!
 //! Owns: arguments, what is printed, exit codes. Must not know: how a case is simulated or judged.
 //!
-//! 1. A failure prints the command that reproduces it, as the first line and as the last.
+//! 1. A failure prints the command that reproduces it; the commands for one case print it as the
+//!    first line and as the last.
 
+pub(crate) mod bench;
 pub(crate) mod canary;
 pub(crate) mod run;
 pub(crate) mod seed;
 pub(crate) mod swarm;
+mod tally;
 
 use relay_sim::engine::ProfileName;
-use relay_sim::oracles::Failure;
+use relay_sim::oracles::{Class, Failure};
 use std::process::ExitCode;
 
 /// Prints a failure; its exit code.
-fn report(seed: u64, profile: ProfileName, failure: &Failure) -> ExitCode {
-    tell(&reproduction(seed, profile), failure)
-}
-
 fn tell(reproduction: &str, failure: &Failure) -> ExitCode {
     println!("{reproduction}");
-    println!("{:?} {}: {}", failure.class, failure.rule, failure.message);
+    println!("{}", verdict(failure));
     println!("{reproduction}");
     ExitCode::from(failure.class as u8)
+}
+
+fn verdict(failure: &Failure) -> String {
+    format!("{} {}: {}", class_name(failure.class), failure.rule, failure.message)
+}
+
+/// One word per class.
+const fn class_name(class: Class) -> &'static str {
+    match class {
+        Class::Panic => "panic",
+        Class::Safety => "safety",
+        Class::Liveness => "liveness",
+        Class::Nondeterminism => "nondeterminism",
+        Class::Resource => "resource",
+    }
 }
 
 fn reproduction(seed: u64, profile: ProfileName) -> String {

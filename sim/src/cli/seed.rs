@@ -7,10 +7,17 @@ use relay_sim::oracles::{Class, Failure};
 use relay_sim::plan;
 use std::process::ExitCode;
 
+/// Digits of a git hash.
+const HASH: usize = 40;
+/// Digits of the greatest seed.
+const DECIMAL: usize = 20;
+/// Hexadecimal digits of a seed.
+const HEX: usize = 16;
+
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
-    /// Which.
-    seed: u64,
+    /// Which: a number, or a git hash.
+    seed: String,
     /// Print what happens.
     #[arg(long)]
     verbose: bool,
@@ -20,18 +27,23 @@ pub(crate) struct Args {
 }
 
 pub(crate) fn run(args: &Args) -> ExitCode {
-    let &Args { seed, verbose, profile } = args;
-    let mut print = |line: &str| println!("{line}");
-    let first = if verbose {
-        println!("{}", super::reproduction(seed, profile));
-        relay_sim::run(plan::draw(seed, profile), Some(&mut print))
-    } else {
-        relay_sim::run(plan::draw(seed, profile), None)
+    let &Args { verbose, profile, .. } = args;
+    let seed = match parse(&args.seed) {
+        Ok(seed) => seed,
+        Err(why) => {
+            eprintln!("relay-sim: {why}");
+            return ExitCode::FAILURE;
+        }
     };
+    println!("{}", super::reproduction(seed, profile));
+    let mut print = |line: &str| println!("{line}");
+    let first = relay_sim::run(plan::draw(seed, profile), if verbose { Some(&mut print) } else { None });
     let second = relay_sim::run(plan::draw(seed, profile), None);
     let failure = match (first, second) {
         (Ok(one), Ok(other)) if one.digest == other.digest => {
             println!("passed: {one:?}");
+            println!("digest {:016x}", one.digest);
+            println!("{}", super::reproduction(seed, profile));
             return ExitCode::SUCCESS;
         }
         (Err(one), Err(other)) if one.message == other.message => one,
@@ -41,5 +53,52 @@ pub(crate) fn run(args: &Args) -> ExitCode {
             message: "two runs of this seed differ".into(),
         },
     };
-    super::report(seed, profile, &failure)
+    println!("{}", super::verdict(&failure));
+    println!("{}", super::reproduction(seed, profile));
+    ExitCode::from(failure.class as u8)
+}
+
+/// A seed: a number, or the first 64 bits of a hexadecimal one, as git hashes are.
+///
+/// Digits that make a number are one; `0x` before them, or more of them than a seed has, say otherwise.
+fn parse(text: &str) -> Result<u64, String> {
+    let (digits, is_hex) = text.strip_prefix("0x").map_or((text, false), |rest| (rest, true));
+    let has_only = |of: fn(&u8) -> bool| !digits.is_empty() && digits.as_bytes().iter().all(of);
+    if !is_hex && digits.len() <= DECIMAL && has_only(u8::is_ascii_digit) {
+        return digits.parse().map_err(|_| format!("seed {digits} is greater than {}", u64::MAX));
+    }
+    if digits.len() <= HASH && has_only(u8::is_ascii_hexdigit) {
+        return u64::from_str_radix(&digits[..digits.len().min(HEX)], 16).map_err(|why| why.to_string());
+    }
+    let shown: String = text.chars().take(HASH).collect();
+    Err(format!("{shown:?} is no seed: give a number up to {}, or a git hash", u64::MAX))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_and_git_hashes_are_seeds() {
+        for (text, seed) in [
+            ("0", 0),
+            ("42", 42),
+            ("18446744073709551615", u64::MAX),
+            ("0x2a", 42),
+            ("beef", 0xbeef),
+            ("539cdbd8a4c4f2f6d83d0c7c8f4e5a6b7c8d9e0f", 0x539c_dbd8_a4c4_f2f6),
+            ("1234567890123456789012345678901234567890", 0x1234_5678_9012_3456),
+        ] {
+            assert_eq!(parse(text), Ok(seed), "{text}");
+        }
+    }
+
+    #[test]
+    fn what_is_no_seed_is_refused_in_one_line() {
+        let long = "f".repeat(41);
+        for text in ["", "0x", "-1", "1.5", "seed", "18446744073709551616", "é", &long] {
+            let why = parse(text).unwrap_err();
+            assert!(!why.contains('\n') && why.len() < 200, "{why}");
+        }
+    }
 }

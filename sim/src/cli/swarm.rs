@@ -1,60 +1,156 @@
 //! `relay-sim swarm`: many seeds.
 //!
-//! Owns: which seeds run, and the sum of what they came to.
+//! Owns: which cases run, on which threads, and when to stop. A case is one seed on one release.
 //! Must not know: what a seed stands for.
+//!
+//! 1. Cases are numbered, begun in order and summed in order, so that the sums, and the failure that
+//!    ends a run, are the same for every number of threads.
 
+use super::tally::Tally;
 use relay_sim::engine::ProfileName;
+use relay_sim::oracles::Failure;
 use relay_sim::plan;
+use relay_sim::world::Report;
 use std::collections::BTreeMap;
 use std::process::ExitCode;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
+use std::thread;
+use std::time::{Duration, Instant};
+
+/// Seeds of a run without `--seeds` and `--minutes`.
+const SEEDS: u64 = 1_000;
+/// Between two lines of progress.
+const PROGRESS: Duration = Duration::from_secs(2);
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
-    /// How many.
-    #[arg(long, default_value_t = 1_000)]
-    seeds: u64,
-    /// The first.
+    /// How many seeds; 1000 when neither this nor `--minutes` is given.
+    #[arg(long, conflicts_with = "minutes")]
+    seeds: Option<u64>,
+    /// How long, instead of how many.
+    #[arg(long)]
+    minutes: Option<f64>,
+    /// The first seed.
     #[arg(long, default_value_t = 0)]
     start: u64,
+    /// Threads; one per processor when left out.
+    #[arg(long)]
+    jobs: Option<usize>,
     /// Engine release; all that are simulated when left out.
     #[arg(long)]
     profile: Option<ProfileName>,
     /// Go on after a failure.
     #[arg(long)]
     keep_going: bool,
+    /// Print the result as one JSON object.
+    #[arg(long)]
+    json: bool,
 }
 
 pub(crate) fn run(args: &Args) -> ExitCode {
     // The words of a panic are in the failure; `seed` shows where it was.
     std::panic::set_hook(Box::new(|_| {}));
-    let profiles = args.profile.map_or_else(|| relay_sim::PROFILES.to_vec(), |profile| vec![profile]);
-    let begun = std::time::Instant::now();
-    let (mut events, mut taken, mut cases) = (0, 0, 0_u64);
-    let mut marks = BTreeMap::<&str, u64>::new();
-    let mut code = ExitCode::SUCCESS;
-    for seed in args.start..args.start + args.seeds {
-        for &profile in &profiles {
-            cases += 1;
-            match relay_sim::run(plan::draw(seed, profile), None) {
-                Ok(report) => {
-                    events += report.events;
-                    taken += report.taken;
-                    for (mark, hits) in report.marks {
-                        *marks.entry(mark).or_default() += hits;
-                    }
-                }
-                Err(failure) => {
-                    code = super::report(seed, profile, &failure);
-                    if !args.keep_going {
-                        return code;
-                    }
-                }
-            }
+    let cases = Cases {
+        start: args.start,
+        profiles: args.profile.map_or_else(|| relay_sim::PROFILES.to_vec(), |profile| vec![profile]),
+    };
+    let without = if args.minutes.is_some() { u64::MAX } else { SEEDS };
+    let seeds = args.seeds.unwrap_or(without);
+    let end = seeds.min(u64::MAX - args.start).saturating_mul(cases.profiles.len() as u64);
+    let queue = Queue { next: AtomicU64::new(0), end: AtomicU64::new(end), over: AtomicBool::new(false) };
+    let time = args.minutes.map(|minutes| Duration::from_secs_f64(minutes.max(0.0) * 60.0));
+    let jobs = args.jobs.or_else(|| Some(thread::available_parallelism().ok()?.get())).unwrap_or(1).max(1);
+    let mut tally = Tally::new(&cases.profiles, args.keep_going);
+    thread::scope(|scope| {
+        let (results, received) = channel();
+        for _ in 0..jobs {
+            let (results, cases, queue) = (results.clone(), &cases, &queue);
+            scope.spawn(move || work(cases, queue, args.keep_going, &results));
+        }
+        drop(results);
+        collect(&cases, &queue, time, &received, &mut tally);
+    });
+    if args.json {
+        tally.print_json()
+    } else {
+        tally.print_table()
+    }
+    tally.exit_code()
+}
+
+/// Which case has which number.
+struct Cases {
+    start: u64,
+    profiles: Vec<ProfileName>,
+}
+
+impl Cases {
+    fn at(&self, number: u64) -> (u64, ProfileName) {
+        let profiles = self.profiles.len() as u64;
+        (self.start + number / profiles, self.profiles[(number % profiles) as usize])
+    }
+}
+
+/// What is still to be begun.
+struct Queue {
+    next: AtomicU64,
+    /// The number of the first case that is not wanted.
+    end: AtomicU64,
+    /// Time is up.
+    over: AtomicBool,
+}
+
+type Outcome = (u64, Result<Report, Failure>);
+
+fn work(cases: &Cases, queue: &Queue, keep_going: bool, results: &Sender<Outcome>) {
+    while !queue.over.load(Ordering::Relaxed) {
+        let number = queue.next.fetch_add(1, Ordering::Relaxed);
+        if number >= queue.end.load(Ordering::Relaxed) {
+            return;
+        }
+        let (seed, profile) = cases.at(number);
+        let result = relay_sim::run(plan::draw(seed, profile), None);
+        if result.is_err() && !keep_going {
+            // Earlier cases are under way already; later ones are of no interest any more.
+            queue.end.fetch_min(number, Ordering::Relaxed);
+        }
+        if results.send((number, result)).is_err() {
+            return;
         }
     }
-    let seconds = begun.elapsed().as_secs_f64();
-    println!("{cases} cases, {events} events, {taken} messages taken, {:.1} cases/s", cases as f64 / seconds);
-    let never: Vec<_> = marks.iter().filter(|(_, hits)| **hits == 0).map(|(mark, _)| *mark).collect();
-    println!("rare branches never taken: {}", never.join(" "));
-    code
+}
+
+/// Sums results in order (invariant 1), and tells every two seconds how far they are.
+fn collect(
+    cases: &Cases,
+    queue: &Queue,
+    time: Option<Duration>,
+    received: &Receiver<Outcome>,
+    tally: &mut Tally,
+) {
+    let begun = Instant::now();
+    let mut told = begun;
+    let (mut next, mut waiting) = (0, BTreeMap::new());
+    loop {
+        match received.recv_timeout(PROGRESS.saturating_sub(told.elapsed())) {
+            Ok((number, result)) => {
+                waiting.insert(number, result);
+            }
+            Err(RecvTimeoutError::Timeout) => {}
+            Err(RecvTimeoutError::Disconnected) => return,
+        }
+        while let Some(result) = waiting.remove(&next) {
+            let (seed, profile) = cases.at(next);
+            tally.add(seed, profile, result);
+            next += 1;
+        }
+        if told.elapsed() >= PROGRESS {
+            told = Instant::now();
+            eprintln!("{}", tally.progress());
+        }
+        if time.is_some_and(|time| begun.elapsed() >= time) {
+            queue.over.store(true, Ordering::Relaxed);
+        }
+    }
 }

@@ -18,6 +18,11 @@ const INVOKED: u64 = 15 * SECOND;
 
 /// Draws the case of a seed.
 pub fn draw(seed: u64, profile: ProfileName) -> Plan {
+    draw_with(seed, profile, Rng::new(seed).skewed(Stream::Shape, 4, 5, 120))
+}
+
+/// Draws the case of a seed with so many steps of work.
+pub fn draw_with(seed: u64, profile: ProfileName, steps_of_work: u64) -> Plan {
     let rng = Rng::new(seed);
     let draw = |position: u64, low, high| rng.between(Stream::Shape, position, low, high);
     let busy = if draw(10, 0, 9) == 0 { draw(1, 120, 400) } else { draw(1, 20, 120) } * SECOND;
@@ -28,7 +33,7 @@ pub fn draw(seed: u64, profile: ProfileName) -> Plan {
         let at = draw(20 + number as u64, 1, INVOKED);
         steps.push((at, Step::Invoke { agent: number }));
     }
-    for number in 0..rng.skewed(Stream::Shape, 4, 5, 120) {
+    for number in 0..steps_of_work {
         let at = rng.between(Stream::Step, key(number, 1), 2 * SECOND, busy);
         steps.push((at, work(rng, number, agents.len() as u64)));
     }

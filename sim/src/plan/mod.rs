@@ -11,10 +11,12 @@
 //!    files that are there still say the same. In steps and faults, `to` and `agent` are places of
 //!    agents, `size` is bytes, `count` a number of messages, and other numbers are times or small.
 
+mod calm;
 mod classes;
 mod draw;
 
-pub use draw::draw;
+pub use calm::calm;
+pub use draw::{draw, draw_with};
 
 use crate::agents::Kind;
 use crate::engine::Profile;
