@@ -108,6 +108,7 @@ mod store;
 pub mod term;
 pub mod time;
 mod timers;
+pub mod trace;
 pub mod wire;
 
 pub use broker::Broker;

@@ -8,30 +8,49 @@ pub mod agents;
 pub mod engine;
 pub mod oracles;
 pub mod plan;
+pub mod replay;
 pub mod rng;
 pub mod scenario;
 pub mod world;
 
 use oracles::{Class, Failure};
 use plan::Plan;
+use std::any::Any;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use world::{Report, Sink, World};
+use world::{Report, Sink, TapeSink, World};
 
 /// Runs a case. A panic of the core is a failure like any other.
 ///
 /// # Errors
 /// The first rule that was broken.
 pub fn run<'a>(plan: Plan, sink: Option<&'a mut Sink<'a>>) -> Result<Report, Failure> {
-    let case = AssertUnwindSafe(|| World::new(plan, sink).run());
-    catch_unwind(case).unwrap_or_else(|panic| {
-        let text = panic.downcast_ref::<&str>().map(ToString::to_string);
-        let text = text.or_else(|| panic.downcast_ref::<String>().cloned());
-        Err(Failure {
-            class: Class::Panic,
-            rule: "panic",
-            message: text.unwrap_or_else(|| "a panic without words".into()),
-        })
+    judge(|| World::new(plan, sink).run())
+}
+
+/// Runs a case and records every life of its broker: `tape` gets the number of the life, from 1, and
+/// the lines of its trace as they are written.
+///
+/// # Errors
+/// The first rule that was broken; what was recorded until then leads there.
+pub fn record<'a>(
+    plan: Plan,
+    sink: Option<&'a mut Sink<'a>>,
+    tape: &'a mut TapeSink<'a>,
+) -> Result<Report, Failure> {
+    judge(|| World::recorded(plan, sink, tape).run())
+}
+
+fn judge(case: impl FnOnce() -> Result<Report, Failure>) -> Result<Report, Failure> {
+    catch_unwind(AssertUnwindSafe(case)).unwrap_or_else(|panic| {
+        Err(Failure { class: Class::Panic, rule: "panic", message: panic_text(panic.as_ref()) })
     })
+}
+
+/// The words of a panic.
+fn panic_text(panic: &(dyn Any + Send)) -> String {
+    let text = panic.downcast_ref::<&str>().map(ToString::to_string);
+    let text = text.or_else(|| panic.downcast_ref::<String>().cloned());
+    text.unwrap_or_else(|| "a panic without words".into())
 }
 
 /// The releases that a swarm runs over.

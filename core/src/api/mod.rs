@@ -8,7 +8,7 @@
 //! 2. Everything but `GET /health` needs the key.
 //! 3. An answer is a [`Reply`]; nothing here sends it.
 
-mod base64;
+pub(crate) mod base64;
 mod body;
 mod error;
 mod event;

@@ -83,7 +83,7 @@ pub(super) struct Identity {
     agent_type: String,
     create: Option<String>,
     key: Option<Secret>,
-    scope: String,
+    scope: Secret,
     file: File,
     membership: Option<Membership>,
     names_tried: u32,
@@ -132,7 +132,7 @@ impl Identity {
     }
 
     fn adopt_saved(&mut self) {
-        let Some(saved) = self.file.identities.iter().find(|saved| saved.scope == self.scope) else {
+        let Some(saved) = self.file.identities.iter().find(|saved| saved.scope == self.scope.expose()) else {
             return;
         };
         let Some(token) = Secret::new(&saved.agent_token) else {
@@ -217,8 +217,8 @@ impl Identity {
         let (Some(id), Some(token)) = (answer.text("id"), token) else {
             return Step::Later(Refused::malformed("POST /v1/agents", "id and token"));
         };
-        // Without the workspace's id, its key tells workspaces apart just as well.
-        let workspace = answer.text("workspace_id").unwrap_or_else(|| format!("key_{}", &self.scope[..16]));
+        // Without the workspace's id, the agent's tells workspaces apart just as well.
+        let workspace = answer.text("workspace_id").unwrap_or_else(|| format!("agent_{id}"));
         let name = answer.text("name").unwrap_or_else(|| self.name(cx));
         let own = OwnAgent { id: AgentId(id), name: AgentName(name), token };
         self.membership = Some(Membership { workspace: WorkspaceId(workspace), own: Some(own) });
@@ -250,14 +250,14 @@ impl Identity {
             let created =
                 self.create.is_some().then(|| self.key.as_ref().map(|key| key.expose().to_string()));
             let saved = Saved {
-                scope: self.scope.clone(),
+                scope: self.scope.expose().to_string(),
                 workspace_id: workspace.clone(),
                 workspace_key: created.flatten(),
                 agent_id: own.id.clone(),
                 agent_name: own.name.clone(),
                 agent_token: own.token.expose().to_string(),
             };
-            self.file.identities.retain(|other| other.scope != self.scope);
+            self.file.identities.retain(|other| other.scope != self.scope.expose());
             self.file.identities.push(saved);
             let surplus = self.file.identities.len().saturating_sub(SAVED);
             self.file.identities.drain(..surplus);
@@ -270,10 +270,11 @@ impl Identity {
 }
 
 /// What a saved identity belongs to: the key in use, or "a workspace of our own", and the engine.
-fn scope(key: Option<&Secret>, base_url: &str) -> String {
+/// A hash of a secret is one too: no digest may depend on it.
+pub(crate) fn scope(key: Option<&Secret>, base_url: &str) -> Secret {
     let mut hash = Sha256::new();
     hash.update(key.map_or("", Secret::expose));
     hash.update([0]);
     hash.update(base_url);
-    hex(&hash.finalize())
+    Secret::new(&hex(&hash.finalize())).expect("a hash is not blank")
 }

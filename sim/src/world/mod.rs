@@ -16,11 +16,13 @@ mod event;
 mod faults;
 mod marks;
 mod network;
+mod tape;
 mod terminals;
 mod trace;
 
 pub use event::Of;
 pub use marks::FaultMark;
+pub use tape::TapeSink;
 pub use trace::Sink;
 
 use crate::agents::Kind;
@@ -37,6 +39,7 @@ use network::Network;
 use relay_core::time::{Mono, Now, Wall};
 use relay_core::{Access, Boot, Broker, Config, Mark, Secret, Step};
 use std::collections::BTreeMap;
+use tape::Tape;
 use terminals::Terminals;
 use trace::Trace;
 
@@ -106,6 +109,7 @@ pub struct World<'a> {
     faults: Faults,
     oracles: Oracles,
     trace: Trace<'a>,
+    tape: Tape<'a>,
     /// Counters that key draws.
     draws: u64,
     events: u64,
@@ -141,6 +145,7 @@ impl<'a> World<'a> {
             faults: Faults::default(),
             oracles: Oracles::default(),
             trace: Trace::new(sink),
+            tape: Tape::default(),
             draws: 0,
             events: 0,
             ticks: 0,
@@ -155,6 +160,11 @@ impl<'a> World<'a> {
         world.look_soon();
         world.heap.put(world.plan.calm_at, Event::Calm);
         world
+    }
+
+    /// The same, with the trace of every life of the broker going to `tape`.
+    pub fn recorded(plan: Plan, sink: Option<&'a mut Sink<'a>>, tape: &'a mut TapeSink<'a>) -> Self {
+        Self { tape: Tape::new(tape), ..Self::new(plan, sink) }
     }
 
     /// Runs the case to its end.
@@ -240,6 +250,7 @@ impl<'a> World<'a> {
         }
         let now = self.reading();
         if let Some(life) = &mut self.life {
+            self.tape.input(now, &relay_core::Input::Tick);
             life.broker.handle(now, relay_core::Input::Tick);
         }
         self.drain();
@@ -330,7 +341,9 @@ impl<'a> World<'a> {
             tokens: self.disk.tokens.values().cloned().collect(),
             journal: self.disk.journal(),
         };
-        let broker = Broker::new(self.config(), boot);
+        let config = self.config();
+        self.tape.begin(number, &config, &boot);
+        let broker = Broker::new(config, boot);
         self.life = Some(Life { number, broker, wake: None, fuse: None });
         self.drain();
         self.subscribe();
@@ -357,6 +370,7 @@ impl<'a> World<'a> {
     /// The broker is gone: died, or left. Its children lose their terminal.
     fn end_life(&mut self) {
         let Some(life) = self.life.take() else { return };
+        self.tape.end("the end of this life");
         self.trace.line(self.now, "broker", &life.number, format_args!("life {} ends", life.number));
         for mark in Mark::ALL {
             *self.marks.entry(mark.name()).or_default() += u64::from(life.broker.marks().hits(*mark));
@@ -382,6 +396,7 @@ impl<'a> World<'a> {
             return;
         };
         self.trace.event(self.now, ">", completion);
+        self.tape.input(now, &completion.input());
         current.broker.handle(now, completion.input());
         self.drain();
     }
@@ -392,10 +407,12 @@ impl<'a> World<'a> {
             match life.broker.poll() {
                 Step::Do(command) => {
                     commands += 1;
+                    self.tape.command(&command);
                     self.execute(command);
                 }
                 Step::Wait(wake) => {
                     life.wake = wake.at;
+                    self.tape.settled(&life.broker);
                     break;
                 }
             }
