@@ -75,6 +75,50 @@ mod list {
             "an agent spawned by an invocation stood in no inventory",
         UnknownFieldDrops "unknown-field-drops-delivery"
             "a delivery with one more top-level key than expected was thrown away",
+        MissingWorker "ack-withheld-for-missing-worker"
+            "the engine was not told of an agent that had died, and its rows stayed unacked for ever",
+        OneDedupSet "one-dedup-set"
+            "an event outside of the sequence made the row with the same id a duplicate",
+        SeqZeroDropped "seq-zero-dropped"
+            "what came outside of the sequence, such as the result of an action, was thrown away",
+        UnboundedMemory "duplicates-remembered-without-bound"
+            "the ids of all deliveries of an agent were remembered for as long as it lived",
+        SteerWaits "steer-overtaken"
+            "a steering message waited behind ordinary ones",
+        OutOfOrder "injected-out-of-order"
+            "a row was typed before a lower one that was on its way",
+        WholeEnvelope "whole-envelope-typed"
+            "an agent was shown the envelope of a structured result instead of the result",
+        MintResetsBudget "mint-resets-401-budget"
+            "each successful mint forgave the 401s before it, and minting went on in a tight loop",
+        BudgetNeverReset "401-budget-never-reset"
+            "a good connection did not forgive the 401s before it, and delivery went off for good",
+        BackoffNeverReset "backoff-never-reset"
+            "after a few losses every reconnect took the longest delay",
+        CacheUnscoped "token-cache-not-scoped"
+            "a cached token was used for another workspace or engine than it was made for",
+        PongsAreLife "liveness-by-pongs"
+            "pongs alone kept a link alive whose engine answered nothing",
+        StaleCompletion "stale-completion-accepted"
+            "the late end of a link was taken for the end of the one that followed it",
+        SecretLogged "secret-in-log"
+            "a refused token was logged",
+        WrongRegistration "reply-to-wrong-registration"
+            "a late reply was given to the next registration of the same name",
+        BindingIgnored "failed-binding-ignored"
+            "an agent whose binding to the node had failed was reported as running",
+        FailedSpawnRegistered "failed-spawn-left-registered"
+            "an agent stayed registered although its process had not started",
+        StaleRelease "stale-release-state"
+            "the state of a first release made the second one count as told",
+        SpeakerRegistered "publish-registers-speaker"
+            "a message sent for an agent registered it anew over HTTP, which ended its token",
+        SeedRotated "seed-rotated-by-read-error"
+            "a machine's seed that could not be read was replaced, and with it the identity of its node",
+        WorldReadable "world-readable-files"
+            "the files with tokens could be read by everybody on the machine",
+        HarnessIgnored "harness-suffix-ignored"
+            "spawn:<harness> was refused unless the input named the program again",
     }
 
     static LOOSE: AtomicUsize = AtomicUsize::new(usize::MAX);

@@ -1,6 +1,6 @@
 //! Pure helpers for drivers and core: what must come out the same whoever asks.
 //!
-//! Owns: the verdict on a local API request's key and origin, URLs, and the names derived from seeds
+//! Owns: the verdict on a local API request's key and origin, URLs, who may read files, and the names derived from seeds
 //! and paths. Must not know: the broker's state, sockets, files.
 //!
 //! 1. Nothing here keeps state or fails on text that a peer chose.
@@ -8,11 +8,13 @@
 //!    strings to compare.
 
 mod access;
+mod files;
 mod identity;
 mod url;
 
 pub use access::{KeyShape, Rejection, authorize, classify_key, screen};
-pub use identity::{default_workspace_name, node_id, safe_name, token_file_stem};
+pub use files::file_mode;
+pub use identity::{default_workspace_name, machine_seed, node_id, safe_name, token_file_stem};
 pub use url::{
     DEFAULT_BASE_URL, UrlError, http_url, node_ws_url, normalise_base_url, percent_decode, percent_encode,
 };

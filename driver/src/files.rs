@@ -5,13 +5,12 @@
 //! 1. Files are 0600 and directories 0700, also those that were found looser.
 //! 2. What is written to be [`Keep::Durable`] is on disk when the call returns `Ok`.
 
-use relay_core::hex;
+use relay_core::{edge, hex};
 use std::fs::{DirBuilder, File, OpenOptions, Permissions};
 use std::io::{self, ErrorKind, Read, Seek, SeekFrom, Write};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
 use std::path::Path;
 
-const FILE_MODE: u32 = 0o600;
 const DIR_MODE: u32 = 0o700;
 
 /// How long a file's content must last.
@@ -37,7 +36,7 @@ pub fn tighten(path: &Path) -> io::Result<bool> {
     if meta.is_symlink() || meta.permissions().mode() & 0o077 == 0 {
         return Ok(false);
     }
-    let mode = if meta.is_dir() { DIR_MODE } else { FILE_MODE };
+    let mode = if meta.is_dir() { DIR_MODE } else { edge::file_mode() };
     std::fs::set_permissions(path, Permissions::from_mode(mode))?;
     Ok(true)
 }
@@ -71,7 +70,8 @@ pub fn create(path: &Path, content: &[u8], keep: Keep) -> io::Result<()> {
 /// stays alone in its unreadability.
 pub fn append(path: &Path, lines: &[u8]) -> io::Result<()> {
     let existed = path.exists();
-    let mut file = OpenOptions::new().read(true).append(true).create(true).mode(FILE_MODE).open(path)?;
+    let mut file =
+        OpenOptions::new().read(true).append(true).create(true).mode(edge::file_mode()).open(path)?;
     let mut last = [b'\n'];
     if file.seek(SeekFrom::End(0))? > 0 {
         file.seek(SeekFrom::End(-1))?;
@@ -100,7 +100,8 @@ fn write_temporary(path: &Path, content: &[u8], keep: Keep) -> io::Result<std::p
     let mut nonce = [0; 8];
     getrandom::fill(&mut nonce).map_err(io::Error::other)?;
     let temporary = path.with_file_name(format!(".{name}.{}.tmp", hex(&nonce)));
-    let mut file = OpenOptions::new().write(true).create_new(true).mode(FILE_MODE).open(&temporary)?;
+    let mut file =
+        OpenOptions::new().write(true).create_new(true).mode(edge::file_mode()).open(&temporary)?;
     let written = file.write_all(content).and_then(|()| match keep {
         Keep::Durable => file.sync_all(),
         Keep::ThisRun => Ok(()),

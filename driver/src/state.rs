@@ -171,11 +171,12 @@ fn owner(path: &Path) -> Option<u32> {
 /// other reads it.
 fn machine_seed(path: &Path) -> Result<String, Fatal> {
     loop {
-        if let Some(text) = files::read(path).map_err(|e| Fatal::file("read", path, &e))? {
-            let text = text.trim();
-            if !text.is_empty() {
-                return Ok(text.to_owned());
-            }
+        let read = files::read(path);
+        let exists = matches!(read, Ok(Some(_)));
+        if let Some(seed) = edge::machine_seed(read).map_err(|e| Fatal::file("read", path, &e))? {
+            return Ok(seed);
+        }
+        if exists {
             files::remove(path).map_err(|e| Fatal::file("replace", path, &e))?;
         }
         let seed = format!("node_{}\n", random_hex()?);

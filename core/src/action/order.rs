@@ -100,7 +100,7 @@ fn order(invoke: &Invoke<'_>, harness: Option<&str>) -> Result<SpawnOrder, Strin
     let configured = |key: &str| config.as_ref().and_then(|config| non_blank(config, key));
     let cli = configured("command")
         .or_else(|| input.text(&["cli", "command", "provider"]))
-        .or_else(|| harness.map(ToString::to_string))
+        .or_else(|| harness.filter(|_| !canary!(HarnessIgnored)).map(ToString::to_string))
         .ok_or("spawn_missing_cli")?;
     let cwd = configured("cwd").or_else(|| input.text(&["cwd"]));
     if cwd.as_ref().is_some_and(|cwd| !cwd.starts_with('/')) {

@@ -45,12 +45,18 @@ impl Leaving {
 
     /// An agent has left.
     pub(crate) fn owe(&mut self, id: AgentId, name: AgentName) {
+        if canary!(StaleRelease) && self.owed.contains_key(&id) {
+            return;
+        }
         self.owed.insert(id, Owed { name, sent: None, sends: 0 });
         self.unsent = true;
     }
 
     /// The identity lives here (again); whether a deregistration was owed (invariant 2).
     pub(crate) fn forgive(&mut self, id: &AgentId) -> bool {
+        if canary!(StaleRelease) {
+            return false;
+        }
         self.owed.remove(id).is_some()
     }
 

@@ -89,6 +89,9 @@ impl Broker {
         if let Some(key) = deliver.repaired {
             self.cx.log(Level::Debug, "delivery", &format!("took a frame in although its {key:?} is odd"));
         }
+        if canary!(SeqZeroDropped) && deliver.seq == 0 {
+            return;
+        }
         match self.recipient(deliver) {
             Recipient::Here(agent, process) => self.take_in(&agent, process, deliver),
             Recipient::Coming(name) => self.hold_early(name, text),

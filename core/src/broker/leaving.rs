@@ -103,9 +103,15 @@ impl Broker {
         }
         self.inventory.forget(&registered.id);
         self.burials.forget(&registered.id);
-        if !canary!(NotDeregistered) {
-            self.owe(registered.id, name);
+        #[cfg(canary)]
+        {
+            let phase = self.roster.get(process).map(|agent| agent.phase.clone());
+            let died = phase == Some(Phase::Running);
+            if canary!(NotDeregistered) || (canary!(MissingWorker) && died) {
+                return;
+            }
         }
+        self.owe(registered.id, name);
     }
 
     /// The engine has to be told that an agent has left; at once if it can be.
@@ -173,6 +179,9 @@ impl Broker {
 
     /// Takes an agent out and tells everyone who waits.
     pub(super) fn gone(&mut self, process: ProcessId, failure: Option<Failure>) {
+        if canary!(FailedSpawnRegistered) && failure.is_some() {
+            drop(self.roster.deregister(process));
+        }
         self.deregister(process);
         let Some(agent) = self.roster.remove(process) else {
             return;

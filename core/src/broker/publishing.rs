@@ -32,6 +32,8 @@ impl Broker {
             let text = format!("this broker is not registered with the engine yet ({reason}); try again");
             return self.reply(request, ApiError::new(503, "not_connected", text).reply());
         };
+        #[cfg(canary)]
+        self.register_speaker(message.from.as_deref());
         let key = self.cx.rng.hex(Stream::Publish, self.cx.counters.next(), 16);
         let to = match &message.to {
             Target::Agent(name) => name.0.clone(),
@@ -46,6 +48,23 @@ impl Broker {
         };
         self.wait(request, Waiting::Publish { to, event: format!("http_{key}") }, limits::PUBLISH);
         self.cx.call(CallFor::Publish(request), call, limits::PUBLISH);
+    }
+
+    /// Registers over HTTP the agent that speaks, although it has a token.
+    #[cfg(canary)]
+    fn register_speaker(&mut self, from: Option<&str>) {
+        let speaker = from.map(AgentName::from).filter(|_| canary!(SpeakerRegistered));
+        let Some(name) = speaker.filter(|name| self.roster.by_name(name).is_some()) else {
+            return;
+        };
+        let call = CallRequest {
+            method: "POST",
+            url: edge::http_url(self.link.base_url(), &["v1", "agents"]),
+            bearer: self.link.key().cloned(),
+            headers: Vec::new(),
+            body: Some(json!({ "name": name, "type": "agent" }).to_string()),
+        };
+        self.cx.call(CallFor::Channel { channel: String::new() }, call, limits::CALL);
     }
 
     /// Who speaks: an agent here, else the broker's own agent.

@@ -101,6 +101,8 @@ impl Broker {
     }
 
     pub(super) fn on_agent_reply(&mut self, process: ProcessId, reply: &Reply<'_>) {
+        #[cfg(canary)]
+        let process = if canary!(WrongRegistration) { self.latest_of_name(process) } else { process };
         let registering = |agent: &&Agent| matches!(agent.phase, Phase::Registering { .. });
         let wanted = self.roster.get(process).filter(registering).is_some();
         match reply.registered_agent() {
@@ -116,6 +118,13 @@ impl Broker {
             }
             None => {}
         }
+    }
+
+    /// The process whose registration a reply was taken for that was told by the name alone.
+    #[cfg(canary)]
+    fn latest_of_name(&self, process: ProcessId) -> ProcessId {
+        let name = self.registrations.abandoned.get(&process);
+        name.and_then(|name| self.roster.by_name(name)).map_or(process, |agent| agent.process)
     }
 
     /// A reply without our id: the only registration of its name may be meant.
@@ -277,7 +286,9 @@ impl Broker {
         if !matches!(agent.phase, Phase::Binding(_)) {
             return;
         }
-        if let Err(refused) = reply.and_then(Answer::read) {
+        if let Err(refused) = reply.and_then(Answer::read)
+            && !canary!(BindingIgnored)
+        {
             let message = format!("the agent is registered, but binding it to this node failed: {refused}");
             if let Origin::Invocation(_) = agent.origin {
                 return self.fail_spawn(process, Failure::failed(message));

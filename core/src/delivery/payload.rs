@@ -182,6 +182,9 @@ fn body(value: &Value) -> String {
     if let Some(text) = first_text(value, BODY) {
         return text.into_owned();
     }
+    if canary!(WholeEnvelope) {
+        return value.to_string();
+    }
     for place in RESULT {
         match at(value, place) {
             Some(found @ (Value::Object(_) | Value::Array(_) | Value::Bool(_))) => {

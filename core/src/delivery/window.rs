@@ -139,6 +139,9 @@ impl Window {
 
     /// A frame of the mailbox, `seq` at least 1, in replay round `round`.
     pub(crate) fn accept(&mut self, seq: u64, frame: Frame, round: u64) -> Taken {
+        if canary!(OneDedupSet) && self.fan_outs.contains(frame.msg_id.as_str()) {
+            return Taken::Duplicate;
+        }
         if self.base != Base::Provisional && seq <= self.acked {
             return self.accept_below(seq, frame, round);
         }
@@ -171,6 +174,9 @@ impl Window {
 
     /// A fan-out event: `seq` 0, outside of the sequence.
     pub(crate) fn accept_fan_out(&mut self, frame: Frame, round: u64) -> Taken {
+        if canary!(OneDedupSet) {
+            self.fan_outs.insert(frame.msg_id.as_str());
+        }
         if !self.fan_outs.insert(frame.delivery_id.as_str()) {
             return Taken::Duplicate;
         }
@@ -255,7 +261,7 @@ impl Window {
     fn queue_in_order(&mut self, seq: u64) {
         let below_is_done = seq == self.next_seq()
             || self.rows.get(&(seq - 1)).is_some_and(|below| below.state != RowState::Held);
-        if !below_is_done {
+        if !below_is_done && !canary!(OutOfOrder) {
             return;
         }
         let mut next = seq;
@@ -376,6 +382,9 @@ impl Window {
 
     /// Takes the next row for the terminal: steering ones first.
     pub(crate) fn take_next(&mut self) -> Option<(RowKey, &Frame)> {
+        if canary!(SteerWaits) && !self.waiting.is_empty() {
+            self.steering.drain(..).rev().for_each(|key| self.waiting.push_back(key));
+        }
         let key = self.steering.pop_front().or_else(|| self.waiting.pop_front())?;
         let row = self.row_mut(key)?;
         row.state = RowState::Injecting;

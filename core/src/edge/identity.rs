@@ -1,6 +1,7 @@
 //! Names that are derived: the same machine, directory and workspace give the same name every time.
 //!
-//! Owns: node ids, file stems, the name of a fresh workspace (`core/PROTOCOL.md` §10).
+//! Owns: node ids, file stems, the name of a fresh workspace (`core/PROTOCOL.md` §10), and whether a
+//! machine has its seed.
 //! Must not know: where seeds and directories come from.
 //!
 //! 1. What comes out is fit for a file name or a URL, whatever went in.
@@ -23,6 +24,17 @@ pub fn node_id(seed: &str, cwd: &str, workspace: &WorkspaceId) -> NodeId {
         .chain_update(workspace.as_str())
         .finalize();
     NodeId(format!("node_{}", hex(&digest[..16])))
+}
+
+/// The machine's seed, from what reading its file came to; `None` when one is to be made.
+///
+/// # Errors
+/// When the file could not be read: another seed would make another node of this machine, and its
+/// agents would wait for messages that go to the one before.
+pub fn machine_seed<E>(read: Result<Option<String>, E>) -> Result<Option<String>, E> {
+    let read = if canary!(SeedRotated) { Ok(read.unwrap_or_default()) } else { read };
+    let text = read?.unwrap_or_default();
+    Ok(Some(text.trim()).filter(|seed| !seed.is_empty()).map(Into::into))
 }
 
 /// Name, without extension, of the file that caches the token of `node`.
@@ -63,6 +75,15 @@ mod tests {
         assert_ne!(id("node_seed123", "/Users/will/Projects", "ws_1"), base);
         assert_ne!(id("node_seed123", "/Users/will/Projects/relay", "ws_2"), base);
         assert_ne!(id("a", "bc", "d"), id("ab", "c", "d"));
+    }
+
+    #[test]
+    fn a_seed_is_made_only_where_there_is_none() {
+        let read = |text: &str| machine_seed(Ok::<_, ()>(Some(text.into()))).unwrap();
+        assert_eq!(read(" node_1\n").as_deref(), Some("node_1"));
+        assert_eq!(read(" \n"), None);
+        assert_eq!(machine_seed(Ok::<_, ()>(None)), Ok(None));
+        assert_eq!(machine_seed(Err("no permission")), Err("no permission"));
     }
 
     #[test]

@@ -480,6 +480,15 @@ impl Link {
                 cx.wake_in(Timer::LinkRetry, wait);
             }
             Verdict::Mint => {
+                #[cfg(canary)]
+                if let (true, Some(token)) = (canary!(SecretLogged), self.tokens().current()) {
+                    let message = format!("{why}: {}", token.expose());
+                    cx.push(Command::Log(crate::command::LogLine {
+                        level: Level::Warn,
+                        area: "link",
+                        message,
+                    }));
+                }
                 cx.log(Level::Warn, "link", &format!("{why}; minting another"));
                 self.reason = why.to_string();
                 self.tokens().mint(cx);
@@ -510,7 +519,7 @@ impl Link {
             self.phase = Phase::Stopped;
             return LinkEvent::Closed;
         }
-        if self.session().is_none_or(|session| session.link != link) {
+        if self.session().is_none_or(|session| session.link != link && !canary!(StaleCompletion)) {
             return LinkEvent::Nothing;
         }
         let why = mask(why);
@@ -567,8 +576,10 @@ impl Link {
     }
 
     /// [`Timer::LinkSettled`].
-    pub(crate) const fn on_settled(&mut self) {
-        self.backoff.reset();
+    pub(crate) fn on_settled(&mut self) {
+        if !canary!(BackoffNeverReset) {
+            self.backoff.reset();
+        }
     }
 
     /// The token file is written, or could not be.

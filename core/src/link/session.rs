@@ -160,6 +160,9 @@ impl Session {
 
     /// When the link must be called dead.
     pub(super) fn dead_at(&self) -> Mono {
+        if canary!(PongsAreLife) {
+            return self.last_frame.after(limits::LINK_SILENCE);
+        }
         self.last_frame.after(limits::LINK_SILENCE).min(self.last_answer.after(limits::ANSWER_SILENCE))
     }
 }
