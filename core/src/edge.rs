@@ -1,7 +1,7 @@
 //! Pure helpers for drivers and core: what must come out the same whoever asks.
 //!
-//! Owns: the verdict on a local API request's key and origin, URLs, who may read files, and the names derived from seeds
-//! and paths. Must not know: the broker's state, sockets, files.
+//! Owns: the verdict on a local API request's key and origin, URLs, permissions of files, and the names
+//! derived from seeds and paths. Must not know: the broker's state, sockets, what is in files.
 //!
 //! 1. Nothing here keeps state or fails on text that a peer chose.
 //! 2. Secrets are compared and classified here, before an input is made, so the core never holds two
