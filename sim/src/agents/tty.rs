@@ -48,6 +48,11 @@ impl Tty {
     /// Moves bytes on into the input queue; returns their echo.
     pub fn transfer(&mut self) -> Vec<u8> {
         let mut echo = Vec::new();
+        if !self.canonical && !self.echo {
+            let moves = self.transfer.len().min(INPUT.saturating_sub(self.input.len()));
+            self.input.extend(self.transfer.drain(..moves));
+            return echo;
+        }
         while let Some(&byte) = self.transfer.front() {
             let full = self.input.len() >= INPUT;
             if full && (!self.canonical || self.complete > 0) {
@@ -86,16 +91,13 @@ impl Tty {
 
     /// Reads up to `most` bytes, in line mode of one line.
     pub fn read(&mut self, most: usize) -> Vec<u8> {
-        let mut taken = Vec::new();
-        while taken.len() < most && self.unread() > 0 {
-            let Some(byte) = self.input.pop_front() else { break };
-            self.complete = self.complete.saturating_sub(1);
-            taken.push(byte);
-            if self.canonical && byte == b'\n' {
-                break;
-            }
+        let mut count = most.min(self.unread());
+        if self.canonical {
+            let end = self.input.iter().take(count).position(|byte| *byte == b'\n');
+            count = end.map_or(count, |at| at + 1);
         }
-        taken
+        self.complete = self.complete.saturating_sub(count);
+        self.input.drain(..count).collect()
     }
 
     /// A change of mode by the program; with `flush` the input queue is thrown away first.

@@ -278,13 +278,19 @@ impl Engine {
     }
 }
 
+/// The body of a good answer.
+#[derive(serde::Serialize)]
+struct Good {
+    #[serde(skip_serializing_if = "Value::is_null")]
+    data: Value,
+    ok: bool,
+}
+
 fn good((status, data): (u16, Value)) -> HttpResponse {
     let body = if status == 204 {
         String::new()
-    } else if data.is_null() {
-        json!({ "ok": true }).to_string()
     } else {
-        json!({ "ok": true, "data": data }).to_string()
+        serde_json::to_string(&Good { data, ok: true }).expect("a value is JSON")
     };
     HttpResponse { status, headers: Vec::new(), body }
 }

@@ -359,8 +359,12 @@ fn metadata(call: &Call<'_>) -> Value {
 
 /// The `{type, data}` of a frame.
 pub(super) fn raw(kind: &str, data: &Value) -> Arc<RawValue> {
-    let payload = json!({ "type": kind, "data": data });
-    serde_json::value::to_raw_value(&payload).expect("a value is JSON").into()
+    #[derive(serde::Serialize)]
+    struct Payload<'a> {
+        data: &'a Value,
+        r#type: &'a str,
+    }
+    serde_json::value::to_raw_value(&Payload { data, r#type: kind }).expect("a value is JSON").into()
 }
 
 /// Names behind an `@` that begins a word.

@@ -119,8 +119,7 @@ impl World<'_> {
     fn post(&mut self, number: usize, path: &str, wish: &Value) -> Option<String> {
         let token = self.clients.senders[number % SENDERS.len()].clone();
         let answer = self.http("POST", path, Some(&token), &[], Some(&wish.to_string()));
-        let data: Value = serde_json::from_str(&answer.body).ok()?;
-        Some(data["data"]["id"].as_str()?.to_owned())
+        super::network::made(&answer.body)
     }
 
     /// A request of whoever holds the workspace key.

@@ -139,7 +139,7 @@ impl<'a> World<'a> {
             clocks: (0, 0),
             api_key,
             disk: Disk::default(),
-            network: Network::default(),
+            network: Network::new(&plan),
             terminals: Terminals::default(),
             clients: Clients::default(),
             faults: Faults::default(),

@@ -10,12 +10,13 @@ use super::event::{CallOut, Completion, Event, Fate, Of};
 use super::{BASE_URL, World};
 use crate::agents::reader::token_of;
 use crate::engine::{ConnectionId, Event as EngineEvent, HttpRequest, HttpResponse, Output};
-use crate::plan::SECOND;
+use crate::plan::{Fault, Plan, SECOND, Step};
 use crate::rng::Stream;
 use relay_core::ids::{CallId, LinkId};
 use relay_core::time::Mono;
 use relay_core::{CallRequest, FaultKind, Secret};
-use serde_json::Value;
+use serde::Deserialize;
+use std::borrow::Cow;
 use std::collections::{BTreeMap, VecDeque};
 
 /// Longest that a held frame waits.
@@ -45,11 +46,44 @@ struct Wire {
 pub(super) struct Network {
     wires: BTreeMap<Of<LinkId>, Wire>,
     connections: BTreeMap<ConnectionId, Of<LinkId>>,
-    /// Frames of rows as they were first sent: per agent, by sequence.
+    /// The plan sends frames again.
+    remembers: bool,
+    /// Frames of rows as they were last sent: per agent, by sequence.
     rows: BTreeMap<String, BTreeMap<u64, String>>,
     /// The broker's node, and the latest invocation that was sent to it.
     pub(super) node_id: Option<String>,
     pub(super) invocation: Option<String>,
+}
+
+impl Network {
+    /// The network of a plan.
+    pub(super) fn new(plan: &Plan) -> Self {
+        let replays = |step: &(u64, Step)| matches!(step.1, Step::Fault(Fault::Replay { .. }));
+        Self { remembers: plan.steps.iter().any(replays), ..Self::default() }
+    }
+}
+
+/// Whose row a frame is.
+#[derive(Deserialize)]
+struct Place<'a> {
+    #[serde(borrow)]
+    agent_id: Cow<'a, str>,
+    seq: u64,
+}
+
+/// The id of what a request has made.
+pub(super) fn made(answer: &str) -> Option<String> {
+    #[derive(Deserialize)]
+    struct Answer<'a> {
+        #[serde(borrow)]
+        data: Made<'a>,
+    }
+    #[derive(Deserialize)]
+    struct Made<'a> {
+        #[serde(borrow)]
+        id: Cow<'a, str>,
+    }
+    Some(serde_json::from_str::<Answer<'_>>(answer).ok()?.data.id.into_owned())
 }
 
 impl World<'_> {
@@ -316,12 +350,11 @@ impl World<'_> {
     }
 
     fn remember(&mut self, text: &str) {
-        if !text.contains("\"type\":\"deliver\"") {
+        if !self.network.remembers || !text.contains("\"type\":\"deliver\"") {
             return;
         }
-        let frame: Value = serde_json::from_str(text).unwrap_or_default();
-        if let (Some(id), Some(seq @ 1..)) = (frame["agent_id"].as_str(), frame["seq"].as_u64()) {
-            let rows = self.network.rows.entry(id.to_owned()).or_default();
+        if let Ok(Place { agent_id, seq: seq @ 1.. }) = serde_json::from_str(text) {
+            let rows = self.network.rows.entry(agent_id.into_owned()).or_default();
             rows.insert(seq, text.to_owned());
             if rows.len() > REMEMBERED {
                 rows.pop_first();
@@ -430,11 +463,10 @@ impl World<'_> {
         let answer = self.engine.http(self.now_ms(), request);
         let words = format_args!("{method} {path} -> {} {}", answer.status, answer.body);
         self.trace.line(self.now, "http", &(method, path, answer.status, &answer.body), words);
-        if let (201, Some(token)) = (answer.status, body.and_then(token_of)) {
-            let data: Value = serde_json::from_str(&answer.body).unwrap_or_default();
-            if let Some(id) = data["data"]["id"].as_str() {
-                self.oracles.posted(id, token);
-            }
+        if let (201, Some(token)) = (answer.status, body.and_then(token_of))
+            && let Some(id) = made(&answer.body)
+        {
+            self.oracles.posted(&id, token);
         }
         self.pump_engine();
         answer
