@@ -18,6 +18,10 @@ use crate::time::Span;
 /// So long without output means that a program has drawn what it had to draw.
 pub const QUIET: Span = Span::millis(250);
 
+/// A screen is judged only when nothing has been drawn on it for so long: in the middle of a drawing
+/// the beginning of a dialog looks like a prompt.
+const SETTLED: Span = Span::millis(50);
+
 /// A program without a rule is taken for ready so long after it was started, however it chatters.
 pub const OTHER_AT_LATEST: Span = Span::secs(2);
 
@@ -62,24 +66,37 @@ pub fn ready(harness: Harness, screen: &Terminal, quiet_for: Span, since_exec: S
         Harness::Codex | Harness::Opencode => (screen.fed() > DRAWN, UNRECOGNISED_AFTER),
         Harness::Claude | Harness::Gemini => (false, UNRECOGNISED_AFTER),
     };
-    if (quiet_counts && quiet_for >= QUIET) || recognised(harness, screen) {
+    let needed = match recognised(harness, screen) {
+        Recognised::Announced => Span(0),
+        Recognised::Prompt => SETTLED,
+        Recognised::Nothing if quiet_counts => QUIET,
+        Recognised::Nothing => Span(u64::MAX),
+    };
+    if quiet_for >= needed {
         return Readiness::Ready { unrecognised: false };
     }
     if since_exec >= at_latest {
         return Readiness::Ready { unrecognised: harness != Harness::Other };
     }
     let left = Span(at_latest.0 - since_exec.0);
-    let quiet_left = Span(QUIET.0.saturating_sub(quiet_for.0));
-    Readiness::NotYet { recheck_after: if quiet_counts { left.min(quiet_left) } else { left } }
+    Readiness::NotYet { recheck_after: left.min(Span(needed.0 - quiet_for.0)) }
 }
 
-/// Whether the screen says by itself that the program takes text.
-fn recognised(harness: Harness, screen: &Terminal) -> bool {
+/// What a screen says by itself.
+enum Recognised {
+    Nothing,
+    /// The prompt of the harness.
+    Prompt,
+    /// In so many words that the program takes text.
+    Announced,
+}
+
+fn recognised(harness: Harness, screen: &Terminal) -> Recognised {
     let text = screen.text(0..=u16::MAX);
     if text.contains(READY_MARK) {
-        return true;
+        return Recognised::Announced;
     }
-    match harness {
+    let prompt = match harness {
         Harness::Claude => {
             let (row, _) = screen.cursor();
             (text.contains("Welcome back") || text.contains("Welcome to "))
@@ -92,7 +109,8 @@ fn recognised(harness: Harness, screen: &Terminal) -> bool {
         Harness::Codex => text.split('\n').any(|row| begins_prompt(row) || row.contains("codex> ")),
         Harness::Opencode => text.split('\n').any(begins_prompt),
         Harness::Other => false,
-    }
+    };
+    if prompt { Recognised::Prompt } else { Recognised::Nothing }
 }
 
 /// A prompt with nothing behind it, or with the example that is shown until something is typed.
@@ -153,7 +171,8 @@ mod tests {
             (Harness::Codex, "model: x\n› Ask me"),
             (Harness::Opencode, "$ "),
         ] {
-            assert_eq!(asked(harness, text, 0, 0), READY, "{text}");
+            assert_eq!(asked(harness, text, 0, 0), not_yet(50), "it may still be drawing: {text}");
+            assert_eq!(asked(harness, text, 50, 50), READY, "{text}");
         }
         for (harness, text) in [
             (Harness::Claude, "❯ "),

@@ -43,3 +43,17 @@ fn a_known_harness_gets_nothing_while_a_dialog_is_up() {
     rig.advance(SECOND);
     assert_eq!(rig.typed(&bob), ["one"]);
 }
+
+#[test]
+fn a_dialog_that_is_drawn_in_pieces_is_no_prompt_before_its_last_piece() {
+    let (mut rig, bob) = just_started("codex");
+    rig.deliver(&bob, 1, "one");
+    rig.prints(bob.process, "Do you trust the contents of this directory?\r\n\u{203a} 1. Yes");
+    rig.advance(Span::millis(20));
+    rig.prints(bob.process, ", continue\r\n  2. No, quit\r\n");
+    rig.advance(Span::secs(600));
+    assert!(rig.program(bob.process).typed.is_empty());
+    rig.prints(bob.process, "\x1b[2J\x1b[Hmodel: x\r\n\u{203a} ");
+    rig.advance(SECOND);
+    assert_eq!(rig.typed(&bob), ["one"]);
+}

@@ -15,6 +15,12 @@ use relay_core::ExitStatus;
 use serde::{Deserialize, Serialize};
 use tty::Tty;
 
+/// A person answers a program's question within this time, in µs.
+const PERSON: u64 = 45_000_000;
+/// The question of [`Kind::Asks`].
+const QUESTION: &str = "\x1b[2J\x1b[HDo you trust the contents of this directory?\r\n\u{203a} 1. Yes, \
+                        continue\r\n  2. No, quit\r\n";
+
 /// What kind of program an agent is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -31,6 +37,9 @@ pub enum Kind {
     Mangled,
     /// A screen program that a known harness stands for.
     Claude,
+    /// A screen program of a known harness that asks something before it starts, and takes what is
+    /// typed meanwhile for an answer.
+    Asks,
     /// A screen program that takes seconds to start, prints meanwhile, and then throws away what
     /// was typed.
     Boots,
@@ -42,13 +51,14 @@ pub enum Kind {
 
 impl Kind {
     /// All kinds.
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 10] = [
         Self::Cat,
         Self::Silent,
         Self::Raw,
         Self::Wrapped,
         Self::Mangled,
         Self::Claude,
+        Self::Asks,
         Self::Boots,
         Self::Slow,
         Self::Deaf,
@@ -63,6 +73,7 @@ impl Kind {
             Self::Wrapped => "aider",
             Self::Mangled => "mangled",
             Self::Claude => "claude",
+            Self::Asks => "codex",
             Self::Boots => "grok",
             Self::Slow => "slow",
             Self::Deaf => "deaf",
@@ -76,11 +87,11 @@ impl Kind {
 
     /// Whether an engine offers it for placement.
     pub fn is_placeable(self) -> bool {
-        matches!(self, Self::Cat | Self::Wrapped | Self::Claude | Self::Boots)
+        matches!(self, Self::Cat | Self::Wrapped | Self::Claude | Self::Asks | Self::Boots)
     }
 
     const fn has_screen(self) -> bool {
-        matches!(self, Self::Wrapped | Self::Mangled | Self::Claude | Self::Boots)
+        matches!(self, Self::Wrapped | Self::Mangled | Self::Claude | Self::Asks | Self::Boots)
     }
 }
 
@@ -91,8 +102,16 @@ pub enum Cue {
     Start,
     /// It prints a line while it starts.
     Chatter,
+    /// It asks its operator something.
+    Ask,
     /// It takes the terminal over.
     TakeOver,
+    /// It switches bracketed paste off, or on again.
+    TogglePaste,
+    /// It is busy for so many µs and does not read.
+    Work(u64),
+    /// It is busy no more.
+    Rest,
     /// The kernel moves input on.
     Transfer,
     /// It reads.
@@ -127,6 +146,12 @@ pub struct Agent {
     reading: bool,
     moving: bool,
     started: bool,
+    /// A question of it stands on the screen.
+    asking: bool,
+    /// Bracketed paste is on.
+    paste: bool,
+    /// How many of its pieces of work are not over.
+    working: u32,
     /// How often it threw unread input away, perhaps.
     pub flushes: u64,
     /// Whether it is still there.
@@ -146,6 +171,9 @@ impl Agent {
             reading: false,
             moving: false,
             started: false,
+            asking: false,
+            paste: false,
+            working: 0,
             flushes: 0,
             alive: true,
         }
@@ -188,7 +216,17 @@ impl Agent {
         match cue {
             Cue::Start => self.start(),
             Cue::Chatter => vec![Effect::Output(b"loading ...\r\n".to_vec())],
+            Cue::Ask => self.ask(),
             Cue::TakeOver => self.take_over(),
+            Cue::TogglePaste => self.toggle_paste(),
+            Cue::Work(time) => {
+                self.working += 1;
+                vec![Effect::Output(b"\rworking ".to_vec()), Effect::Later(time, Cue::Rest)]
+            }
+            Cue::Rest => {
+                self.working -= 1;
+                self.wants_read().into_iter().collect()
+            }
             Cue::Transfer => {
                 self.moving = false;
                 self.transfer()
@@ -223,6 +261,10 @@ impl Agent {
                 }
                 effects.push(Effect::Later(at + self.delay(1_000, 400_000), Cue::TakeOver));
             }
+            Kind::Asks => {
+                effects.push(Effect::Output(b"starting\r\n".to_vec()));
+                effects.push(Effect::Later(self.delay(2_000, 150_000), Cue::Ask));
+            }
             kind if kind.has_screen() || kind == Kind::Raw => {
                 effects.push(Effect::Output(b"starting\r\n".to_vec()));
                 effects.push(Effect::Later(self.delay(2_000, 150_000), Cue::TakeOver));
@@ -237,13 +279,35 @@ impl Agent {
         effects
     }
 
+    fn ask(&mut self) -> Vec<Effect> {
+        (self.started, self.asking) = (true, true);
+        self.flushes += 1;
+        self.tty.set_mode(false, false, true);
+        let mut effects = vec![Effect::Output(QUESTION.as_bytes().to_vec())];
+        effects.push(Effect::Later(self.delay(10_000, PERSON), Cue::TakeOver));
+        effects.extend(self.wants_read());
+        effects
+    }
+
+    /// Only of programs with a screen that have started.
+    fn toggle_paste(&mut self) -> Vec<Effect> {
+        if !self.started || self.asking || !self.kind.has_screen() {
+            return Vec::new();
+        }
+        self.paste = !self.paste;
+        // To a broker it looks as if what it had not read was thrown away.
+        self.flushes += 1;
+        vec![Effect::Output(if self.paste { b"\x1b[?2004h" } else { b"\x1b[?2004l" }.to_vec())]
+    }
+
     fn take_over(&mut self) -> Vec<Effect> {
-        self.started = true;
+        (self.started, self.asking, self.paste) = (true, false, self.kind.has_screen());
         self.flushes += 1;
         self.tty.set_mode(false, false, true);
         let screen = match self.kind {
             Kind::Raw => "> ",
             Kind::Claude => "\x1b[?2004hWelcome back\r\n\u{276f} ",
+            Kind::Asks => "\x1b[?2004h\x1b[2J\x1b[Hmodel: x\r\n\u{203a} ",
             _ => "\x1b[?2004h\x1b[2J\x1b[Hready\r\n> ",
         };
         let mut effects = vec![Effect::Output(screen.as_bytes().to_vec())];
@@ -253,7 +317,8 @@ impl Agent {
     }
 
     fn wants_read(&mut self) -> Option<Effect> {
-        if self.reading || !self.started || self.kind == Kind::Deaf || self.tty.unread() == 0 {
+        let rests = !self.started || self.working > 0 || self.kind == Kind::Deaf;
+        if self.reading || rests || self.tty.unread() == 0 {
             return None;
         }
         self.reading = true;
@@ -263,7 +328,16 @@ impl Agent {
     }
 
     fn read(&mut self) -> Vec<Effect> {
+        if self.working > 0 {
+            self.reading = false;
+            return Vec::new();
+        }
         let bytes = self.tty.read(4_096);
+        if self.asking {
+            // Whatever it was, it was no message to it.
+            self.reading = false;
+            return self.written().into_iter().chain(self.wants_read()).collect();
+        }
         let taken = self.reader.read(&bytes);
         let mut effects = Vec::new();
         if !taken.is_empty() {

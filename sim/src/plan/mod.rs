@@ -117,6 +117,20 @@ pub enum Fault {
     Calls { lasts: u64 },
     /// An agent's process is killed.
     Kill { agent: usize },
+    /// Output of terminals comes byte by byte.
+    Dribble { lasts: u64 },
+    /// An agent's terminal takes some bytes and then no more.
+    Stall { agent: usize, lasts: u64 },
+    /// A child of a process that ends keeps its terminal open.
+    Orphans { lasts: u64 },
+    /// Processes cannot be started.
+    SpawnFails { lasts: u64 },
+    /// Processes end as soon as they are started.
+    ShortLived { lasts: u64 },
+    /// An agent is busy and does not read.
+    Busy { agent: usize, lasts: u64 },
+    /// An agent switches bracketed paste off, or on again.
+    TogglePaste { agent: usize },
     /// Files cannot be written.
     Store { lasts: u64 },
     /// Changes of files take longer than anybody waits.

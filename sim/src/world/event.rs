@@ -37,6 +37,10 @@ pub(super) enum Event {
     Start(Of<ProcessId>),
     /// A program goes on.
     Cue(Of<ProcessId>, Cue),
+    /// A terminal ends after its process.
+    Eof(Of<ProcessId>),
+    /// A stalled terminal takes bytes again.
+    Unstall(Of<ProcessId>),
     /// A write's time is up.
     WriteDeadline(Of<ProcessId>, OpId),
     /// The next change of a file reaches the disk.

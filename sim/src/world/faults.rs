@@ -7,7 +7,9 @@
 
 use super::World;
 use super::event::{Completion, Event};
+use crate::agents::Cue;
 use crate::plan::Fault;
+use relay_core::ExitStatus;
 
 /// Until when each lasting fault lasts, in µs.
 #[derive(Debug, Default)]
@@ -20,6 +22,10 @@ pub(super) struct Faults {
     reorder: u64,
     store: u64,
     slow_disk: u64,
+    pub(super) dribble: u64,
+    pub(super) orphans: u64,
+    pub(super) spawn_fails: u64,
+    pub(super) short_lived: u64,
     pub(super) calm: bool,
 }
 
@@ -67,7 +73,14 @@ impl World<'_> {
             Fault::Replay { agent } => self.replay(agent),
             Fault::Expire { agent } => self.expire(agent),
             Fault::Calls { lasts } => self.faults.calls = until(lasts),
-            Fault::Kill { agent } => self.kill_agent(agent),
+            Fault::Kill { agent } => self.cue_agent(agent, Cue::End(ExitStatus::Signal(9))),
+            Fault::Dribble { lasts } => self.faults.dribble = until(lasts),
+            Fault::Stall { agent, lasts } => self.stall_agent(agent, lasts),
+            Fault::Orphans { lasts } => self.faults.orphans = until(lasts),
+            Fault::SpawnFails { lasts } => self.faults.spawn_fails = until(lasts),
+            Fault::ShortLived { lasts } => self.faults.short_lived = until(lasts),
+            Fault::Busy { agent, lasts } => self.cue_agent(agent, Cue::Work(lasts)),
+            Fault::TogglePaste { agent } => self.cue_agent(agent, Cue::TogglePaste),
             Fault::Store { lasts } => self.faults.store = until(lasts),
             Fault::SlowDisk { lasts } => self.faults.slow_disk = until(lasts),
             Fault::Crash { commands } => {
@@ -114,6 +127,7 @@ impl World<'_> {
         self.engine.reorder_live_frames(false);
         self.pump_engine();
         self.cut_silent();
+        self.end_stalls();
         if let Some(life) = &mut self.life {
             life.fuse = None;
         }

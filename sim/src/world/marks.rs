@@ -34,6 +34,22 @@ marks! {
     NoSpace = "no_space",
     /// A change of a file came after the broker had given it up.
     SlowDisk = "slow_disk",
+    /// Output came byte by byte.
+    ByteWise = "byte_wise",
+    /// A write was over before the terminal had taken all of it.
+    PartialWrite = "partial_write",
+    /// A write was over before the terminal had taken any of it.
+    StalledWrite = "stalled_write",
+    /// A process ended and its terminal did not.
+    KeptTerminal = "kept_terminal",
+    /// A process could not be started.
+    SpawnFailed = "spawn_failed",
+    /// A process ended before it had proven itself.
+    ShortLived = "short_lived",
+    /// A busy program let a message wait.
+    Busy = "busy",
+    /// A program switched bracketed paste at run time.
+    PasteSwitched = "paste_switched",
     /// The broker died between two commands.
     Crash = "crash",
 }

@@ -273,6 +273,8 @@ impl<'a> World<'a> {
             Event::Call(life, call, out) => self.on_call(life, call, &out),
             Event::Start(process) => self.on_start(process),
             Event::Cue(process, cue) => self.on_cue(process, cue),
+            Event::Eof(process) => self.on_eof(process),
+            Event::Unstall(process) => self.on_unstall(process),
             Event::WriteDeadline(process, op) => self.on_write_deadline(process, op),
             Event::Store(life) => self.on_store(life),
             Event::ApiDeadline(request) => self.oracles.overdue(request),

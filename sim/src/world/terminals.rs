@@ -8,6 +8,7 @@
 
 use super::World;
 use super::event::{Completion, Event, Of};
+use super::marks::FaultMark;
 use crate::agents::{Agent, Cue, Effect, Kind};
 use crate::plan::SECOND;
 use crate::rng::{Stream, key};
@@ -15,6 +16,14 @@ use relay_core::ids::{OpId, ProcessId};
 use relay_core::time::Mono;
 use relay_core::{Child, ExitStatus, FaultKind, PtySignal, TtyState};
 use std::collections::{BTreeMap, VecDeque};
+
+/// How starting a process fails.
+const SPAWN_FAULTS: [FaultKind; 4] =
+    [FaultKind::NotFound, FaultKind::Denied, FaultKind::Deadline, FaultKind::Other];
+/// A process that ends before it has proven itself lives for less than this, in µs.
+const SHORT_LIFE: u64 = 250_000;
+/// So many pieces of one output come byte by byte.
+const DRIBBLE: u32 = 300;
 
 #[derive(Debug)]
 struct Write {
@@ -28,6 +37,8 @@ struct Terminal {
     name: String,
     agent: Agent,
     writes: VecDeque<Write>,
+    /// Bytes that it still takes, while it is stalled.
+    allowance: Option<usize>,
     /// When the latest output is told.
     told_at: u64,
     forgotten: bool,
@@ -68,29 +79,52 @@ impl World<'_> {
         };
         self.terminals.numbers += 1;
         let number = self.terminals.numbers;
+        if self.now < self.faults.spawn_fails {
+            return self.fail_spawn(process, number);
+        }
         let words = format_args!("{name} is {process:?}, a {kind:?}");
         self.trace.line(self.now, "process", &(&name, process, kind), words);
         self.oracles.started(process, &name);
         let told_at = self.now + self.system_delay();
         let mut agent = Agent::new(self.rng, number, kind);
         let effects = agent.cue(Cue::Start);
-        let terminal = Terminal { name, agent, writes: VecDeque::new(), told_at, forgotten: false };
+        let writes = VecDeque::new();
+        let terminal = Terminal { name, agent, writes, allowance: None, told_at, forgotten: false };
         self.terminals.table.insert(process, terminal);
         let started = Completion::Spawned(process.1, Ok(number as u32));
         self.heap.put(told_at, Event::Input(process.0, started));
         self.apply(process, effects);
         let dies = self.rng.chance(Stream::Program, key(number, 2), self.plan.dying);
-        if dies && !self.faults.calm {
+        if self.now < self.faults.short_lived {
+            self.mark(FaultMark::ShortLived);
+            let after = self.rng.between(Stream::Program, key(number, 4), 1, SHORT_LIFE);
+            self.heap.put(self.now + after, Event::Cue(process, Cue::End(ExitStatus::Code(2))));
+        } else if dies && !self.faults.calm {
             let after = self.rng.skewed(Stream::Program, key(number, 3), 1_000, 30 * SECOND);
             self.heap.put(self.now + after, Event::Cue(process, Cue::End(ExitStatus::Code(1))));
         }
+    }
+
+    fn fail_spawn(&mut self, process: Of<ProcessId>, number: u64) {
+        self.mark(FaultMark::SpawnFailed);
+        let at = self.rng.word(Stream::Fault, key(number, 61)) as usize % SPAWN_FAULTS.len();
+        let failed = Completion::Spawned(process.1, Err(SPAWN_FAULTS[at]));
+        let told_at = self.now + self.system_delay();
+        self.heap.put(told_at, Event::Input(process.0, failed));
+        self.look_soon();
     }
 
     pub(super) fn on_cue(&mut self, process: Of<ProcessId>, cue: Cue) {
         let Some(terminal) = self.terminals.table.get_mut(&process) else {
             return;
         };
+        let waited = terminal.agent.tty.unread() > 0;
         let effects = terminal.agent.cue(cue);
+        match cue {
+            Cue::Rest if waited => self.mark(FaultMark::Busy),
+            Cue::TogglePaste if !effects.is_empty() => self.mark(FaultMark::PasteSwitched),
+            _ => {}
+        }
         self.apply(process, effects);
         self.go_on_writing(process);
     }
@@ -116,10 +150,15 @@ impl World<'_> {
 
     /// Tells output, in pieces that split anywhere.
     fn output(&mut self, process: Of<ProcessId>, bytes: &[u8]) {
-        let mut rest = bytes;
+        let (mut rest, mut pieces) = (bytes, 0);
         while !rest.is_empty() {
             let key = self.key();
-            let most = self.rng.between(Stream::System, key, 1, 4_096) as usize;
+            let bound = if self.now < self.faults.dribble && pieces < DRIBBLE { 1 } else { 4_096 };
+            let most = self.rng.between(Stream::System, key, 1, bound) as usize;
+            pieces += 1;
+            if bound == 1 && pieces == 1 {
+                self.mark(FaultMark::ByteWise);
+            }
             let (piece, later) = rest.split_at(most.min(rest.len()));
             rest = later;
             self.tell(process, Completion::PtyOutput(process.1, piece.to_vec()));
@@ -147,10 +186,28 @@ impl World<'_> {
             ends.reverse();
         }
         for end in ends {
-            self.tell(process, end);
+            if self.now < self.faults.orphans && matches!(end, Completion::PtyEof(_)) {
+                self.keep_terminal(process);
+            } else {
+                self.tell(process, end);
+            }
         }
         self.fail_writes(process);
         self.look_soon();
+    }
+
+    /// A grandchild holds the terminal: its end comes late or never.
+    fn keep_terminal(&mut self, process: Of<ProcessId>) {
+        self.mark(FaultMark::KeptTerminal);
+        let key = self.key();
+        if self.rng.chance(Stream::Fault, key, 500) {
+            let after = self.rng.skewed(Stream::Fault, crate::rng::key(key, 1), 1_000, 30 * SECOND);
+            self.heap.put(self.now + after, Event::Eof(process));
+        }
+    }
+
+    pub(super) fn on_eof(&mut self, process: Of<ProcessId>) {
+        self.tell(process, Completion::PtyEof(process.1));
     }
 
     fn fail_writes(&mut self, process: Of<ProcessId>) {
@@ -185,7 +242,11 @@ impl World<'_> {
             let Some(write) = terminal.writes.front_mut() else {
                 return;
             };
-            write.written += terminal.agent.tty.write(&write.bytes[write.written..]);
+            let rest = &write.bytes[write.written..];
+            let most = terminal.allowance.unwrap_or(usize::MAX).min(rest.len());
+            let taken = terminal.agent.tty.write(&rest[..most]);
+            terminal.allowance = terminal.allowance.map(|left| left - taken);
+            write.written += taken;
             let (op, written) = (write.op, write.written);
             let whole = written == write.bytes.len();
             if whole {
@@ -208,6 +269,10 @@ impl World<'_> {
             return;
         };
         if let Some(write) = terminal.writes.remove(at) {
+            self.mark(match write.written {
+                0 => FaultMark::StalledWrite,
+                _ => FaultMark::PartialWrite,
+            });
             self.end_write(process, op, write.written, Some(FaultKind::Deadline));
         }
     }
@@ -246,17 +311,45 @@ impl World<'_> {
 
     // What happens to processes.
 
-    pub(super) fn kill_agent(&mut self, agent: usize) {
+    /// The living processes of an agent.
+    fn processes_of(&self, agent: usize) -> Vec<Of<ProcessId>> {
         let name = &self.plan.agents[agent].name;
-        let doomed: Vec<_> = self
-            .terminals
-            .table
-            .iter()
-            .filter(|(_, terminal)| terminal.name == *name && terminal.agent.alive)
-            .map(|(process, _)| *process)
-            .collect();
-        for process in doomed {
-            self.on_cue(process, Cue::End(ExitStatus::Signal(9)));
+        let living = |terminal: &Terminal| terminal.name == *name && terminal.agent.alive;
+        self.terminals.table.iter().filter(|(_, terminal)| living(terminal)).map(|(of, _)| *of).collect()
+    }
+
+    pub(super) fn cue_agent(&mut self, agent: usize, cue: Cue) {
+        for process in self.processes_of(agent) {
+            self.on_cue(process, cue);
+        }
+    }
+
+    /// An agent's terminal takes a little more and then nothing for a while.
+    pub(super) fn stall_agent(&mut self, agent: usize, lasts: u64) {
+        for process in self.processes_of(agent) {
+            let key = self.key();
+            let allowance = self.rng.skewed(Stream::Fault, key, 0, 20_000) as usize;
+            if let Some(terminal) = self.terminals.table.get_mut(&process) {
+                terminal.allowance = Some(allowance);
+            }
+            self.heap.put(self.now + lasts, Event::Unstall(process));
+        }
+    }
+
+    pub(super) fn on_unstall(&mut self, process: Of<ProcessId>) {
+        if let Some(terminal) = self.terminals.table.get_mut(&process) {
+            terminal.allowance = None;
+            self.go_on_writing(process);
+        }
+    }
+
+    pub(super) fn end_stalls(&mut self) {
+        let stalled = |terminal: &Terminal| terminal.allowance.is_some();
+        let table = &self.terminals.table;
+        let stalled: Vec<_> =
+            table.iter().filter(|(_, terminal)| stalled(terminal)).map(|(of, _)| *of).collect();
+        for process in stalled {
+            self.on_unstall(process);
         }
     }
 
