@@ -233,7 +233,7 @@ pub enum ExitStatus {
 }
 
 /// The verdict on a local API request's key.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Auth {
     /// The right key.
     Ok,

@@ -120,6 +120,11 @@ impl Oracles {
         self.note("S10", judged);
     }
 
+    /// The client of a request goes away; false if it was answered before.
+    pub fn left(&mut self, request: Of<RequestId>) -> bool {
+        self.requests.left(request)
+    }
+
     /// Its time is up.
     pub fn overdue(&mut self, request: Of<RequestId>) {
         let judged = self.requests.overdue(request);

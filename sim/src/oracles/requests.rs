@@ -26,6 +26,11 @@ impl Requests {
         }
     }
 
+    /// Whoever has left needs no answer.
+    pub(super) fn left(&mut self, request: Of<RequestId>) -> bool {
+        self.open.remove(&request).is_some()
+    }
+
     pub(super) fn overdue(&mut self, request: Of<RequestId>) -> Result<(), String> {
         match self.open.remove(&request) {
             Some(what) => Err(format!("{request:?} ({what}) got no answer in time")),

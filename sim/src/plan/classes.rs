@@ -31,6 +31,11 @@ impl Draw {
         self.rng.skewed(Stream::Fault, key(self.number, 3), SECOND / 20, most).min(self.longest)
     }
 
+    /// Mostly few.
+    fn skewed(self, low: u64, high: u64) -> u64 {
+        self.rng.skewed(Stream::Fault, key(self.number, 6), low, high)
+    }
+
     fn agent(self) -> usize {
         self.between(4, 0, self.agents - 1) as usize
     }
@@ -58,6 +63,10 @@ const CLASSES: &[fn(Draw) -> Fault] = &[
     |draw| Fault::ShortLived { lasts: draw.lasts(MINUTE) },
     |draw| Fault::Busy { agent: draw.agent(), lasts: draw.lasts(MINUTE) },
     |draw| Fault::TogglePaste { agent: draw.agent() },
+    |draw| Fault::Flood { agent: draw.agent(), count: draw.skewed(10, 1_500) as usize },
+    |draw| Fault::Leaving { lasts: draw.lasts(MINUTE) },
+    |draw| Fault::SlowReaders { lasts: draw.lasts(2 * MINUTE) },
+    |draw| Fault::Readers { count: draw.skewed(0, 80) },
     |draw| Fault::Store { lasts: draw.lasts(MINUTE) },
     |draw| Fault::SlowDisk { lasts: draw.lasts(MINUTE) },
     |draw| Fault::Crash { commands: draw.between(5, 0, 60) },

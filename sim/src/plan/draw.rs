@@ -8,7 +8,7 @@
 //! 3. Most cases are small, a few are large: what many small ones do not find, a larger one rarely does.
 
 use super::classes::Classes;
-use super::{AgentPlan, Plan, SECOND, Step};
+use super::{AgentPlan, Ask, Plan, SECOND, Step};
 use crate::agents::Kind;
 use crate::engine::ProfileName;
 use crate::rng::{Rng, Stream, key};
@@ -88,10 +88,12 @@ fn work(rng: Rng, number: u64, agents: u64) -> Step {
         _ => draw(4, 1, 300),
     } as usize;
     match draw(5, 0, 99) {
-        0..50 => Step::Direct { to, steer: draw(6, 0, 3) == 0, size },
-        50..65 => Step::Channel { size },
-        65..75 => Step::Reply { size },
-        75..86 => Step::Send { to, size },
+        0..46 => Step::Direct { to, steer: draw(6, 0, 3) == 0, size },
+        46..61 => Step::Channel { size },
+        61..69 => Step::Reply { size },
+        69..72 => Step::React { read: draw(8, 0, 1) == 0 },
+        72..77 => Step::Ask { agent: to, what: Ask::ALL[draw(8, 0, Ask::ALL.len() as u64 - 1) as usize] },
+        77..86 => Step::Send { to, size },
         86 => Step::Burst { to, count: skewed(7, 20, 200) as usize },
         87..90 => Step::Input { to },
         90..93 => Step::Release { agent: to },
@@ -122,6 +124,6 @@ mod tests {
                 names.insert(name.to_owned());
             }
         }
-        assert_eq!(names.len(), 9 + Classes::count(), "{names:?}");
+        assert_eq!(names.len(), 11 + Classes::count(), "{names:?}");
     }
 }

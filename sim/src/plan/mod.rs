@@ -87,8 +87,48 @@ pub enum Step {
     InvokeRelease { agent: usize },
     /// A release through the local API.
     Release { agent: usize },
+    /// A receipt for, or a reaction to, the latest message of the channel.
+    React { read: bool },
+    /// A request on the local API that changes nothing.
+    Ask { agent: usize, what: Ask },
     /// A fault.
     Fault(Fault),
+}
+
+/// What is asked on the local API by somebody who looks around, or does not know it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Ask {
+    /// One of the views.
+    Look,
+    /// An agent's screen.
+    Snapshot,
+    /// Another size of an agent's terminal.
+    Resize,
+    /// Something without the right key.
+    Stranger,
+    /// Something that there is not.
+    Nowhere,
+    /// Something in a wrong way.
+    Method,
+    /// Something without sense.
+    Malformed,
+    /// Something too large.
+    Huge,
+}
+
+impl Ask {
+    /// All of them.
+    pub const ALL: [Self; 8] = [
+        Self::Look,
+        Self::Snapshot,
+        Self::Resize,
+        Self::Stranger,
+        Self::Nowhere,
+        Self::Method,
+        Self::Malformed,
+        Self::Huge,
+    ];
 }
 
 /// Something that goes wrong. Times are in µs.
@@ -131,6 +171,14 @@ pub enum Fault {
     Busy { agent: usize, lasts: u64 },
     /// An agent switches bracketed paste off, or on again.
     TogglePaste { agent: usize },
+    /// Many requests at once on the local API.
+    Flood { agent: usize, count: usize },
+    /// Clients of the local API do not wait for their answers.
+    Leaving { lasts: u64 },
+    /// Whoever follows the events does not read them.
+    SlowReaders { lasts: u64 },
+    /// Whoever follows the events leaves, and so many others come.
+    Readers { count: u64 },
     /// Files cannot be written.
     Store { lasts: u64 },
     /// Changes of files take longer than anybody waits.

@@ -7,7 +7,7 @@
 //!    run nobody looks, so quiet time costs nothing.
 
 use super::World;
-use super::event::{Completion, Event, Of};
+use super::event::Event;
 use crate::agents::reader::{Token, body};
 use crate::plan::{SECOND, Step};
 use crate::rng::{Stream, key};
@@ -15,8 +15,6 @@ use relay_core::ids::RequestId;
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
 
-/// A request of the local API is answered within this time.
-const ANSWER: u64 = 30 * SECOND;
 /// How often the operator looks.
 const LOOK: u64 = 2 * SECOND;
 /// Names of the senders at the engine.
@@ -24,12 +22,11 @@ const SENDERS: [&str; 2] = ["alice", "bob"];
 
 #[derive(Debug, Default)]
 pub(super) struct Clients {
-    requests: u64,
     tokens: Token,
     /// The operator is going to look.
     looks: bool,
     /// Spawns under way, by agent.
-    spawning: BTreeMap<usize, RequestId>,
+    pub(super) spawning: BTreeMap<usize, RequestId>,
     /// Tokens of the senders.
     senders: Vec<String>,
     /// The latest message of the channel.
@@ -103,6 +100,13 @@ impl World<'_> {
             Step::Release { agent } => {
                 self.ask("DELETE", &format!("/api/spawned/{}", name(agent)), "");
             }
+            Step::React { read } => {
+                if let Some(latest) = self.clients.latest.clone() {
+                    let event = if read { "read" } else { "reactions" };
+                    self.post(number, &format!("/v1/messages/{latest}/{event}"), &json!({ "emoji": "eyes" }));
+                }
+            }
+            Step::Ask { agent, what } => self.pester(number, &name(agent), what),
             Step::Fault(fault) => self.start_fault(fault),
         }
     }
@@ -126,39 +130,6 @@ impl World<'_> {
     fn order(&mut self, path: &str, wish: &Value) {
         let key = self.api_key.clone();
         self.http("POST", path, Some(&key), &[], Some(&wish.to_string()));
-    }
-
-    // The local API.
-
-    fn ask(&mut self, method: &'static str, target: &str, body: &str) -> Option<RequestId> {
-        self.request(method, target, body, false)
-    }
-
-    fn request(
-        &mut self,
-        method: &'static str,
-        target: &str,
-        body: &str,
-        upgrade: bool,
-    ) -> Option<RequestId> {
-        let life = self.life.as_ref()?.number;
-        self.clients.requests += 1;
-        let request = RequestId(self.clients.requests);
-        self.oracles.asked((life, request), &format!("{method} {target}"));
-        self.heap.put(self.now + ANSWER, Event::ApiDeadline((life, request)));
-        let asked = Completion::Api(request, method, target.to_owned(), body.to_owned(), upgrade);
-        self.heap.put(self.now, Event::Input(life, asked));
-        Some(request)
-    }
-
-    pub(super) fn on_reply(&mut self, request: Of<RequestId>) {
-        self.oracles.answered(request);
-        self.clients.spawning.retain(|_, other| *other != request.1);
-    }
-
-    /// Somebody watches the events.
-    pub(super) fn subscribe(&mut self) {
-        self.request("GET", "/ws", "", true);
     }
 
     /// An agent may be missing.

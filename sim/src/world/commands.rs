@@ -4,7 +4,6 @@
 //! Must not know: why the broker wants what it wants.
 
 use super::World;
-use super::event::{Completion, Event};
 use relay_core::Command;
 
 impl World<'_> {
@@ -34,17 +33,13 @@ impl World<'_> {
             Command::PtySignal { process, signal } => self.signal((life, process), signal),
             Command::PtyForget { process } => self.forget((life, process)),
             Command::Store { store, action, deadline } => self.store(life, store, action, deadline),
-            Command::ApiReply { request, .. } => self.on_reply((life, request)),
-            Command::ApiStream { request, .. } => self.oracles.answered((life, request)),
-            Command::StreamSend { subscriber, text } => {
-                let at = self.now + self.system_delay();
-                let drained = Completion::StreamDrained(subscriber, text.len());
-                self.heap.put(at, Event::Input(life, drained));
+            Command::ApiReply { request, status, body, .. } => {
+                self.subscribers.answered((life, request));
+                self.on_reply((life, request), status, &body);
             }
-            Command::StreamClose { subscriber, .. } => {
-                let gone = Completion::StreamGone(subscriber);
-                self.heap.put(self.now + 1, Event::Input(life, gone));
-            }
+            Command::ApiStream { request, subscriber } => self.on_stream((life, request), subscriber),
+            Command::StreamSend { subscriber, text } => self.on_event((life, subscriber), &text),
+            Command::StreamClose { subscriber, .. } => self.on_stream_closed((life, subscriber)),
             Command::Exit { .. } => {
                 self.flush_disk();
                 self.end_and_restart();

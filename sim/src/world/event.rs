@@ -47,6 +47,10 @@ pub(super) enum Event {
     Store(u64),
     /// The client of a local API request gives up waiting.
     ApiDeadline(Of<RequestId>),
+    /// The client of a local API request goes away.
+    ApiLeave(Of<RequestId>),
+    /// Slow readers of events have read what they got.
+    Drain,
     /// A step of the plan.
     Step(usize),
     /// The operator looks after the agents.
@@ -76,6 +80,21 @@ pub(super) struct CallOut {
     pub(super) body: Option<String>,
     /// How it ends.
     pub(super) fate: Fate,
+}
+
+/// A request on the local API.
+#[derive(Clone, Debug, Hash)]
+pub(super) struct Asked {
+    /// What was made of its key.
+    pub(super) auth: Auth,
+    /// `GET`, `POST` …
+    pub(super) method: &'static str,
+    /// Path with query.
+    pub(super) target: String,
+    /// Mostly JSON.
+    pub(super) body: String,
+    /// A WebSocket is wanted.
+    pub(super) upgrade: bool,
 }
 
 /// How a call ends.
@@ -109,7 +128,8 @@ pub(super) enum Completion {
     PtyState(ProcessId, OpId, Option<TtyState>),
     PtyEof(ProcessId),
     PtyExited(ProcessId, ExitStatus),
-    Api(RequestId, &'static str, String, String, bool),
+    Api(RequestId, Asked),
+    ApiGone(RequestId),
     StreamDrained(SubscriberId, usize),
     StreamGone(SubscriberId),
     Stored(StoreId, Result<(), FaultKind>),
@@ -154,9 +174,10 @@ impl Completion {
             Self::PtyState(process, op, state) => Input::PtyState { process, op, state },
             Self::PtyEof(process) => Input::PtyEof { process },
             Self::PtyExited(process, status) => Input::PtyExited { process, status },
-            Self::Api(request, method, ref target, ref body, upgrade) => {
-                Input::Api { request, auth: Auth::Ok, method, target, upgrade, body: body.as_bytes() }
+            Self::Api(request, Asked { auth, method, ref target, ref body, upgrade }) => {
+                Input::Api { request, auth, method, target, upgrade, body: body.as_bytes() }
             }
+            Self::ApiGone(request) => Input::ApiGone { request },
             Self::StreamDrained(subscriber, bytes) => Input::StreamDrained { subscriber, bytes },
             Self::StreamGone(subscriber) => Input::StreamGone { subscriber },
             Self::Stored(store, result) => Input::Stored { store, result: result.map_err(fault) },

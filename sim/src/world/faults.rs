@@ -26,6 +26,8 @@ pub(super) struct Faults {
     pub(super) orphans: u64,
     pub(super) spawn_fails: u64,
     pub(super) short_lived: u64,
+    pub(super) leaving: u64,
+    pub(super) slow_readers: u64,
     pub(super) calm: bool,
 }
 
@@ -81,6 +83,13 @@ impl World<'_> {
             Fault::ShortLived { lasts } => self.faults.short_lived = until(lasts),
             Fault::Busy { agent, lasts } => self.cue_agent(agent, Cue::Work(lasts)),
             Fault::TogglePaste { agent } => self.cue_agent(agent, Cue::TogglePaste),
+            Fault::Flood { agent, count } => self.flood(agent, count),
+            Fault::Leaving { lasts } => self.faults.leaving = until(lasts),
+            Fault::SlowReaders { lasts } => {
+                self.faults.slow_readers = until(lasts);
+                self.heap.put(self.now + lasts, Event::Drain);
+            }
+            Fault::Readers { count } => self.change_readers(count),
             Fault::Store { lasts } => self.faults.store = until(lasts),
             Fault::SlowDisk { lasts } => self.faults.slow_disk = until(lasts),
             Fault::Crash { commands } => {
@@ -128,6 +137,7 @@ impl World<'_> {
         self.pump_engine();
         self.cut_silent();
         self.end_stalls();
+        self.drain_streams();
         if let Some(life) = &mut self.life {
             life.fuse = None;
         }

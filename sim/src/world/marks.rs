@@ -50,6 +50,22 @@ marks! {
     Busy = "busy",
     /// A program switched bracketed paste at run time.
     PasteSwitched = "paste_switched",
+    /// The local API had too many requests.
+    TooManyRequests = "too_many_requests",
+    /// The local API had too many readers of events.
+    TooManyStreams = "too_many_streams",
+    /// A client did not wait for its answer.
+    ClientLeft = "client_left",
+    /// A request was not as the API wants it.
+    OddRequest = "odd_request",
+    /// A reader of events was slow.
+    SlowReader = "slow_reader",
+    /// A reader of events was so slow that its stream was full.
+    StreamFull = "stream_full",
+    /// A reader of events was told that it missed some.
+    EventGap = "event_gap",
+    /// A reader of events left.
+    ReaderLeft = "reader_left",
     /// The broker died between two commands.
     Crash = "crash",
 }

@@ -16,6 +16,8 @@ mod event;
 mod faults;
 mod marks;
 mod network;
+mod requests;
+mod subscribers;
 mod tape;
 mod terminals;
 mod trace;
@@ -38,7 +40,9 @@ use marks::FaultMarks;
 use network::Network;
 use relay_core::time::{Mono, Now, Wall};
 use relay_core::{Access, Boot, Broker, Config, Mark, Secret, Step};
+use requests::Requests;
 use std::collections::BTreeMap;
+use subscribers::Subscribers;
 use tape::Tape;
 use terminals::Terminals;
 use trace::Trace;
@@ -106,6 +110,8 @@ pub struct World<'a> {
     network: Network,
     terminals: Terminals,
     clients: Clients,
+    requests: Requests,
+    subscribers: Subscribers,
     faults: Faults,
     oracles: Oracles,
     trace: Trace<'a>,
@@ -142,6 +148,8 @@ impl<'a> World<'a> {
             network: Network::new(&plan),
             terminals: Terminals::default(),
             clients: Clients::default(),
+            requests: Requests::default(),
+            subscribers: Subscribers::default(),
             faults: Faults::default(),
             oracles: Oracles::default(),
             trace: Trace::new(sink),
@@ -278,6 +286,8 @@ impl<'a> World<'a> {
             Event::WriteDeadline(process, op) => self.on_write_deadline(process, op),
             Event::Store(life) => self.on_store(life),
             Event::ApiDeadline(request) => self.oracles.overdue(request),
+            Event::ApiLeave(request) => self.on_leave(request),
+            Event::Drain => self.drain_streams(),
             Event::Step(number) => {
                 self.schedule_step(number + 1);
                 self.on_step(number);
@@ -348,7 +358,7 @@ impl<'a> World<'a> {
         let broker = Broker::new(config, boot);
         self.life = Some(Life { number, broker, wake: None, fuse: None });
         self.drain();
-        self.subscribe();
+        self.subscribe(0);
     }
 
     fn config(&self) -> Config {
@@ -379,6 +389,7 @@ impl<'a> World<'a> {
         }
         self.oracles.died(life.number);
         self.clients.died();
+        self.subscribers.died();
         self.drop_links(life.number);
         self.hang_up(life.number);
         self.look_soon();
