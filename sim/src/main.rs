@@ -33,6 +33,8 @@ enum Command {
     Canary(cli::canary::Args),
     /// Measure the simulator.
     Bench,
+    /// Make a small scenario of a seed that fails.
+    Shrink(cli::shrink::Args),
 }
 
 fn main() -> ExitCode {
@@ -49,5 +51,6 @@ fn main() -> ExitCode {
         Command::Run(args) => cli::run::run(&args),
         Command::Canary(args) => cli::canary::run(&args),
         Command::Bench => cli::bench::run(),
+        Command::Shrink(args) => cli::shrink::run(&args),
     }
 }

@@ -11,7 +11,7 @@ mod hunt;
 mod other_build;
 
 #[cfg(canary)]
-pub(crate) use hunt::run;
+pub(crate) use hunt::{let_loose_named, run};
 #[cfg(not(canary))]
 pub(crate) use other_build::run;
 

@@ -3,12 +3,13 @@
 //! Owns: arguments, what is printed, exit codes. Must not know: how a case is simulated or judged.
 //!
 //! 1. A failure prints the command that reproduces it; the commands for one case print it as the
-//!    first line and as the last.
+//!    first line and as the last, and after a seed comes the one that makes a small scenario of it.
 
 pub(crate) mod bench;
 pub(crate) mod canary;
 pub(crate) mod run;
 pub(crate) mod seed;
+pub(crate) mod shrink;
 pub(crate) mod swarm;
 mod tally;
 
@@ -41,4 +42,9 @@ const fn class_name(class: Class) -> &'static str {
 
 fn reproduction(seed: u64, profile: ProfileName) -> String {
     format!("cargo run --release -p relay-sim -- seed {seed} --profile {profile}")
+}
+
+/// How a seed that fails becomes a scenario.
+fn shrinking(seed: u64, profile: ProfileName) -> String {
+    format!("to make it small: cargo run --release -p relay-sim -- shrink {seed} --profile {profile}")
 }

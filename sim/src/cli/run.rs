@@ -27,6 +27,11 @@ pub(crate) fn run(args: &Args) -> ExitCode {
                 return ExitCode::FAILURE;
             }
         };
+        #[cfg(canary)]
+        if let Err(why) = found(&scenario) {
+            eprintln!("{}: {why}", file.display());
+            code = ExitCode::FAILURE;
+        }
         let mut print = |line: &str| println!("{line}");
         let result =
             if args.verbose { relay_sim::run(scenario.plan, Some(&mut print)) } else { scenario.run() };
@@ -39,6 +44,20 @@ pub(crate) fn run(args: &Args) -> ExitCode {
         }
     }
     code
+}
+
+/// Whether the bug that a scenario names breaks the rule that it names.
+#[cfg(canary)]
+fn found(scenario: &Scenario) -> Result<(), String> {
+    let scenario::Expected::Finds { canary, rule } = &scenario.expect else { return Ok(()) };
+    super::canary::let_loose_named(Some(canary))?;
+    let found = scenario.run().err();
+    super::canary::let_loose_named(None)?;
+    match found {
+        Some(failure) if failure.rule == rule => Ok(()),
+        Some(failure) => Err(format!("{canary} broke {}, and {rule} was expected", failure.rule)),
+        None => Err(format!("{canary} breaks nothing, and {rule} was expected")),
+    }
 }
 
 /// Reads a scenario; the line for the reader where there is none.

@@ -54,6 +54,7 @@ pub(crate) fn run(args: &Args) -> ExitCode {
         },
     };
     println!("{}", super::verdict(&failure));
+    println!("{}", super::shrinking(seed, profile));
     println!("{}", super::reproduction(seed, profile));
     ExitCode::from(failure.class as u8)
 }
@@ -61,7 +62,7 @@ pub(crate) fn run(args: &Args) -> ExitCode {
 /// A seed: a number, or the first 64 bits of a hexadecimal one, as git hashes are.
 ///
 /// Digits that make a number are one; `0x` before them, or more of them than a seed has, say otherwise.
-fn parse(text: &str) -> Result<u64, String> {
+pub(super) fn parse(text: &str) -> Result<u64, String> {
     let (digits, is_hex) = text.strip_prefix("0x").map_or((text, false), |rest| (rest, true));
     let has_only = |of: fn(&u8) -> bool| !digits.is_empty() && digits.as_bytes().iter().all(of);
     if !is_hex && digits.len() <= DECIMAL && has_only(u8::is_ascii_digit) {

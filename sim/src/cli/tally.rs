@@ -6,7 +6,7 @@
 //! 1. The exit code is that of the first failure.
 //! 2. Without `--keep-going` nothing behind the first failure is counted.
 
-use super::{class_name, reproduction};
+use super::{class_name, reproduction, shrinking};
 use relay_sim::engine::ProfileName;
 use relay_sim::oracles::Failure;
 use relay_sim::world::Report;
@@ -152,6 +152,7 @@ impl Tally {
             let class = class_name(failure.class);
             println!("\n{bad}{class} {}{plain}, {count} times: {}", failure.rule, failure.message);
             println!("  first: {}", reproduction(*seed, *profile));
+            println!("  {}", shrinking(*seed, *profile));
         }
     }
 

@@ -5,9 +5,8 @@
 //! 1. A bound is far beyond what is drawn or found, and low enough for one process.
 //! 2. Numbers of steps are found by their names (plan, invariant 3), so a new step is checked by itself.
 
-use super::Unusable;
+use super::{Unusable, arguments};
 use crate::plan::{Plan, SECOND, Step};
-use serde_json::Value;
 use std::collections::BTreeSet;
 
 /// Bytes of a file; a step has some 50.
@@ -26,27 +25,6 @@ const COUNT: i64 = 2_000;
 const TOTAL: i64 = 64 << 20;
 /// Any time, in µs: a day. Also the largest number of any other kind.
 const TIME: u64 = 24 * 3_600 * SECOND;
-
-/// The numbers of a step, by name.
-pub(super) fn numbers(step: &Step) -> Vec<(String, i64)> {
-    let value = serde_json::to_value(step).expect("a step has only strings as keys");
-    let mut numbers = Vec::new();
-    collect("", &value, &mut numbers);
-    numbers
-}
-
-fn collect(name: &str, value: &Value, numbers: &mut Vec<(String, i64)>) {
-    match value {
-        Value::Object(fields) => {
-            for (name, value) in fields {
-                collect(name, value, numbers);
-            }
-        }
-        // What does not fit is out of any bound as well.
-        Value::Number(number) => numbers.push((name.to_owned(), number.as_i64().unwrap_or(i64::MAX))),
-        _ => {}
-    }
-}
 
 fn unusable<T>(message: String) -> Result<T, Unusable> {
     Err(Unusable(message))
@@ -99,7 +77,7 @@ fn check_agents(plan: &Plan) -> Result<(), Unusable> {
 /// How many bytes of messages it makes.
 fn check_step(plan: &Plan, number: usize, step: &Step) -> Result<i64, Unusable> {
     let mut bytes = 0;
-    for (name, value) in numbers(step) {
+    for (name, value) in arguments::numbers(step) {
         let limit = match name.as_str() {
             "to" | "agent" => {
                 let agents = plan.agents.len();

@@ -9,10 +9,13 @@
 //!    simulator, and within its memory.
 //! 3. Writing what was read changes nothing but spaces.
 
+mod arguments;
 mod form;
 mod limits;
+mod shrink;
 
 pub use limits::FILE;
+pub use shrink::{Progress, Shrunk, Unshrinkable, shrink};
 
 use crate::oracles::Failure;
 use crate::plan::Plan;

@@ -66,6 +66,16 @@ pub(crate) fn run(args: &Args) -> ExitCode {
     if good { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }
 
+/// Lets the bug of this name loose, or none.
+pub(crate) fn let_loose_named(name: Option<&str>) -> Result<(), String> {
+    let canary = name.map(|name| {
+        let found = Canary::ALL.iter().find(|canary| canary.name() == name);
+        found.copied().ok_or_else(|| format!("no canary is called {name:?}"))
+    });
+    let_loose(canary.transpose()?);
+    Ok(())
+}
+
 /// The release that a case is for.
 fn profile(case: u64) -> ProfileName {
     PROFILES[(case % PROFILES.len() as u64) as usize]
