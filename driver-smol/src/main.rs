@@ -28,6 +28,7 @@ use relay_core::Broker;
 use relay_driver::descriptors;
 use relay_driver::logs::{self, Form, Log};
 use relay_driver::process::{self, EXIT_CODES};
+use relay_driver::record::Recording;
 use relay_driver::settings::{self, Fatal, InitArgs, Settings, UpArgs};
 use relay_driver::state::{self, State};
 use run::Io;
@@ -93,15 +94,22 @@ async fn serve(settings: Settings) -> Result<u8, Fatal> {
         (state, booted, log)
     })
     .await;
-    let broker = Broker::new(settings.config(), booted?);
+    let (config, boot) = (settings.config(), booted?);
+    let mut recording = Recording::begin(&settings, &config, &boot, "smol", &log)?;
+    let broker = Broker::new(config, boot);
     api.ready();
 
     let io = Io::new(&inbox, api, store, log);
-    let (code, io) =
-        run::run(broker, io, events).await.map_err(|e| Fatal::failed(format!("cannot make a timer: {e}")))?;
+    let (code, io) = run::run(broker, io, &mut recording, events)
+        .await
+        .map_err(|e| Fatal::failed(format!("cannot make a timer: {e}")))?;
     io.api.finish().await;
     // Not on this thread: while a disk hangs, a second signal must still end the process.
-    unblock(|| io.store.finish()).await;
+    unblock(move || {
+        recording.finish(code);
+        io.store.finish();
+    })
+    .await;
     state::leave();
     drop(state);
     io.log.flush();
@@ -126,8 +134,7 @@ fn handle_signals(inbox: Inbox) -> Result<(), Fatal> {
         let mut asked = false;
         while let Some(signal) = signals.next().await {
             if asked {
-                state::leave();
-                std::process::exit(signal.map_or(1, |signal| 128 + signal as i32));
+                process::end_by_signal(signal.map_or(1, |signal| 128 + signal as i32));
             }
             asked = true;
             inbox.put(Event::Terminate);

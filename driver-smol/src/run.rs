@@ -18,6 +18,7 @@ use relay_core::time::Now;
 use relay_core::{Broker, Command, Input, Step, Wake};
 use relay_driver::clock;
 use relay_driver::logs::Log;
+use relay_driver::record::Recording;
 use relay_driver::socket::Out;
 use relay_driver::store::Store;
 use smol::channel::Receiver;
@@ -98,7 +99,12 @@ impl Io {
 }
 
 /// Runs the broker to its end; returns the exit code and what is left to wind up.
-pub(crate) async fn run(mut broker: Broker, mut io: Io, events: Receiver<Event>) -> io::Result<(u8, Io)> {
+pub(crate) async fn run(
+    mut broker: Broker,
+    mut io: Io,
+    recording: &mut Recording,
+    events: Receiver<Event>,
+) -> io::Result<(u8, Io)> {
     let mut alarm = Alarm::new()?;
     let mut row = 0;
     let mut now = clock::now();
@@ -106,6 +112,7 @@ pub(crate) async fn run(mut broker: Broker, mut io: Io, events: Receiver<Event>)
         let wake = loop {
             match broker.poll() {
                 Step::Do(command) => {
+                    recording.command(&command);
                     if let Some(code) = io.execute(now, command) {
                         return Ok((code, io));
                     }
@@ -113,12 +120,17 @@ pub(crate) async fn run(mut broker: Broker, mut io: Io, events: Receiver<Event>)
                 Step::Wait(wake) => break wake,
             }
         };
+        recording.settled(&broker);
         let event = next(&events, &mut alarm, wake, &mut row).await;
         now = clock::now();
         match event {
-            None => broker.handle(now, Input::Tick),
+            None => {
+                recording.input(now, &Input::Tick);
+                broker.handle(now, Input::Tick);
+            }
             Some(mut event) => {
                 io.settle(&mut event);
+                recording.input(now, &event.input());
                 broker.handle(now, event.input());
             }
         }

@@ -30,6 +30,7 @@ use relay_core::Broker;
 use relay_driver::descriptors;
 use relay_driver::logs::{self, Form, Log};
 use relay_driver::process::{self, EXIT_CODES};
+use relay_driver::record::Recording;
 use relay_driver::settings::{self, Fatal, InitArgs, Settings, UpArgs};
 use relay_driver::state::{self, State};
 use run::Io;
@@ -136,15 +137,22 @@ async fn serve(mut settings: Settings) -> Result<u8, Fatal> {
     })
     .await
     .expect("reading files does not panic");
-    let broker = Broker::new(settings.config(), booted?);
+    let (config, boot) = (settings.config(), booted?);
+    let mut recording = Recording::begin(&settings, &config, &boot, "tokio", &log)?;
+    let broker = Broker::new(config, boot);
     api.ready();
 
     let io = Io::new(&inbox, api, store, log);
-    let (code, io) =
-        run::run(broker, io, events).await.map_err(|e| Fatal::failed(format!("cannot make a timer: {e}")))?;
+    let (code, io) = run::run(broker, io, &mut recording, events)
+        .await
+        .map_err(|e| Fatal::failed(format!("cannot make a timer: {e}")))?;
     io.api.finish().await;
     // Not on this thread: while a disk hangs, a second signal must still end the process.
-    let _ = tokio::task::spawn_blocking(|| io.store.finish()).await;
+    let _ = tokio::task::spawn_blocking(move || {
+        recording.finish(code);
+        io.store.finish();
+    })
+    .await;
     state::leave();
     drop(state);
     io.log.flush();
@@ -189,8 +197,7 @@ fn handle_signals(inbox: Inbox) -> Result<(), Fatal> {
                 _ = terminate.recv() => 143,
             };
             if asked {
-                state::leave();
-                std::process::exit(code);
+                process::end_by_signal(code);
             }
             asked = true;
             inbox.put(Event::Terminate);

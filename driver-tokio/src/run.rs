@@ -18,6 +18,7 @@ use relay_core::time::Now;
 use relay_core::{Broker, Command, Input, Step, Wake};
 use relay_driver::clock;
 use relay_driver::logs::Log;
+use relay_driver::record::Recording;
 use relay_driver::socket::Out;
 use relay_driver::store::Store;
 use std::io;
@@ -100,6 +101,7 @@ impl Io {
 pub(crate) async fn run(
     mut broker: Broker,
     mut io: Io,
+    recording: &mut Recording,
     mut events: UnboundedReceiver<Event>,
 ) -> io::Result<(u8, Io)> {
     let mut alarm = Alarm::new()?;
@@ -109,6 +111,7 @@ pub(crate) async fn run(
         let wake = loop {
             match broker.poll() {
                 Step::Do(command) => {
+                    recording.command(&command);
                     if let Some(code) = io.execute(now, command) {
                         return Ok((code, io));
                     }
@@ -116,12 +119,17 @@ pub(crate) async fn run(
                 Step::Wait(wake) => break wake,
             }
         };
+        recording.settled(&broker);
         let event = next(&mut events, &mut alarm, wake, &mut row).await;
         now = clock::now();
         match event {
-            None => broker.handle(now, Input::Tick),
+            None => {
+                recording.input(now, &Input::Tick);
+                broker.handle(now, Input::Tick);
+            }
             Some(mut event) => {
                 io.settle(&mut event);
+                recording.input(now, &event.input());
                 broker.handle(now, event.input());
             }
         }

@@ -16,6 +16,7 @@ pub mod event;
 pub mod files;
 pub mod logs;
 pub mod process;
+pub mod record;
 pub mod request;
 pub mod settings;
 pub mod socket;

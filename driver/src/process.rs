@@ -7,7 +7,7 @@
 //!    else goes to stderr.
 
 use crate::settings::{self, Fatal, Settings};
-use crate::{VERSION, state};
+use crate::{VERSION, record, state};
 use std::io::{self, Write};
 
 /// Exit code of a panic.
@@ -21,9 +21,17 @@ pub const EXIT_CODES: &str = "Exit codes: 0 success, 1 failed or refused, 2 wron
 pub fn end_on_panic(program: &'static str) {
     std::panic::set_hook(Box::new(move |panic| {
         eprintln!("{program} {VERSION}: ended by a bug, please report it: {panic}");
+        record::end_early(&format!("panic: {panic}"));
         state::leave();
         std::process::exit(BUG);
     }));
+}
+
+/// The end that a second signal wants.
+pub fn end_by_signal(code: i32) -> ! {
+    record::end_early("ended by a second signal");
+    state::leave();
+    std::process::exit(code)
 }
 
 /// Clients wait for this line.

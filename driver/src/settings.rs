@@ -89,6 +89,12 @@ struct CommonArgs {
     /// Where to keep state
     #[arg(long, value_name = "DIR")]
     state_dir: Option<PathBuf>,
+    /// Record everything that comes in, for `relay-sim replay`. Credentials are masked, messages are not
+    #[arg(long, value_name = "FILE")]
+    record: Option<PathBuf>,
+    /// Record what goes out as text too, not only its hashes
+    #[arg(long, requires = "record")]
+    record_commands: bool,
 }
 
 /// What a broker needs to start.
@@ -121,6 +127,10 @@ pub struct Settings {
     pub ephemeral: bool,
     /// Where the machine's seed and tokens lie.
     pub data_dir: PathBuf,
+    /// Where a trace is recorded to.
+    pub record: Option<PathBuf>,
+    /// Whether the trace holds commands as text.
+    pub record_commands: bool,
     /// Whether logs are JSON.
     pub json_log: bool,
     /// Value of `AGENT_RELAY_BROKER_LOG`.
@@ -259,6 +269,8 @@ impl Settings {
             cwd: around.canonical_cwd.to_string_lossy().into_owned(),
             ephemeral: false,
             data_dir: data_dir(around)?,
+            record: args.record,
+            record_commands: args.record_commands,
             json_log: false,
             log_target: around.var("AGENT_RELAY_BROKER_LOG"),
             log_filter: around.var("RUST_LOG"),

@@ -115,11 +115,9 @@ impl State {
             }
         }
         let read = |path: &Path| files::read(path).map_err(|e| Fatal::file("read", path, &e));
-        let mut seed = [0; 32];
-        getrandom::fill(&mut seed).map_err(|e| Fatal::failed(format!("no randomness: {e}")))?;
         Ok(Boot {
             now: clock::now(),
-            seed,
+            seed: random_bytes()?,
             machine_seed: machine_seed(&machine_id)?,
             cwd: self.seed_cwd.clone(),
             pid: std::process::id(),
@@ -191,9 +189,14 @@ fn machine_seed(path: &Path) -> Result<String, Fatal> {
 
 /// 32 random hexadecimal digits.
 pub fn random_hex() -> Result<String, Fatal> {
-    let mut bytes = [0; 16];
+    Ok(hex(&random_bytes::<16>()?))
+}
+
+/// Random bytes.
+pub fn random_bytes<const N: usize>() -> Result<[u8; N], Fatal> {
+    let mut bytes = [0; N];
     getrandom::fill(&mut bytes).map_err(|e| Fatal::failed(format!("no randomness: {e}")))?;
-    Ok(hex(&bytes))
+    Ok(bytes)
 }
 
 fn token_files(dir: &Path) -> Result<Vec<PathBuf>, Fatal> {

@@ -1,7 +1,7 @@
 //! `relay-sim`: simulates brokers against a model of the engine, with faults, and judges what happened.
 //!
 //! Exit codes: 0 when everything held, 1 for bad usage or input, 10 when the core broke an assertion of
-//! its own, 11 safety, 12 liveness, 13 the same seed went two ways, 14 resources.
+//! its own, 11 safety, 12 liveness, 13 the same seed or trace went two ways, 14 resources.
 
 mod cli;
 
@@ -29,6 +29,10 @@ enum Command {
     Seed(cli::seed::Args),
     /// Run scenario files.
     Run(cli::run::Args),
+    /// Let recorded brokers live again: each must do what it did, bit for bit.
+    Replay(cli::replay::Args),
+    /// Take what recorded brokers do now for what they shall do, after an intended change.
+    Bless(cli::replay::Args),
     /// Let bugs loose that brokers have had, and count the seeds until each is found.
     Canary(cli::canary::Args),
     /// Measure the simulator.
@@ -49,6 +53,8 @@ fn main() -> ExitCode {
         Command::Swarm(args) => cli::swarm::run(&args),
         Command::Seed(args) => cli::seed::run(&args),
         Command::Run(args) => cli::run::run(&args),
+        Command::Replay(args) => cli::replay::run(&args),
+        Command::Bless(args) => cli::replay::bless(&args),
         Command::Canary(args) => cli::canary::run(&args),
         Command::Bench => cli::bench::run(),
         Command::Shrink(args) => cli::shrink::run(&args),

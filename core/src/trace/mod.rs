@@ -41,7 +41,7 @@ mod record;
 pub use mask::Mask;
 pub use print::{Print, tell};
 pub use read::{Check, Entry, ReadError, Trace, check_size};
-pub use record::{Detail, Recorder};
+pub use record::{Detail, Recorder, last_line};
 
 /// The format that is written and read.
 pub const FORMAT: u32 = 1;

@@ -190,6 +190,17 @@ impl Recorder {
         self.ended
     }
 
+    /// Inputs so far.
+    pub const fn inputs(&self) -> u64 {
+        self.inputs
+    }
+
+    /// The lines written since the last call, each with its newline, appended to `lines`.
+    pub fn take_into(&mut self, lines: &mut String) {
+        lines.push_str(&self.lines);
+        self.lines.clear();
+    }
+
     /// The lines written since the last call, each with its newline.
     pub fn take(&mut self) -> String {
         core::mem::take(&mut self.lines)
@@ -201,6 +212,14 @@ impl Recorder {
         self.lines += &text;
         self.lines.push('\n');
     }
+}
+
+/// The end of a trace whose recorder cannot be asked any more, after so many inputs.
+pub fn last_line(inputs: u64, why: &str) -> String {
+    let line = Line::End { n: inputs, po: None, c: Vec::new(), why: crate::mask(why).into() };
+    let mut text = serde_json::to_string(&line).expect("text keys only");
+    text.push('\n');
+    text
 }
 
 /// What a credential is called in the broker's own files.

@@ -11,6 +11,7 @@ mod api;
 mod delivery;
 mod link;
 mod process;
+mod recording;
 mod sockets;
 mod terminals;
 mod world;
@@ -34,7 +35,7 @@ macro_rules! scenarios {
 /// Scenarios at once: most of their time they wait.
 const AT_ONCE: usize = 6;
 
-const FAMILIES: [(&str, &[Scenario]); 7] = [
+const FAMILIES: [(&str, &[Scenario]); 8] = [
     ("link", link::ALL),
     ("sockets", sockets::ALL),
     ("delivery", delivery::ALL),
@@ -42,6 +43,7 @@ const FAMILIES: [(&str, &[Scenario]); 7] = [
     ("terminals", terminals::ALL),
     ("api", api::ALL),
     ("process", process::ALL),
+    ("recording", recording::ALL),
 ];
 
 fn main() -> ExitCode {
