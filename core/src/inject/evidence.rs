@@ -13,6 +13,7 @@
 use super::text::Text;
 use crate::term::Terminal;
 use alloc::string::String;
+use core::fmt;
 
 /// How many characters are looked for: enough to be no accident, few enough to fit on every screen.
 const LENGTH: usize = 24;
@@ -25,10 +26,17 @@ const ENOUGH: usize = 8;
 const LOOK_BACK: u16 = 8;
 
 /// The end of a written text, as looked for on the screen.
-#[derive(Clone, PartialEq, Eq, Debug)]
+#[derive(Clone, PartialEq, Eq)]
 pub struct Tail {
     /// The last characters first, since screens are read upwards.
     reversed: String,
+}
+
+impl fmt::Debug for Tail {
+    /// Free text shows as its length.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Tail({} bytes)", self.reversed.len())
+    }
 }
 
 impl Tail {
