@@ -11,6 +11,8 @@ pub mod plan;
 pub mod replay;
 pub mod rng;
 pub mod scenario;
+pub mod story;
+pub mod view;
 pub mod world;
 
 use oracles::{Class, Failure};

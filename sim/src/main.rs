@@ -39,6 +39,8 @@ enum Command {
     Bench,
     /// Make a small scenario of a seed that fails.
     Shrink(cli::shrink::Args),
+    /// Draw a case as one HTML page.
+    View(cli::view::Args),
 }
 
 fn main() -> ExitCode {
@@ -58,5 +60,6 @@ fn main() -> ExitCode {
         Command::Canary(args) => cli::canary::run(&args),
         Command::Bench => cli::bench::run(),
         Command::Shrink(args) => cli::shrink::run(&args),
+        Command::View(args) => cli::view::run(&args),
     }
 }

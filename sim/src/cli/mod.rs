@@ -13,10 +13,25 @@ pub(crate) mod seed;
 pub(crate) mod shrink;
 pub(crate) mod swarm;
 mod tally;
+pub(crate) mod view;
 
 use relay_sim::engine::ProfileName;
 use relay_sim::oracles::{Class, Failure};
+use relay_sim::plan::Plan;
+use relay_sim::story::{self, Colour, Moment};
+use relay_sim::world::Report;
+use std::io::{IsTerminal as _, Write as _};
 use std::process::ExitCode;
+
+/// Runs a case and prints its story, with colours on a terminal.
+fn aloud(plan: Plan) -> Result<Report, Failure> {
+    let mut out = std::io::stdout().lock();
+    let colour = if out.is_terminal() { Colour::On } else { Colour::Off };
+    // Whoever reads may have seen enough.
+    let _ = writeln!(out, "{}", story::HEAD);
+    let mut print = |moment: Moment| drop(writeln!(out, "{}", story::line(&moment, colour)));
+    relay_sim::run(plan, Some(&mut print))
+}
 
 /// Prints a failure; its exit code.
 fn tell(reproduction: &str, failure: &Failure) -> ExitCode {

@@ -12,7 +12,7 @@ pub(crate) struct Args {
     /// Scenario files, as in `fixtures/regressions/`.
     #[arg(required = true)]
     files: Vec<PathBuf>,
-    /// Print what happens.
+    /// Tell what happens: virtual time in s, link, agent, event.
     #[arg(long)]
     verbose: bool,
 }
@@ -32,9 +32,7 @@ pub(crate) fn run(args: &Args) -> ExitCode {
             eprintln!("{}: {why}", file.display());
             code = ExitCode::FAILURE;
         }
-        let mut print = |line: &str| println!("{line}");
-        let result =
-            if args.verbose { relay_sim::run(scenario.plan, Some(&mut print)) } else { scenario.run() };
+        let result = if args.verbose { super::aloud(scenario.plan) } else { scenario.run() };
         match result {
             Ok(report) => println!("passed: {}: {report:?}", file.display()),
             Err(failure) => {

@@ -18,7 +18,7 @@ const HEX: usize = 16;
 pub(crate) struct Args {
     /// Which: a number, or a git hash.
     seed: String,
-    /// Print what happens.
+    /// Tell what happens: virtual time in s, link, agent, event.
     #[arg(long)]
     verbose: bool,
     /// Engine release.
@@ -36,8 +36,8 @@ pub(crate) fn run(args: &Args) -> ExitCode {
         }
     };
     println!("{}", super::reproduction(seed, profile));
-    let mut print = |line: &str| println!("{line}");
-    let first = relay_sim::run(plan::draw(seed, profile), if verbose { Some(&mut print) } else { None });
+    let plan = plan::draw(seed, profile);
+    let first = if verbose { super::aloud(plan) } else { relay_sim::run(plan, None) };
     let second = relay_sim::run(plan::draw(seed, profile), None);
     let failure = match (first, second) {
         (Ok(one), Ok(other)) if one.digest == other.digest => {

@@ -8,8 +8,10 @@
 //! 2. A panic of the core is an outcome, and the wanted one when the trace ends with it.
 
 mod bless;
+mod telling;
 
 pub use bless::bless;
+pub use telling::narrate;
 
 use crate::panic_text;
 use relay_core::time::Now;

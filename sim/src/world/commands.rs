@@ -4,6 +4,7 @@
 //! Must not know: why the broker wants what it wants.
 
 use super::World;
+use crate::story::Fact;
 use relay_core::Command;
 
 impl World<'_> {
@@ -11,10 +12,7 @@ impl World<'_> {
         let Some(life) = self.life.as_ref().map(|life| life.number) else {
             return;
         };
-        if let Command::Log(line) = &command {
-            return self.trace.line(self.now, "log", line, format_args!("{} {}", line.area, line.message));
-        }
-        self.trace.event(self.now, "<", &command);
+        self.trace.tell(self.now, "<", &command, &Fact::Command(&command));
         match command {
             Command::LinkOpen { link, url, token, deadline } => {
                 self.open_link((life, link), &url, &token, deadline)

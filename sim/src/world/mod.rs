@@ -32,6 +32,7 @@ use crate::engine::{Engine, Options};
 use crate::oracles::{Class, Failure, Oracles};
 use crate::plan::{AgentPlan, Plan, SECOND};
 use crate::rng::{Rng, Stream};
+use crate::story::Fact;
 use clients::Clients;
 use disk::Disk;
 use event::{Completion, Event, Heap};
@@ -187,8 +188,7 @@ impl<'a> World<'a> {
             }
         }
         if let Some(Err(failure)) = self.done.take() {
-            let words = format_args!("{} {}", failure.rule, failure.message);
-            self.trace.line(self.now, "FAILED", &failure.rule, words);
+            self.trace.tell(self.now, "FAILED", &failure.rule, &Fact::Failed(&failure));
             return Err(failure);
         }
         self.end_life();
@@ -341,7 +341,7 @@ impl<'a> World<'a> {
     fn begin_life(&mut self) {
         self.lives += 1;
         let number = self.lives;
-        self.trace.line(self.now, "broker", &number, format_args!("life {number} begins"));
+        self.trace.tell(self.now, "broker", &number, &Fact::Begins(number));
         let seed = std::array::from_fn(|at| self.rng.word(Stream::Boot, number * 100 + at as u64) as u8);
         let boot = Boot {
             now: self.reading(),
@@ -383,7 +383,7 @@ impl<'a> World<'a> {
     fn end_life(&mut self) {
         let Some(life) = self.life.take() else { return };
         self.tape.end("the end of this life");
-        self.trace.line(self.now, "broker", &life.number, format_args!("life {} ends", life.number));
+        self.trace.tell(self.now, "broker", &life.number, &Fact::Ends(life.number));
         for mark in Mark::ALL {
             *self.marks.entry(mark.name()).or_default() += u64::from(life.broker.marks().hits(*mark));
         }
@@ -408,7 +408,7 @@ impl<'a> World<'a> {
         let Some(current) = self.life.as_mut().filter(|current| current.number == life) else {
             return;
         };
-        self.trace.event(self.now, ">", completion);
+        self.trace.tell(self.now, ">", completion, &Fact::Input(&completion.input()));
         self.tape.input(now, &completion.input());
         current.broker.handle(now, completion.input());
         self.drain();

@@ -12,6 +12,7 @@ use crate::agents::reader::token_of;
 use crate::engine::{ConnectionId, Event as EngineEvent, HttpRequest, HttpResponse, Output};
 use crate::plan::{Fault, Plan, SECOND, Step};
 use crate::rng::Stream;
+use crate::story::Fact;
 use relay_core::ids::{CallId, LinkId};
 use relay_core::time::Mono;
 use relay_core::{CallRequest, FaultKind, Secret};
@@ -308,7 +309,7 @@ impl World<'_> {
     pub(super) fn pump_engine(&mut self) {
         self.end_reorder();
         for record in self.engine.drain_journal() {
-            self.trace.event(self.now, "engine", &record.event);
+            self.trace.tell(self.now, "engine", &record.event, &Fact::Engine(&record.event));
             match &record.event {
                 EngineEvent::Delivered { replay: false, .. } => self.schedule_release(),
                 EngineEvent::NodeRegistered { node_id, .. } => {

@@ -12,6 +12,7 @@ use super::marks::FaultMark;
 use crate::agents::{Agent, Cue, Effect, Kind};
 use crate::plan::SECOND;
 use crate::rng::{Stream, key};
+use crate::story::Fact;
 use relay_core::ids::{OpId, ProcessId};
 use relay_core::time::Mono;
 use relay_core::{Child, ExitStatus, FaultKind, PtySignal, TtyState};
@@ -82,8 +83,8 @@ impl World<'_> {
         if self.now < self.faults.spawn_fails {
             return self.fail_spawn(process, number);
         }
-        let words = format_args!("{name} is {process:?}, a {kind:?}");
-        self.trace.line(self.now, "process", &(&name, process, kind), words);
+        let told = Fact::Started(process, &name, &kind);
+        self.trace.tell(self.now, "process", &(&name, process, kind), &told);
         self.oracles.started(process, &name);
         let told_at = self.now + self.system_delay();
         let mut agent = Agent::new(self.rng, number, kind);
@@ -138,8 +139,8 @@ impl World<'_> {
                     let flushes =
                         self.terminals.table.get(&process).map_or(0, |terminal| terminal.agent.flushes);
                     for token in tokens {
-                        let words = format_args!("{process:?} message {token}");
-                        self.trace.line(self.now, "TOOK", &(process, token), words);
+                        let told = Fact::Took(process, token);
+                        self.trace.tell(self.now, "TOOK", &(process, token), &told);
                         self.oracles.took(process, token, flushes);
                     }
                 }
@@ -178,8 +179,7 @@ impl World<'_> {
     }
 
     fn exit(&mut self, process: Of<ProcessId>, status: ExitStatus) {
-        let words = format_args!("{process:?} ends: {status:?}");
-        self.trace.line(self.now, "process", &(process, status), words);
+        self.trace.tell(self.now, "process", &(process, status), &Fact::Exited(process, status));
         let mut ends = [Completion::PtyEof(process.1), Completion::PtyExited(process.1, status)];
         let key = self.key();
         if self.rng.chance(Stream::System, key, 500) {

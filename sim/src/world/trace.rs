@@ -1,31 +1,29 @@
-//! The trace of a run: one hash of all that happened, and a line per event for people who listen.
+//! The trace of a run: one hash of all that happened, and a story for whoever listens.
 //!
-//! Owns: the form of a line, and the digest. Must not know: what the events mean.
+//! Owns: the digest, and the hour of the listener. Must not know: what the facts mean.
 //!
 //! 1. Two runs of one case have equal digests, whether or not somebody listens; the first different
-//!    line is where they part.
+//!    moment is where they part.
 //! 2. Without a listener nothing is put into words: a fact goes into the hash as it is.
 
+use crate::story::{Fact, Moment, Narrator};
 use rustc_hash::FxHasher;
 use std::fmt::{Arguments, Debug};
 use std::hash::{Hash, Hasher};
 
-/// Where lines go.
-pub type Sink<'a> = dyn FnMut(&str) + 'a;
+/// Where moments go.
+pub type Sink<'a> = dyn FnMut(Moment) + 'a;
 
-/// Longest line that is printed, in characters.
-const LINE: usize = 180;
-
-/// Lines and their hash.
+/// Facts: their hash, and who listens to their story.
 pub(super) struct Trace<'a> {
-    sink: Option<&'a mut Sink<'a>>,
+    listener: Option<(&'a mut Sink<'a>, Narrator)>,
     hash: FxHasher,
 }
 
 impl<'a> Trace<'a> {
-    /// A trace that prints to `sink`, if there is one.
+    /// A trace that tells `sink`, if there is one.
     pub(super) fn new(sink: Option<&'a mut Sink<'a>>) -> Self {
-        Self { sink, hash: FxHasher::default() }
+        Self { listener: sink.map(|sink| (sink, Narrator::new())), hash: FxHasher::default() }
     }
 
     /// Adds a fact that speaks for itself: virtual time in µs, who, and what.
@@ -35,16 +33,17 @@ impl<'a> Trace<'a> {
 
     /// Adds a fact with words of its own.
     pub(super) fn line(&mut self, now: u64, who: &'static str, fact: &impl Hash, words: Arguments<'_>) {
+        self.tell(now, who, fact, &Fact::Said(who, words));
+    }
+
+    /// Adds a fact that the story has a form for.
+    pub(super) fn tell(&mut self, now: u64, who: &'static str, fact: &impl Hash, told: &Fact<'_>) {
         (now, who).hash(&mut self.hash);
         fact.hash(&mut self.hash);
-        if let Some(sink) = &mut self.sink {
-            let text: String = words.to_string().chars().take(LINE).collect();
-            sink(&format!(
-                "{:>5}.{:06}  {who:<9} {}",
-                now / 1_000_000,
-                now % 1_000_000,
-                text.replace('\n', "\u{2424}")
-            ));
+        if let Some((sink, narrator)) = &mut self.listener
+            && let Some(moment) = narrator.tell(now, told)
+        {
+            sink(moment);
         }
     }
 
@@ -81,15 +80,15 @@ mod tests {
     }
 
     #[test]
-    fn a_listener_does_not_change_the_digest_and_gets_short_lines() {
+    fn a_listener_does_not_change_the_digest() {
         let mut heard = Vec::new();
-        let mut sink = |line: &str| heard.push(line.to_owned());
+        let mut sink = |moment: Moment| heard.push(moment);
         let mut trace = Trace::new(Some(&mut sink));
-        trace.event(1_500_000, "<", &"x\ny".repeat(100));
+        trace.event(1_500_000, "FAULT", &"cut");
         let told = trace.digest();
         let mut deaf = Trace::new(None);
-        deaf.event(1_500_000, "<", &"x\ny".repeat(100));
+        deaf.event(1_500_000, "FAULT", &"cut");
         assert_eq!(told, deaf.digest());
-        assert!(heard[0].starts_with("    1.500000  <") && heard[0].chars().count() < 220);
+        assert_eq!((heard[0].at, heard[0].text.as_str()), (1_500_000, "\"cut\""));
     }
 }

@@ -1,0 +1,56 @@
+//! The simulator's pictures and timelines, by its command line.
+
+use std::path::Path;
+use std::process::{Command, Output};
+
+fn simulator(args: &[&str]) -> Output {
+    Command::new(env!("CARGO_BIN_EXE_relay-sim")).args(args).output().unwrap()
+}
+
+fn text(bytes: &[u8]) -> String {
+    String::from_utf8(bytes.to_vec()).unwrap()
+}
+
+/// One line for the reader, and exit code 1.
+fn refused(args: &[&str], what: &str) {
+    let output = simulator(args);
+    let said = text(&output.stderr);
+    assert_eq!(output.status.code(), Some(1), "{said}");
+    assert!(said.lines().count() == 1 && said.contains(what), "{said}");
+}
+
+#[test]
+fn a_world_is_told_in_fixed_columns_and_without_colours_in_a_pipe() {
+    let output = simulator(&["seed", "42", "--verbose"]);
+    assert!(output.status.success());
+    let told = text(&output.stdout);
+    assert!(!told.contains('\x1b'), "a pipe gets no colours");
+    let lines: Vec<_> = told.lines().skip(2).take_while(|line| !line.starts_with("passed")).collect();
+    assert!(lines.len() > 100, "{} lines", lines.len());
+    for line in lines {
+        let columns: Vec<char> = line.chars().collect();
+        let is_time = columns[..12].iter().all(|c| c.is_ascii_digit() || [' ', '.'].contains(c));
+        assert!(is_time && columns[12..14] == [' ', ' '] && columns[14] != ' ', "{line}");
+        assert!(columns[18..20] == [' ', ' '] && columns[20] != ' ', "{line}");
+    }
+}
+
+#[test]
+fn a_picture_of_a_seed_is_one_page_that_holds_its_story_and_no_credential() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("42.html");
+    let output = simulator(&["view", "--seed", "42", "-o", file.to_str().unwrap()]);
+    assert!(output.status.success(), "{}", text(&output.stderr));
+    let page = std::fs::read_to_string(&file).unwrap();
+    assert!(page.starts_with("<!doctype html>") && page.contains("delivery.ack") && page.contains("passed"));
+    for prefix in ["rk_live_", "at_live_", "nt_live_", "ot_live_"] {
+        let shown = page.split(prefix).skip(1).filter(|rest| !rest.starts_with("***")).count();
+        assert_eq!(shown, 0, "{prefix}");
+    }
+}
+
+#[test]
+fn a_picture_that_cannot_be_written_is_told_in_one_line() {
+    let missing = Path::new("/nonexistent/folder/out.html").to_str().unwrap();
+    refused(&["view", "--seed", "1", "-o", missing], missing);
+}
