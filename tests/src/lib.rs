@@ -10,6 +10,7 @@ pub mod binary;
 pub mod engine;
 pub mod hosted;
 pub mod http;
+pub mod npm;
 pub mod peer;
 pub mod place;
 pub mod process;
