@@ -19,6 +19,7 @@ use oracles::{Class, Failure};
 use plan::Plan;
 use std::any::Any;
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use story::{Fact, Moment, Narrator};
 use world::{Report, Sink, TapeSink, World};
 
 /// Runs a case. A panic of the core is a failure like any other.
@@ -27,6 +28,16 @@ use world::{Report, Sink, TapeSink, World};
 /// The first rule that was broken.
 pub fn run<'a>(plan: Plan, sink: Option<&'a mut Sink<'a>>) -> Result<Report, Failure> {
     judge(|| World::new(plan, sink).run())
+}
+
+/// Runs a case and tells its story.
+///
+/// # Errors
+/// The first rule that was broken; what was told until then leads there.
+pub fn tell(plan: Plan, mut listen: impl FnMut(Moment)) -> Result<Report, Failure> {
+    let mut narrator = Narrator::new();
+    let mut sink = |at: u64, fact: &Fact<'_>| narrator.tell(at, fact).into_iter().for_each(&mut listen);
+    run(plan, Some(&mut sink))
 }
 
 /// Runs a case and records every life of its broker: `tape` gets the number of the life, from 1, and

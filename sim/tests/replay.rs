@@ -3,6 +3,7 @@
 use relay_core::trace::Trace;
 use relay_sim::engine::ProfileName;
 use relay_sim::replay::{bless, replay};
+use relay_sim::story::Fact;
 use relay_sim::{PROFILES, plan, record, run};
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -20,14 +21,16 @@ struct Recorded {
 fn recorded(seed: u64, profile: ProfileName) -> Recorded {
     let mut lives = BTreeMap::<u64, String>::new();
     let mut credentials = BTreeSet::new();
-    let mut sink = |line: &str| credentials.extend(line.split("_live_").skip(1).filter_map(body));
+    let mut sink = |_: u64, fact: &Fact<'_>| {
+        credentials.extend(format!("{fact:?}").split("_live_").skip(1).filter_map(body));
+    };
     let mut tape = |life: u64, lines: &str| lives.entry(life).or_default().push_str(lines);
     let report = record(plan::draw(seed, profile), Some(&mut sink), &mut tape)
         .unwrap_or_else(|failure| panic!("seed {seed} of {profile}: {}: {}", failure.rule, failure.message));
     Recorded { digest: report.digest, traces: lives.into_values().collect(), credentials }
 }
 
-/// The body of a credential, where it was not cut by the end of a line.
+/// The body of a credential.
 fn body(text: &str) -> Option<String> {
     let body: String = text.chars().take_while(char::is_ascii_hexdigit).collect();
     (body.len() >= 32).then_some(body)

@@ -18,7 +18,7 @@ pub(crate) mod view;
 use relay_sim::engine::ProfileName;
 use relay_sim::oracles::{Class, Failure};
 use relay_sim::plan::Plan;
-use relay_sim::story::{self, Colour, Moment};
+use relay_sim::story::{self, Colour};
 use relay_sim::world::Report;
 use std::io::{IsTerminal as _, Write as _};
 use std::process::ExitCode;
@@ -29,8 +29,7 @@ fn aloud(plan: Plan) -> Result<Report, Failure> {
     let colour = if out.is_terminal() { Colour::On } else { Colour::Off };
     // Whoever reads may have seen enough.
     let _ = writeln!(out, "{}", story::HEAD);
-    let mut print = |moment: Moment| drop(writeln!(out, "{}", story::line(&moment, colour)));
-    relay_sim::run(plan, Some(&mut print))
+    relay_sim::tell(plan, |moment| drop(writeln!(out, "{}", story::line(&moment, colour))))
 }
 
 /// Prints a failure; its exit code.

@@ -6,7 +6,6 @@ use relay_core::trace::{Trace, check_size};
 use relay_sim::engine::ProfileName;
 use relay_sim::plan::{self, Plan};
 use relay_sim::replay;
-use relay_sim::story::Moment;
 use relay_sim::view::View;
 use std::fs::File;
 use std::io::Read as _;
@@ -63,8 +62,7 @@ fn picture(args: &Args) -> Result<View, String> {
 
 /// The picture of a simulated case.
 fn case(mut view: View, plan: Plan) -> View {
-    let mut listen = |moment: Moment| view.add(moment);
-    match relay_sim::run(plan, Some(&mut listen)) {
+    match relay_sim::tell(plan, |moment| view.add(moment)) {
         Ok(report) => view.passed(&format!(
             "passed: {} events, messages taken: {}, lives of the broker: {}, virtual seconds: {}",
             report.events,

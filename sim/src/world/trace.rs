@@ -1,29 +1,29 @@
-//! The trace of a run: one hash of all that happened, and a story for whoever listens.
+//! The trace of a run: one hash of all that happened, and the facts themselves for whoever listens.
 //!
-//! Owns: the digest, and the hour of the listener. Must not know: what the facts mean.
+//! Owns: the digest, and who listens. Must not know: what the facts mean.
 //!
 //! 1. Two runs of one case have equal digests, whether or not somebody listens; the first different
-//!    moment is where they part.
+//!    fact is where they part.
 //! 2. Without a listener nothing is put into words: a fact goes into the hash as it is.
 
-use crate::story::{Fact, Moment, Narrator};
+use crate::story::Fact;
 use rustc_hash::FxHasher;
 use std::fmt::{Arguments, Debug};
 use std::hash::{Hash, Hasher};
 
-/// Where moments go.
-pub type Sink<'a> = dyn FnMut(Moment) + 'a;
+/// Where facts go: virtual time in µs, and what happened, with every secret that is in it.
+pub type Sink<'a> = dyn FnMut(u64, &Fact<'_>) + 'a;
 
-/// Facts: their hash, and who listens to their story.
+/// Facts: their hash, and who listens.
 pub(super) struct Trace<'a> {
-    listener: Option<(&'a mut Sink<'a>, Narrator)>,
+    sink: Option<&'a mut Sink<'a>>,
     hash: FxHasher,
 }
 
 impl<'a> Trace<'a> {
     /// A trace that tells `sink`, if there is one.
     pub(super) fn new(sink: Option<&'a mut Sink<'a>>) -> Self {
-        Self { listener: sink.map(|sink| (sink, Narrator::new())), hash: FxHasher::default() }
+        Self { sink, hash: FxHasher::default() }
     }
 
     /// Adds a fact that speaks for itself: virtual time in µs, who, and what.
@@ -40,10 +40,8 @@ impl<'a> Trace<'a> {
     pub(super) fn tell(&mut self, now: u64, who: &'static str, fact: &impl Hash, told: &Fact<'_>) {
         (now, who).hash(&mut self.hash);
         fact.hash(&mut self.hash);
-        if let Some((sink, narrator)) = &mut self.listener
-            && let Some(moment) = narrator.tell(now, told)
-        {
-            sink(moment);
+        if let Some(sink) = &mut self.sink {
+            sink(now, told);
         }
     }
 
@@ -82,13 +80,13 @@ mod tests {
     #[test]
     fn a_listener_does_not_change_the_digest() {
         let mut heard = Vec::new();
-        let mut sink = |moment: Moment| heard.push(moment);
+        let mut sink = |now: u64, fact: &Fact<'_>| heard.push((now, format!("{fact:?}")));
         let mut trace = Trace::new(Some(&mut sink));
         trace.event(1_500_000, "FAULT", &"cut");
         let told = trace.digest();
         let mut deaf = Trace::new(None);
         deaf.event(1_500_000, "FAULT", &"cut");
         assert_eq!(told, deaf.digest());
-        assert_eq!((heard[0].at, heard[0].text.as_str()), (1_500_000, "\"cut\""));
+        assert!(heard[0].0 == 1_500_000 && heard[0].1.contains("cut"), "{heard:?}");
     }
 }
