@@ -9,7 +9,8 @@ const kindOf = (name) => kinds.indexOf(name);
 const [FAULT, VERDICT, LIFE] = ["fault", "verdict", "life"].map(kindOf);
 
 /* ---- state ---- */
-const LABEL = 18;          // px that a text needs
+const LABEL = 18;          // px of a text
+const APART = 15;          // px from one text to the next, at least
 const TALL = 6_000_000;    // px, below what browsers can scroll
 const TIME = 104;          // px of the column of times
 const lanesOn = lanes.map(() => true);
@@ -176,7 +177,8 @@ function arrows(pen, from, to, top) {
     seen.add(key);
     const colour = colours[kinds[e[KIND]]], a = x(e[FROM]), b = x(e[TO]);
     pen.strokeStyle = pen.fillStyle = colour;
-    pen.lineWidth = e[KIND] === VERDICT ? 3 : row < 3 ? 1 : 1.6;
+    pen.lineWidth = row < 3 ? 1 : 1.6;
+    pen.globalAlpha = row < 3 && e[KIND] !== VERDICT && e[KIND] !== FAULT ? 0.45 : 1; // in the overview they lie side by side
     if (a === b) {
       pen.beginPath();
       if (e[KIND] === VERDICT || e[KIND] === FAULT) {
@@ -194,20 +196,20 @@ function arrows(pen, from, to, top) {
       pen.beginPath(); pen.arc(a, y, 2, 0, 7); pen.fill();
     }
   }
+  pen.globalAlpha = 1;
 }
 function labels(from, to, top) { // texts where there is room; what went wrong first
   const taken = new Map(), chosen = [];
   const claim = (k) => {
-    const slot = Math.floor(ys[k] / LABEL);
+    const slot = Math.floor(ys[k] / APART); // at most one text stands in each
     for (const near of [slot - 1, slot, slot + 1]) {
-      if (taken.has(near) && Math.abs(taken.get(near) - ys[k]) < Math.min(LABEL, 15)) return;
+      if (taken.has(near) && Math.abs(taken.get(near) - ys[k]) < APART) return;
     }
     taken.set(slot, ys[k]);
     chosen.push(k);
   };
-  const urgent = (k) => [VERDICT, FAULT].includes(events[shown[k]][KIND]) || shown[k] === picked;
-  for (let k = from; k < to; k++) if (urgent(k)) claim(k);
-  for (let k = from; k < to; k++) if (!urgent(k)) claim(k);
+  const urgency = (k) => shown[k] === picked || events[shown[k]][KIND] === VERDICT ? 2 : events[shown[k]][KIND] === FAULT ? 1 : 0;
+  for (const wanted of [2, 1, 0]) for (let k = from; k < to; k++) if (urgency(k) === wanted) claim(k);
   chosen.sort((a, b) => a - b);
   const left = textLeft();
   rows.replaceChildren(...chosen.map((k) => {
