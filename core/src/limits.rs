@@ -119,8 +119,8 @@ pub const LEASE: Span = Span::secs(120);
 pub const REGISTER_OVER_HTTP: Span = Span::secs(4);
 /// After its child's death a terminal may still hold output for this long; a grandchild for ever.
 pub const TERMINAL_DRAIN: Span = Span::millis(250);
-/// A dead letter that could not be written is written again after this.
-pub const REBURY: Span = Span::secs(30);
+/// A dead letter, identity or token that could not be written is written again after this.
+pub const REWRITE: Span = Span::secs(30);
 
 /// Body of a local API request, in bytes.
 pub const API_BODY: usize = 1024 * 1024;

@@ -50,8 +50,8 @@ pub(crate) enum Timer {
     Shutdown,
     /// The engine did not replay although it was asked: a new link will make it.
     ReplayCheck,
-    /// Dead letters that could not be written are written again.
-    Rebury,
+    /// Dead letters and files that could not be written are written again.
+    Rewrite,
     /// The owner of a broker without lasting state did not renew its lease.
     Lease,
 }
@@ -77,7 +77,7 @@ impl Timer {
             Self::Store(_) => "store deadline",
             Self::Shutdown => "shutdown",
             Self::ReplayCheck => "replay check",
-            Self::Rebury => "rebury",
+            Self::Rewrite => "rewrite",
             Self::Lease => "lease",
         }
     }

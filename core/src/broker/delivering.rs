@@ -493,8 +493,9 @@ impl Broker {
     }
 
     /// Writes again what could not be written.
-    pub(super) fn rebury(&mut self) {
+    pub(super) fn rewrite(&mut self) {
         self.store_letters();
+        self.link.rewrite(&mut self.cx);
     }
 
     fn on_buried(&mut self, id: &AgentId, key: RowKey) {
@@ -538,14 +539,17 @@ impl Broker {
             }
         }
         match purpose {
-            StoreFor::Identity | StoreFor::Journal => {}
-            StoreFor::Token => self.link.on_token_stored(),
+            StoreFor::Identity | StoreFor::Token if result.is_err() => {
+                self.link.on_unwritten(&purpose);
+                self.cx.wake_in(Timer::Rewrite, limits::REWRITE);
+            }
+            StoreFor::Identity | StoreFor::Token | StoreFor::Journal => {}
             StoreFor::Started(invocation) => self.on_start_recorded(&invocation, result.is_ok()),
             StoreFor::DeadLetter(id, key) if result.is_ok() => self.on_buried(&id, key),
             StoreFor::DeadLetter(id, key) => {
                 if let Some(burial) = self.burials.open.get_mut(&(id, key)) {
                     burial.writing = false;
-                    self.cx.wake_in(Timer::Rebury, limits::REBURY);
+                    self.cx.wake_in(Timer::Rewrite, limits::REWRITE);
                 }
             }
         }

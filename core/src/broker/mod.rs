@@ -251,7 +251,7 @@ impl Broker {
             Timer::AgentKill(process) => self.on_kill_timer(process),
             Timer::Terminal(process) => self.on_terminal_timer(process),
             Timer::Request(request) => self.on_request_timeout(request),
-            Timer::Rebury => self.rebury(),
+            Timer::Rewrite => self.rewrite(),
             Timer::Store(store) => self.on_store_timeout(store),
             Timer::Shutdown => self.on_shutdown_timer(),
             Timer::Lease => self.on_lease(),

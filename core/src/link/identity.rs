@@ -18,7 +18,7 @@ use crate::input::CallReply;
 use crate::limits;
 use crate::link::answer::{Answer, Refused};
 use crate::purpose::{CallFor, StoreFor};
-use crate::rng::{Rng, Stream, hex};
+use crate::rng::{Stream, hex};
 use crate::secret::Secret;
 use crate::{StoreAction, StoreFile};
 use alloc::format;
@@ -87,6 +87,8 @@ pub(super) struct Identity {
     file: File,
     membership: Option<Membership>,
     names_tried: u32,
+    /// The file could not be written.
+    unwritten: bool,
 }
 
 /// What a call about the identity led to.
@@ -103,9 +105,10 @@ pub(super) enum Step {
 }
 
 impl Identity {
-    pub(super) fn new(config: &Config, saved: Option<&str>, rng: &Rng) -> Self {
+    pub(super) fn new(cx: &mut Cx, config: &Config, saved: Option<&str>) -> Self {
         let mut file: File = saved.and_then(|text| serde_json::from_str(text).ok()).unwrap_or_default();
-        let instance_id = || format!("broker_{}", rng.hex(Stream::Instance, 0, 16));
+        let has_instance = file.instance_id.is_some();
+        let instance_id = || format!("broker_{}", cx.rng.hex(Stream::Instance, 0, 16));
         file.instance_id.get_or_insert_with(instance_id);
         let (key, create) = match &config.access {
             Access::Key(key) => (Some(key.clone()), None),
@@ -123,10 +126,15 @@ impl Identity {
             file,
             membership: None,
             names_tried: 0,
+            unwritten: false,
         };
         identity.adopt_saved();
         if let Access::TokenOnly = config.access {
             identity.membership = Some(Membership { workspace: WorkspaceId(String::new()), own: None });
+        }
+        // Otherwise it is saved with the identity that is yet to be made.
+        if !has_instance && identity.membership.is_some() {
+            identity.save(cx);
         }
         identity
     }
@@ -242,6 +250,17 @@ impl Identity {
             }
             _ => Step::Later(refused),
         })
+    }
+
+    pub(super) const fn on_unwritten(&mut self) {
+        self.unwritten = true;
+    }
+
+    /// Writes `identity.json`, if that failed before.
+    pub(super) fn rewrite(&mut self, cx: &mut Cx) {
+        if core::mem::take(&mut self.unwritten) {
+            self.save(cx);
+        }
     }
 
     /// Writes `identity.json`.

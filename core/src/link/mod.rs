@@ -26,7 +26,7 @@ use crate::ids::{FrameId, LinkId, NodeId, ProcessId, WorkspaceId};
 use crate::input::{CallReply, Refusal};
 use crate::limits;
 use crate::marks::Mark;
-use crate::purpose::CallFor;
+use crate::purpose::{CallFor, StoreFor};
 use crate::secret::{Secret, mask};
 use crate::time::Mono;
 use crate::timers::Timer;
@@ -111,7 +111,7 @@ impl Link {
     /// A link that begins at once.
     pub(crate) fn new(cx: &mut Cx, config: &Config, boot: &Boot) -> Self {
         let mut link = Self {
-            identity: Identity::new(config, boot.identity.as_deref(), &cx.rng),
+            identity: Identity::new(cx, config, boot.identity.as_deref()),
             config: config.clone(),
             cache: boot.tokens.iter().filter_map(|text| Secret::new(text)).collect(),
             machine_seed: boot.machine_seed.clone(),
@@ -398,7 +398,15 @@ impl Link {
             Minted::Renamed => self.advance(cx),
             Minted::Later(refused) => self.later(cx, "minting a node token", &refused),
             Minted::Refused(refused) => {
-                self.disable(cx, &format!("the engine mints no node token: {refused}"))
+                let advice = match &*refused.code {
+                    "node_token_proof_required" => format!(
+                        "; the node's token was replaced by somebody else: start this broker with the current one \
+                         in RELAY_NODE_TOKEN and RELAY_NODE_ID={}, or delete the node",
+                        self.tokens().node_id()
+                    ),
+                    _ => String::new(),
+                };
+                self.disable(cx, &format!("the engine mints no node token: {refused}{advice}"));
             }
         }
         LinkEvent::Nothing
@@ -582,10 +590,19 @@ impl Link {
         }
     }
 
-    /// The token file is written, or could not be.
-    pub(crate) fn on_token_stored(&mut self) {
+    /// Identity or token could not be written.
+    pub(crate) fn on_unwritten(&mut self, what: &StoreFor) {
+        match what {
+            StoreFor::Identity => self.identity.on_unwritten(),
+            _ => self.tokens().on_unwritten(),
+        }
+    }
+
+    /// Writes again what could not be written.
+    pub(crate) fn rewrite(&mut self, cx: &mut Cx) {
+        self.identity.rewrite(cx);
         if let Some(tokens) = &mut self.tokens {
-            tokens.on_stored();
+            tokens.rewrite(cx);
         }
     }
 

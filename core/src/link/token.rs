@@ -8,7 +8,9 @@
 //! 2. At most [`limits::REMINTS`] re-mints per outage; the first mint of a start is not one. Only a
 //!    confirmed registration gives the budget back, never a mint or an open socket.
 //! 3. The operator's token is never written; nor is what replaces it.
-//! 4. A rejected token is kept as proof until its successor has been stored.
+//! 4. A rejected token is kept as proof until it has a successor.
+//! 5. A mint carries a key that follows from its body and its proof: repeated after its answer was
+//!    lost, also by the next life of this broker, it yields the same token.
 //!
 //! The rules are those of `core/PROTOCOL.md` §2 and §10.
 
@@ -21,6 +23,7 @@ use crate::input::CallReply;
 use crate::limits;
 use crate::marks::Mark;
 use crate::purpose::{CallFor, StoreFor};
+use crate::rng::hex;
 use crate::secret::Secret;
 use crate::time::Mono;
 use alloc::format;
@@ -28,9 +31,13 @@ use alloc::string::{String, ToString};
 use alloc::vec::Vec;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
+use sha2::{Digest as _, Sha256};
 
 /// Proof of ownership that engines from 9.0 ask for (`core/PROTOCOL.md` §10).
 const PROOF_HEADER: &str = "x-relaycast-node-token";
+
+/// Makes a repeated mint yield what the first one made (`core/PROTOCOL.md` §10).
+const KEY_HEADER: &str = "idempotency-key";
 
 /// One file of the token cache.
 #[derive(Serialize, Deserialize)]
@@ -70,6 +77,8 @@ pub(super) struct Tokens {
     remints: u32,
     /// Past the budget: since when, and the last mint.
     exhausted: Option<Mono>,
+    /// The current token could not be written.
+    unwritten: bool,
 }
 
 /// What to do about a 401.
@@ -108,6 +117,7 @@ impl Tokens {
             previous: None,
             remints: 0,
             exhausted: None,
+            unwritten: false,
             scope,
         }
     }
@@ -188,20 +198,22 @@ impl Tokens {
             self.previous = Some(rejected.secret);
         }
         cx.stats.mints += 1;
-        let proof = self.previous.clone().map(|token| (PROOF_HEADER, Text::Secret(token)));
         let body = json!({
             "node_id": self.scope.node_id,
             "name": self.scope.name,
             "kind": "ws",
             "role": "broker",
             "version": self.scope.version,
-        });
+        })
+        .to_string();
+        let key = mint_key(&body, self.previous.as_ref()).map(|key| (KEY_HEADER, Text::Secret(key)));
+        let proof = self.previous.clone().map(|token| (PROOF_HEADER, Text::Secret(token)));
         let request = CallRequest {
             method: "POST",
             url: edge::http_url(&self.scope.base_url, &["v1", "nodes"]),
             bearer: self.key.clone(),
-            headers: proof.into_iter().collect(),
-            body: Some(body.to_string()),
+            headers: key.into_iter().chain(proof).collect(),
+            body: Some(body),
         };
         cx.call(CallFor::Mint, request, limits::CALL);
     }
@@ -232,6 +244,7 @@ impl Tokens {
     fn judge(&mut self, refused: Refused) -> Minted {
         match refused.status {
             Some(409) if refused.code == "node_name_conflict" => self.rename(),
+            Some(409) if refused.code == "idempotency_in_progress" => Minted::Later(refused),
             Some(status) if (400..500).contains(&status) && status != 408 && status != 429 => {
                 Minted::Refused(refused)
             }
@@ -250,9 +263,17 @@ impl Tokens {
         Minted::Renamed
     }
 
-    /// The new token is on disk, or never will be: the old one proves nothing any more (invariant 4).
-    pub(super) fn on_stored(&mut self) {
-        self.previous = None;
+    pub(super) const fn on_unwritten(&mut self) {
+        self.unwritten = true;
+    }
+
+    /// Writes the current token, if that failed before.
+    pub(super) fn rewrite(&mut self, cx: &mut Cx) {
+        if core::mem::take(&mut self.unwritten)
+            && let Some(token) = &self.current
+        {
+            self.save(cx, &token.secret);
+        }
     }
 
     fn save(&self, cx: &mut Cx, secret: &Secret) {
@@ -268,6 +289,15 @@ impl Tokens {
             cx.store(StoreFor::Token, StoreAction::Replace { file, content });
         }
     }
+}
+
+/// The idempotency key of a mint; the proof takes part, so that each token has one successor.
+fn mint_key(body: &str, proof: Option<&Secret>) -> Option<Secret> {
+    let mut hash = Sha256::new();
+    hash.update(proof.map_or("", Secret::expose));
+    hash.update([0]);
+    hash.update(body);
+    Secret::new(&format!("mint_{}", hex(&hash.finalize())))
 }
 
 /// The token of a cache file, if it is for this scope (invariant 1).

@@ -17,3 +17,4 @@ mod registering;
 mod regressions;
 mod stopping;
 mod support;
+mod token;
