@@ -67,9 +67,4 @@ fn panic_text(panic: &(dyn Any + Send)) -> String {
 }
 
 /// The releases that a swarm runs over.
-pub const PROFILES: [engine::ProfileName; 4] = [
-    engine::ProfileName::V5_0_5,
-    engine::ProfileName::V6_0_3,
-    engine::ProfileName::V8_2_2,
-    engine::ProfileName::V8_11_4,
-];
+pub const PROFILES: [engine::ProfileName; 5] = engine::ProfileName::ALL;

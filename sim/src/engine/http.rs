@@ -190,6 +190,7 @@ impl Engine {
         let known = match route {
             ["channels", _, "messages"] | ["messages", _, "replies"] | ["dm"] | ["dm", _, "messages"] => true,
             ["actions", _, "invoke"] => self.options.profile.bounded_invocations,
+            ["nodes"] => self.options.profile.node_token_proof,
             _ => false,
         };
         known && method == "POST"

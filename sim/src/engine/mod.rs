@@ -195,12 +195,13 @@ impl Engine {
         }
     }
 
-    /// Gives a node another token: the next upgrade with the old one is a 401.
-    pub fn rotate_node_token(&mut self, node_id: &str) {
+    /// Gives a node another token, which is returned: the next upgrade with the old one is a 401.
+    pub fn rotate_node_token(&mut self, node_id: &str) -> String {
         let token = self.ids.token(ids::TokenKind::Node);
         if let Some(node) = self.state.nodes.iter_mut().find(|node| node.id == node_id) {
-            node.token = token;
+            node.token.clone_from(&token);
         }
+        token
     }
 
     /// Drops every socket of a node with a close frame.

@@ -183,7 +183,7 @@ pub struct Profile {
     pub machine_reuse: bool,
     /// One provider without a limit makes its node unlimited; before, limits are just added.
     pub one_unlimited: bool,
-    /// Enrolling over a node needs its token in `x-relaycast-node-token`.
+    /// Enrolling over a node needs its token in `x-relaycast-node-token`, and honours `Idempotency-Key`.
     pub node_token_proof: bool,
     /// How long a rotated agent token keeps working, in milliseconds.
     pub token_grace_ms: i64,

@@ -57,6 +57,8 @@ pub(super) enum Event {
     Supervise,
     /// The broker is started again.
     Restart,
+    /// The operator, who has the node's new token, gives it to the broker.
+    GiveToken,
     /// The engine lets a frame go that waited to be overtaken.
     Release,
     /// Faults stop.

@@ -8,8 +8,12 @@
 use super::World;
 use super::event::{Completion, Event};
 use crate::agents::Cue;
-use crate::plan::Fault;
+use crate::plan::{Fault, SECOND};
+use crate::rng::Stream;
 use relay_core::ExitStatus;
+
+/// Longest that the operator takes to see that the broker needs the new token.
+const OPERATOR: u64 = 120 * SECOND;
 
 /// Until when each lasting fault lasts, in µs.
 #[derive(Debug, Default)]
@@ -28,6 +32,10 @@ pub(super) struct Faults {
     pub(super) short_lived: u64,
     pub(super) leaving: u64,
     pub(super) slow_readers: u64,
+    /// The node and the token that somebody has given it.
+    rotated: Option<(String, String)>,
+    /// A node and its token as the operator knows it, from the time on that it has been given.
+    pub(super) given: Option<(String, String)>,
     pub(super) calm: bool,
 }
 
@@ -97,21 +105,11 @@ impl World<'_> {
                     life.fuse = Some(commands);
                 }
             }
-            Fault::Terminate => {
-                if let Some(life) = &self.life {
-                    let number = life.number;
-                    self.feed(number, &Completion::Terminate);
-                }
-            }
+            Fault::Terminate => self.terminate(),
             Fault::WallStep { by } => self.clocks.1 += by,
             // The machine sleeps and the world does not: for the broker its clock jumps.
             Fault::Suspend { lasts } => self.clocks.0 += lasts,
-            Fault::Rotate => {
-                if let Some(node) = self.network.node_id.clone() {
-                    self.engine.rotate_node_token(&node);
-                }
-                self.cut_all();
-            }
+            Fault::Rotate => self.rotate(),
             Fault::Resend => {
                 if let Some(invocation) = self.network.invocation.clone() {
                     self.engine.resend_invocation(self.now_ms(), &invocation);
@@ -119,6 +117,33 @@ impl World<'_> {
                 }
             }
         }
+    }
+
+    fn terminate(&mut self) {
+        if let Some(life) = &self.life {
+            let number = life.number;
+            self.feed(number, &Completion::Terminate);
+        }
+    }
+
+    /// Somebody replaces the node's token. Where a new one takes proof of the current one only that
+    /// somebody can go on, and does: the broker is started again with the token.
+    fn rotate(&mut self) {
+        if let Some(node) = self.network.node_id.clone() {
+            let token = self.engine.rotate_node_token(&node);
+            if self.plan.profile.node_token_proof {
+                self.faults.rotated = Some((node, token));
+                let key = self.key();
+                let after = self.rng.skewed(Stream::Fault, key, SECOND, OPERATOR);
+                self.heap.put(self.now + after, Event::GiveToken);
+            }
+        }
+        self.cut_all();
+    }
+
+    pub(super) fn give_token(&mut self) {
+        self.faults.given.clone_from(&self.faults.rotated);
+        self.terminate();
     }
 
     /// Live frames stop overtaking each other when their time is over.
@@ -132,7 +157,8 @@ impl World<'_> {
     /// Everything heals: windows close, links that are silent break.
     pub(super) fn calm_down(&mut self) {
         self.trace.event(self.now, "calm", &"nothing fails from here on");
-        self.faults = Faults { calm: true, ..Faults::default() };
+        let Faults { rotated, given, .. } = std::mem::take(&mut self.faults);
+        self.faults = Faults { calm: true, rotated, given, ..Faults::default() };
         self.engine.reorder_live_frames(false);
         self.pump_engine();
         self.cut_silent();
@@ -153,7 +179,7 @@ impl World<'_> {
             self.engine.rows(&id).filter(|row| row.state.is_open()).map(|row| row.seq).collect();
         if !open.is_empty() {
             let key = self.key();
-            let pick = self.rng.word(crate::rng::Stream::Fault, key) as usize % open.len();
+            let pick = self.rng.word(Stream::Fault, key) as usize % open.len();
             self.engine.expire_row(self.now_ms(), &id, open[pick]);
             self.pump_engine();
         }

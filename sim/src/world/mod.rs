@@ -294,6 +294,7 @@ impl<'a> World<'a> {
             }
             Event::Supervise => self.supervise(),
             Event::Restart => self.begin_life(),
+            Event::GiveToken => self.give_token(),
             Event::Release => {
                 self.engine.release_held_back();
                 self.pump_engine();
@@ -368,8 +369,8 @@ impl<'a> World<'a> {
             node_name: None,
             base_url: BASE_URL.into(),
             access: Access::Key(Secret::new(&self.api_key).expect("the engine made a key")),
-            node_id: None,
-            node_token: None,
+            node_id: self.faults.given.as_ref().map(|(node, _)| node.clone()),
+            node_token: self.faults.given.as_ref().and_then(|(_, token)| Secret::new(token)),
             agent_type: "human".into(),
             harnesses: placeable.map(|kind| kind.command().to_owned()).collect(),
             max_agents: 0,
