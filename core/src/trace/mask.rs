@@ -195,7 +195,8 @@ fn next(bytes: &[u8], from: usize, stream: bool) -> Option<Found> {
     let mut at = from;
     loop {
         at += bytes.get(at..)?.iter().position(|byte| *byte == b'_')?;
-        if at >= from + 2 {
+        // The prefix may stand in what was taken for the end of the credential before.
+        if at >= 2 {
             let found = match &bytes[at - 2..at] {
                 b"rk" | b"at" | b"nt" | b"ot" => live(bytes, at),
                 b"br" => local_key(bytes, at, stream),

@@ -37,6 +37,8 @@ mod mask;
 mod print;
 mod read;
 mod record;
+#[cfg(test)]
+mod tests;
 
 pub use mask::Mask;
 pub use print::{Print, tell};
