@@ -171,6 +171,16 @@ pub enum Fault {
     Busy { agent: usize, lasts: u64 },
     /// An agent switches bracketed paste off, or on again.
     TogglePaste { agent: usize },
+    /// Events outside of the sequence come twice.
+    Echo { lasts: u64 },
+    /// Replies do not say to what.
+    Nameless { lasts: u64 },
+    /// Frames are spelled oddly, and some have no sense.
+    Garble { lasts: u64 },
+    /// A binary and a giant message.
+    Noise,
+    /// The engine answers nothing but pings, until the link breaks.
+    HalfDead { lasts: u64 },
     /// Many requests at once on the local API.
     Flood { agent: usize, count: usize },
     /// Clients of the local API do not wait for their answers.

@@ -31,6 +31,9 @@ pub(super) struct Faults {
     pub(super) spawn_fails: u64,
     pub(super) short_lived: u64,
     pub(super) leaving: u64,
+    pub(super) echo: u64,
+    pub(super) nameless: u64,
+    pub(super) garble: u64,
     pub(super) slow_readers: u64,
     /// The node and the token that somebody has given it.
     rotated: Option<(String, String)>,
@@ -91,6 +94,11 @@ impl World<'_> {
             Fault::ShortLived { lasts } => self.faults.short_lived = until(lasts),
             Fault::Busy { agent, lasts } => self.cue_agent(agent, Cue::Work(lasts)),
             Fault::TogglePaste { agent } => self.cue_agent(agent, Cue::TogglePaste),
+            Fault::Echo { lasts } => self.faults.echo = until(lasts),
+            Fault::Nameless { lasts } => self.faults.nameless = until(lasts),
+            Fault::Garble { lasts } => self.faults.garble = until(lasts),
+            Fault::Noise => self.make_noise(),
+            Fault::HalfDead { lasts } => self.deafen(lasts),
             Fault::Flood { agent, count } => self.flood(agent, count),
             Fault::Leaving { lasts } => self.faults.leaving = until(lasts),
             Fault::SlowReaders { lasts } => {

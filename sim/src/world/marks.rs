@@ -66,6 +66,16 @@ marks! {
     EventGap = "event_gap",
     /// A reader of events left.
     ReaderLeft = "reader_left",
+    /// An event outside of the sequence came twice.
+    EventRepeated = "event_repeated",
+    /// A reply did not say to what.
+    ReplyNameless = "reply_nameless",
+    /// A frame was spelled oddly, behind one without sense.
+    FrameOdd = "frame_odd",
+    /// A binary message and a giant one came.
+    Noise = "noise",
+    /// A frame went to an engine that answered nothing but pings.
+    HalfDead = "half_dead",
     /// The broker died between two commands.
     Crash = "crash",
 }

@@ -18,6 +18,7 @@ mod marks;
 mod network;
 mod requests;
 mod subscribers;
+mod tampering;
 mod tape;
 mod terminals;
 mod trace;

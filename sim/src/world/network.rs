@@ -7,6 +7,7 @@
 //! 2. A link ends once, for each side by itself; what was under way to the other side may be lost.
 
 use super::event::{CallOut, Completion, Event, Fate, Of};
+use super::marks::FaultMark;
 use super::{BASE_URL, World};
 use crate::agents::reader::token_of;
 use crate::engine::{ConnectionId, Event as EngineEvent, HttpRequest, HttpResponse, Output};
@@ -38,6 +39,8 @@ struct Wire {
     down_at: u64,
     /// Nothing passes until it breaks.
     silent: bool,
+    /// Nothing reaches the engine until it breaks, although pings are answered.
+    deaf: bool,
     paused: bool,
     waiting: VecDeque<Completion>,
     closing: bool,
@@ -160,8 +163,11 @@ impl World<'_> {
             return;
         };
         let bytes = text.len();
+        if wire.deaf {
+            self.fault_marks.hit(FaultMark::HalfDead);
+        }
         self.heap.put(drained, Event::Down(link, Completion::LinkDrained(link.1, bytes)));
-        if let Some(connection) = wire.connection.filter(|_| !wire.silent) {
+        if let Some(connection) = wire.connection.filter(|_| !wire.silent && !wire.deaf) {
             wire.up_at = wire.up_at.max(self.now + delay + hold);
             self.heap.put(wire.up_at, Event::Up(connection, text));
         }
@@ -213,7 +219,7 @@ impl World<'_> {
     // Links, towards the broker.
 
     /// Sends something down a link, in order.
-    fn send_down(&mut self, link: Of<LinkId>, completion: Completion) {
+    pub(super) fn send_down(&mut self, link: Of<LinkId>, completion: Completion) {
         let delay = self.network_delay();
         let Some(wire) = self.network.wires.get_mut(&link).filter(|wire| !wire.silent) else {
             return;
@@ -257,7 +263,7 @@ impl World<'_> {
 
     /// Links that are silent break.
     pub(super) fn cut_silent(&mut self) {
-        self.cut(|wire| wire.silent);
+        self.cut(|wire| wire.silent || wire.deaf);
     }
 
     fn cut(&mut self, which: impl Fn(&Wire) -> bool) {
@@ -275,12 +281,26 @@ impl World<'_> {
         }
     }
 
+    /// The links that are open now.
+    pub(super) fn open_links(&self) -> Vec<Of<LinkId>> {
+        self.network.connections.values().copied().collect()
+    }
+
+    /// The engine behind every open link is dead and its socket alive, until the link breaks.
+    pub(super) fn deafen(&mut self, lasts: u64) {
+        self.break_later(lasts, |wire| wire.deaf = true);
+    }
+
     /// Nothing passes any open link any more, until it breaks.
     pub(super) fn silence(&mut self, lasts: u64) {
+        self.break_later(lasts, |wire| wire.silent = true);
+    }
+
+    fn break_later(&mut self, lasts: u64, change: impl Fn(&mut Wire)) {
         let mut doomed = Vec::new();
         for (link, wire) in &mut self.network.wires {
             if let Some(connection) = wire.connection {
-                wire.silent = true;
+                change(wire);
                 doomed.push((*link, connection));
             }
         }
@@ -327,7 +347,9 @@ impl World<'_> {
                 Output::Send { connection, text } => {
                     self.remember(&text);
                     if let Some(link) = self.network.connections.get(&connection).copied() {
-                        self.send_down(link, Completion::LinkText(link.1, text));
+                        for completion in self.tamper(link, text) {
+                            self.send_down(link, completion);
+                        }
                     }
                 }
                 Output::Close { connection, reason, .. } => {
