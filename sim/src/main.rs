@@ -37,6 +37,8 @@ enum Command {
     Canary(cli::canary::Args),
     /// Measure the simulator.
     Bench,
+    /// Record the trace of a scenario's broker.
+    Record(cli::record::Args),
     /// Make a small scenario of a seed that fails.
     Shrink(cli::shrink::Args),
     /// Draw a case as one HTML page.
@@ -59,6 +61,7 @@ fn main() -> ExitCode {
         Command::Bless(args) => cli::replay::bless(&args),
         Command::Canary(args) => cli::canary::run(&args),
         Command::Bench => cli::bench::run(),
+        Command::Record(args) => cli::record::run(&args),
         Command::Shrink(args) => cli::shrink::run(&args),
         Command::View(args) => cli::view::run(&args),
     }

@@ -37,6 +37,11 @@ fn what_once_failed_passes() {
     passes("regressions");
 }
 
+#[test]
+fn what_traces_are_recorded_from_passes() {
+    passes("scenarios");
+}
+
 fn text() -> String {
     include_str!("../../fixtures/regressions/early-frame-taken-as-base.json").to_owned()
 }
