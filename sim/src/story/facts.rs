@@ -78,7 +78,8 @@ fn said(who: &str, words: &str) -> Moment {
             let without_body = words.split_once(" {").map_or(words, |(asked, _)| asked);
             alone(Lane::Engine, Kind::Engine, without_body.into()).detail(words)
         }
-        "FAULT" => alone(Lane::Fault, Kind::Fault, words.into()),
+        // A fault without numbers is a text, which comes in quotes.
+        "FAULT" => alone(Lane::Fault, Kind::Fault, words.trim_matches('"').into()),
         _ => alone(Lane::Fault, Kind::Fault, format!("{who}: {words}")),
     }
 }
