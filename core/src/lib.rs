@@ -30,6 +30,38 @@
 //! The same inputs at the same times give the same commands, in every process and on every machine:
 //! there is no clock, no entropy, no thread and no hashed iteration in this crate.
 //!
+//! # What a driver promises
+//!
+//! | Command | Answered by | The driver sees to it that |
+//! | --- | --- | --- |
+//! | [`LinkOpen`](Command::LinkOpen) | `LinkUp` or `LinkRefused`; later one `LinkDown` | no redirect is followed, no second attempt made |
+//! | [`LinkSend`](Command::LinkSend) | `LinkDrained`, summed | messages leave in order, by one writer |
+//! | [`LinkPing`](Command::LinkPing) | `LinkPong` by the peer | pings of the peer are answered without the core |
+//! | [`LinkPause`](Command::LinkPause) | nothing | reading stops soon; one message may still come |
+//! | [`LinkClose`](Command::LinkClose) | `LinkDown` (`LinkRefused` before `LinkUp`) | what is queued goes first; the deadline ends it |
+//! | [`Call`](Command::Call) | `CallDone` | one exchange, its answer whole or a fault, by the deadline |
+//! | [`Spawn`](Command::Spawn) | `Spawned`; then `PtyEof` and `PtyExited`, once each | the child has a terminal and a group of its own |
+//! | [`PtyWrite`](Command::PtyWrite) | `PtyWritten` | writes keep their order; what was accepted is told, also when time is up |
+//! | [`PtyCheck`](Command::PtyCheck) | `PtyState` | what is unread includes every byte whose write was told |
+//! | [`PtyResize`](Command::PtyResize), [`PtySignal`](Command::PtySignal), [`PtyForget`](Command::PtyForget) | nothing | a child is not signalled once it is reaped |
+//! | [`Store`](Command::Store) | `Stored` | `Ok` means on disk; changes happen in order |
+//! | [`ApiReply`](Command::ApiReply), [`ApiStream`](Command::ApiStream) | nothing | each [`Input::Api`] gets one of them, or says [`Input::ApiGone`] |
+//! | [`StreamSend`](Command::StreamSend), [`StreamClose`](Command::StreamClose) | `StreamDrained`, `StreamGone` | as for links |
+//! | [`Log`](Command::Log), [`Exit`](Command::Exit) | nothing | nobody waits for a log |
+//!
+//! # A message, step by step
+//!
+//! 1. The engine sends a `deliver` frame; the driver hands it over as [`Input::LinkText`].
+//! 2. The core puts it into the window of its agent. When it is next and the program is ready, a
+//!    [`Command::PtyWrite`] with its text leaves, and after `PtyWritten` another one with the submit.
+//! 3. A [`Command::PtyCheck`] follows; as long as [`TtyState::unread`] is not 0, a timer repeats it.
+//! 4. Once the program has read it all, and its screen or its output shows it (or nothing is ever shown),
+//!    the row counts, and the ack leaves as [`Command::LinkSend`]: at most one for each agent and input.
+//! 5. If the link breaks before, nothing is acked; the engine sends the row again, and the window knows
+//!    that it was typed.
+//!
+//! `core/PORTING.md` says in which order to write a driver, how to test it, and what to look out for.
+//!
 //! # Example
 //!
 //! ```

@@ -60,13 +60,7 @@ fn main() -> ExitCode {
         Action::Init(args) => settings::surroundings().and_then(|around| Settings::init(args, &around)),
     };
     descriptors::raise_limit();
-    let ended = settings.and_then(|settings| task::run(serve(settings)));
-    state::leave();
-    let code = ended.unwrap_or_else(|fatal| {
-        eprintln!("relay-broker-smol: {}", fatal.message);
-        fatal.code
-    });
-    ExitCode::from(code)
+    process::end("relay-broker-smol", settings.and_then(|settings| task::run(serve(settings))))
 }
 
 /// Starts a broker and runs it to its end.

@@ -219,8 +219,8 @@ async fn write(process: ProcessId, master: Watched, inbox: Inbox, queue: Receive
         let mut written = 0;
         let failure = match before(deadline, write_bytes(&master, &bytes, &mut written)).await {
             Some(Ok(())) => None,
-            Some(Err(error)) => Some(Failure::new(FaultKind::Broken, error.to_string())),
-            None => Some(Failure::new(FaultKind::Deadline, "the terminal takes no more input")),
+            Some(Err(error)) => Some(child::gone(error)),
+            None => Some(child::full()),
         };
         inbox.put(Event::PtyWritten { process, op, written, failure });
     }

@@ -101,14 +101,10 @@ fn host(settings: Result<Settings, Fatal>) -> ExitCode {
         .expect("a runtime needs only memory and descriptors");
     descriptors::raise_limit();
     let ended = settings.and_then(|settings| runtime.block_on(serve(settings)));
-    state::leave();
-    let code = ended.unwrap_or_else(|fatal| {
-        eprintln!("relay-broker: {}", fatal.message);
-        fatal.code
-    });
+    let code = process::end("relay-broker", ended);
     // Without waiting for blocking work that may hang.
     runtime.shutdown_background();
-    ExitCode::from(code)
+    code
 }
 
 /// Starts a broker and runs it to its end.

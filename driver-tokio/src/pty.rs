@@ -223,8 +223,8 @@ async fn write(process: ProcessId, master: Watched, inbox: Inbox, mut queue: mps
         let mut written = 0;
         let failure = match timeout_at(deadline, write_bytes(&master, &bytes, &mut written)).await {
             Ok(Ok(())) => None,
-            Ok(Err(error)) => Some(Failure::new(FaultKind::Broken, error.to_string())),
-            Err(_) => Some(Failure::new(FaultKind::Deadline, "the terminal takes no more input")),
+            Ok(Err(error)) => Some(child::gone(error)),
+            Err(_) => Some(child::full()),
         };
         inbox.put(Event::PtyWritten { process, op, written, failure });
     }

@@ -5,12 +5,15 @@
 //!
 //! 1. Masters do not block. Only [`start`] and [`kill`] do, as their words say.
 
+use crate::clock;
 use crate::descriptors;
 use crate::event::Failure;
 use filedescriptor::FileDescriptor;
 use portable_pty::{CommandBuilder, PtySize};
+use relay_core::time::Mono;
 use relay_core::{Child, ExitStatus, FaultKind, PtySignal, TtyState};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::io::Errno;
 use rustix::process::{
     Pid, PidfdFlags, Signal, WaitId, WaitIdOptions, kill_process_group, pidfd_open, waitid,
 };
@@ -67,8 +70,7 @@ pub fn start(child: Child) -> Result<Launched, Failure> {
 
     let mut running = pair.slave.spawn_command(command).map_err(not_started)?;
     let pid = running.process_id().and_then(|pid| Pid::from_raw(pid.cast_signed()));
-    match pid.ok_or(rustix::io::Errno::SRCH).and_then(|pid| Ok((pid, pidfd_open(pid, PidfdFlags::NONBLOCK)?)))
-    {
+    match pid.ok_or(Errno::SRCH).and_then(|pid| Ok((pid, pidfd_open(pid, PidfdFlags::NONBLOCK)?))) {
         Ok((pid, handle)) => {
             descriptors::restore_limit(pid);
             Ok(Launched { pid, master, handle })
@@ -169,4 +171,34 @@ pub fn read_chunk(master: &OwnedFd) -> io::Result<Vec<u8>> {
     let mut buffer = [0; CHUNK];
     let len = rustix::io::read(master, &mut buffer)?;
     Ok(buffer[..len].to_vec())
+}
+
+/// Writes as much as a terminal takes before the deadline, for drivers that have a thread to wait on:
+/// how much, and why not all.
+pub fn write_before(master: &OwnedFd, bytes: &[u8], deadline: Mono) -> (usize, Option<Failure>) {
+    let mut written = 0;
+    while written < bytes.len() {
+        let left = clock::until(deadline);
+        match rustix::io::write(master, &bytes[written..]) {
+            Ok(len) => written += len,
+            Err(Errno::INTR) => {}
+            Err(Errno::AGAIN) if left.is_zero() => return (written, Some(full())),
+            Err(Errno::AGAIN) => {
+                let left = Timespec::try_from(left).ok();
+                let _ = poll(&mut [PollFd::new(master, PollFlags::OUT)], left.as_ref());
+            }
+            Err(error) => return (written, Some(gone(error.into()))),
+        }
+    }
+    (written, None)
+}
+
+/// Why a write was not finished by its deadline.
+pub fn full() -> Failure {
+    Failure::new(FaultKind::Deadline, "the terminal takes no more input")
+}
+
+/// Why a write broke off.
+pub fn gone(error: io::Error) -> Failure {
+    Failure::new(FaultKind::Broken, error.to_string())
 }

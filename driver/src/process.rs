@@ -9,6 +9,7 @@
 use crate::settings::{self, Fatal, Settings};
 use crate::{VERSION, record, state};
 use std::io::{self, Write};
+use std::process::ExitCode;
 
 /// Exit code of a panic.
 const BUG: i32 = 101;
@@ -32,6 +33,15 @@ pub fn end_by_signal(code: i32) -> ! {
     record::end_early("ended by a second signal");
     state::leave();
     std::process::exit(code)
+}
+
+/// The end of a process: removes what must not stay, and says why if it has failed.
+pub fn end(program: &str, ended: Result<u8, Fatal>) -> ExitCode {
+    state::leave();
+    ExitCode::from(ended.unwrap_or_else(|fatal| {
+        eprintln!("{program}: {}", fatal.message);
+        fatal.code
+    }))
 }
 
 /// Clients wait for this line.

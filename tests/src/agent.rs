@@ -4,7 +4,7 @@ use crate::binary::profile_dir;
 use crate::place::{Broker, Place};
 use crate::wait::soon;
 use serde_json::{Value, json};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 /// One thing that an agent read.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -27,6 +27,19 @@ pub struct Agent {
 /// The program of these agents.
 pub fn program() -> PathBuf {
     profile_dir().join("test-agent")
+}
+
+/// What an agent with this log has read.
+pub fn read_log(log: &Path) -> Vec<Read> {
+    let log = std::fs::read_to_string(log).unwrap_or_default();
+    let complete = log.split_inclusive('\n').filter(|line| line.ends_with('\n'));
+    complete
+        .map(|line| serde_json::from_str(line).expect("a record is JSON"))
+        .map(|record: Value| Read {
+            at_ns: record["at_ns"].as_u64().unwrap_or(0),
+            text: record["text"].as_str().unwrap_or_default().to_owned(),
+        })
+        .collect()
 }
 
 impl Agent {
@@ -79,15 +92,7 @@ impl Agent {
 
     /// All it read.
     pub fn reads(&self) -> Vec<Read> {
-        let log = std::fs::read_to_string(&self.log).unwrap_or_default();
-        let complete = log.split_inclusive('\n').filter(|line| line.ends_with('\n'));
-        complete
-            .map(|line| serde_json::from_str(line).expect("a record is JSON"))
-            .map(|record: Value| Read {
-                at_ns: record["at_ns"].as_u64().unwrap_or(0),
-                text: record["text"].as_str().unwrap_or_default().to_owned(),
-            })
-            .collect()
+        read_log(&self.log)
     }
 
     /// The first thing it read that ends with `text`, once it has.

@@ -19,7 +19,10 @@ pub struct Driver {
 /// Another driver to test, in place of ours: the path of its program.
 const ANOTHER: &str = "RELAY_TESTS_DRIVER";
 /// Our drivers, with their programs.
-const OURS: [(&str, &str); 2] = [("tokio", "relay-broker"), ("smol", "relay-broker-smol")];
+const OURS: [(&str, &str); 3] =
+    [("tokio", "relay-broker"), ("smol", "relay-broker-smol"), (EXAMPLE, "std-driver")];
+/// The driver that shows how little is needed; it leaves some things out.
+pub const EXAMPLE: &str = "std";
 
 impl Driver {
     /// The drivers that every scenario is run against.

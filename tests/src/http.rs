@@ -1,6 +1,10 @@
 //! Blocking HTTP/1.1: one request per connection as a client, and reading requests as a server.
 
 use crate::wait::LIMIT;
+use hyper::body::Bytes;
+use hyper::header::{HeaderMap, HeaderName, HeaderValue};
+use relay_core::{CallRequest, FaultKind};
+use relay_driver::event::Failure;
 use serde_json::Value;
 use std::io::{self, BufRead, BufReader, Read, Write};
 use std::net::TcpStream;
@@ -111,6 +115,34 @@ fn unchunked(mut body: &str) -> Option<String> {
     }
 }
 
+/// Makes a call of the core.
+///
+/// # Errors
+/// When there is no answer, or the URL wants TLS.
+pub fn exchange(request: &CallRequest) -> Result<(u16, Bytes), Failure> {
+    let plain = request.url.strip_prefix("http://");
+    let url = plain.ok_or_else(|| Failure::new(FaultKind::Other, "this client knows no TLS"))?;
+    let (address, path) = url.split_at(url.find('/').unwrap_or(url.len()));
+    let bearer = request.bearer.iter().map(|bearer| format!("authorization: Bearer {}", bearer.expose()));
+    let more = request.headers.iter().map(|(name, value)| format!("{name}: {}", value.expose()));
+    let header = bearer.chain(more).collect::<Vec<_>>().join("\r\n");
+    let client = Client { address: address.to_owned(), header };
+    let answer = client.try_ask(request.method, path, request.body.as_deref().unwrap_or_default())?;
+    Ok((answer.status, answer.text.into()))
+}
+
+/// Writes an answer of JSON, after which the connection ends.
+///
+/// # Errors
+/// When it has ended already.
+pub fn write_answer(tcp: &mut TcpStream, status: u16, body: &str) -> io::Result<()> {
+    let head = format!(
+        "HTTP/1.1 {status} Answer\r\ncontent-type: application/json\r\nconnection: close\r\ncontent-length: {}\r\n\r\n",
+        body.len()
+    );
+    tcp.write_all((head + body).as_bytes())
+}
+
 /// A request as a server reads it.
 #[derive(Clone, Debug)]
 pub struct Request {
@@ -158,6 +190,14 @@ impl Request {
     pub fn header(&self, name: &str) -> Option<&str> {
         let found = self.headers.iter().find(|(other, _)| other == name);
         found.map(|(_, value)| value.as_str())
+    }
+
+    /// All headers that are some.
+    pub fn header_map(&self) -> HeaderMap {
+        let parse = |(name, value): &(String, String)| {
+            Some((HeaderName::try_from(name).ok()?, HeaderValue::try_from(value).ok()?))
+        };
+        self.headers.iter().filter_map(parse).collect()
     }
 
     /// The bearer token.

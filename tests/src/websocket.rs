@@ -1,11 +1,17 @@
 //! Blocking WebSockets whose two directions are used by different threads.
 
 use crate::http::Request;
+use relay_driver::event::Refused;
+use relay_driver::socket::Out;
 use std::io::{self, BufReader, Write};
 use std::net::TcpStream;
+use std::time::Duration;
 use tungstenite::handshake::derive_accept_key;
 use tungstenite::protocol::frame::coding::{CloseCode, Control, Data, OpCode};
 use tungstenite::protocol::frame::{CloseFrame, Frame, FrameSocket};
+
+/// For the answer to an upgrade request.
+pub const HANDSHAKE: Duration = Duration::from_secs(10);
 
 /// What came.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -54,9 +60,15 @@ pub fn accept(request: &Request, tcp: &mut TcpStream) -> io::Result<()> {
 /// Opens a WebSocket as a client.
 ///
 /// # Errors
-/// When the server does not agree.
-pub fn connect(address: &str, path: &str, header: &str) -> io::Result<(Reader, Writer)> {
+/// When the server does not agree, or says nothing for [`HANDSHAKE`].
+pub fn connect(address: &str, path: &str, header: &str) -> Result<(Reader, Writer), Refused> {
+    let status = open(address, path, header).map_err(|error| Refused::Failed(error.into()))?;
+    status.map_err(Refused::Status)
+}
+
+fn open(address: &str, path: &str, header: &str) -> io::Result<Result<(Reader, Writer), u16>> {
     let mut tcp = TcpStream::connect(address)?;
+    tcp.set_read_timeout(Some(HANDSHAKE))?;
     write!(
         tcp,
         "GET {path} HTTP/1.1\r\nhost: {address}\r\n{header}\r\nconnection: Upgrade\r\nupgrade: websocket\r\n\
@@ -65,10 +77,12 @@ pub fn connect(address: &str, path: &str, header: &str) -> io::Result<(Reader, W
     let mut from = BufReader::new(tcp.try_clone()?);
     // An answer is read like a request: a line, headers, no body.
     let answer = Request::read(&mut from)?.ok_or_else(|| io::Error::other("it hung up"))?;
-    if answer.path != "101" {
-        return Err(io::Error::other(format!("refused: {}", answer.path)));
+    tcp.set_read_timeout(None)?;
+    match answer.path.parse() {
+        Ok(101) => Ok(Ok((Reader::new(from), Writer::new(tcp, true)))),
+        Ok(status) => Ok(Err(status)),
+        Err(_) => Err(io::Error::other("no HTTP answer")),
     }
-    Ok((Reader::new(from), Writer::new(tcp, true)))
 }
 
 /// One direction of a socket.
@@ -127,6 +141,18 @@ impl Writer {
     /// When the connection is gone.
     pub fn text(&mut self, text: &str) -> io::Result<()> {
         self.send(Frame::message(text.to_owned().into_bytes(), OpCode::Data(Data::Text), true))
+    }
+
+    /// Sends what a driver has to send.
+    ///
+    /// # Errors
+    /// When the connection is gone.
+    pub fn out(&mut self, out: Out) -> io::Result<()> {
+        match out {
+            Out::Text(text) => self.text(&text),
+            Out::Ping => self.send(Frame::ping(Vec::new())),
+            Out::Close { code, reason } => self.close(code, reason),
+        }
     }
 
     /// Sends something odd.

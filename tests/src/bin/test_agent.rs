@@ -10,6 +10,7 @@ use serde_json::json;
 use std::fs::{File, OpenOptions};
 use std::io::{self, BufRead, Read, Write};
 use std::path::Path;
+use std::sync::Arc;
 use std::time::Duration;
 
 /// Between two looks for the gate.
@@ -18,6 +19,8 @@ const PASTE_BEGINS: &[u8] = b"\x1b[200~";
 const PASTE_ENDS: &[u8] = b"\x1b[201~";
 
 fn main() -> io::Result<()> {
+    // What was read must be recorded, also when the terminal is hung up in between.
+    signal_hook::flag::register(signal_hook::consts::SIGHUP, Arc::default())?;
     let args: Vec<String> = std::env::args().skip(1).collect();
     let args: Vec<&str> = args.iter().map(String::as_str).collect();
     let log = |path| OpenOptions::new().create(true).append(true).open(path);

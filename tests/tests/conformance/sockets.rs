@@ -84,7 +84,10 @@ fn an_engine_that_comes_later_is_found(driver: &Driver) {
         for near in listener.incoming().flatten() {
             let far = std::net::TcpStream::connect(engine.address).unwrap();
             for (mut from, mut to) in [(near.try_clone().unwrap(), far.try_clone().unwrap()), (far, near)] {
-                std::thread::spawn(move || std::io::copy(&mut from, &mut to));
+                std::thread::spawn(move || {
+                    let _ = std::io::copy(&mut from, &mut to);
+                    to.shutdown(std::net::Shutdown::Both)
+                });
             }
         }
     });
