@@ -38,7 +38,7 @@ impl From<io::Error> for Failure {
     fn from(error: io::Error) -> Self {
         use io::ErrorKind as E;
         let kind = match error.kind() {
-            E::TimedOut => FaultKind::Deadline,
+            E::TimedOut | E::WouldBlock => FaultKind::Deadline,
             E::NotFound => FaultKind::NotFound,
             E::PermissionDenied | E::ReadOnlyFilesystem => FaultKind::Denied,
             E::StorageFull | E::QuotaExceeded | E::FileTooLarge => FaultKind::NoSpace,

@@ -1,6 +1,5 @@
 //! Blocking HTTP/1.1: one request per connection as a client, and reading requests as a server.
 
-use crate::wait::LIMIT;
 use hyper::body::Bytes;
 use hyper::header::{HeaderMap, HeaderName, HeaderValue};
 use relay_core::{CallRequest, FaultKind};
@@ -8,6 +7,10 @@ use relay_driver::event::Failure;
 use serde_json::Value;
 use std::io::{self, BufRead, BufReader, Read, Write};
 use std::net::TcpStream;
+use std::time::Duration;
+
+/// As long as the longest call of a broker.
+const PATIENCE: Duration = Duration::from_secs(40);
 
 /// An answer.
 #[derive(Clone, Debug)]
@@ -32,17 +35,23 @@ pub struct Client {
     pub address: String,
     /// For instance `Authorization: Bearer …`.
     pub header: String,
+    /// For an answer.
+    pub limit: Duration,
 }
 
 impl Client {
     /// A client of a node's local API.
     pub fn local(address: &str, key: &str) -> Self {
-        Self { address: address.to_owned(), header: format!("X-API-Key: {key}") }
+        Self { address: address.to_owned(), header: format!("X-API-Key: {key}"), limit: PATIENCE }
     }
 
     /// A client of an engine.
     pub fn bearer(address: &str, token: &str) -> Self {
-        Self { address: address.to_owned(), header: format!("Authorization: Bearer {token}") }
+        Self {
+            address: address.to_owned(),
+            header: format!("Authorization: Bearer {token}"),
+            limit: PATIENCE,
+        }
     }
 
     /// `GET`.
@@ -74,8 +83,7 @@ impl Client {
     /// When there is no answer.
     pub fn try_ask(&self, method: &str, path: &str, body: &str) -> io::Result<Answer> {
         let mut tcp = TcpStream::connect(&self.address)?;
-        // As long as the longest call of a broker.
-        tcp.set_read_timeout(Some(LIMIT + LIMIT))?;
+        tcp.set_read_timeout(Some(self.limit))?;
         let head = format!(
             "{method} {path} HTTP/1.1\r\nhost: {}\r\n{}\r\ncontent-type: application/json\r\nconnection: close\r\ncontent-length: {}\r\n\r\n",
             self.address,
@@ -115,18 +123,18 @@ fn unchunked(mut body: &str) -> Option<String> {
     }
 }
 
-/// Makes a call of the core.
+/// Makes a call of the core, which gets its answer within `limit`.
 ///
 /// # Errors
 /// When there is no answer, or the URL wants TLS.
-pub fn exchange(request: &CallRequest) -> Result<(u16, Bytes), Failure> {
+pub fn exchange(request: &CallRequest, limit: Duration) -> Result<(u16, Bytes), Failure> {
     let plain = request.url.strip_prefix("http://");
     let url = plain.ok_or_else(|| Failure::new(FaultKind::Other, "this client knows no TLS"))?;
     let (address, path) = url.split_at(url.find('/').unwrap_or(url.len()));
     let bearer = request.bearer.iter().map(|bearer| format!("authorization: Bearer {}", bearer.expose()));
     let more = request.headers.iter().map(|(name, value)| format!("{name}: {}", value.expose()));
     let header = bearer.chain(more).collect::<Vec<_>>().join("\r\n");
-    let client = Client { address: address.to_owned(), header };
+    let client = Client { address: address.to_owned(), header, limit };
     let answer = client.try_ask(request.method, path, request.body.as_deref().unwrap_or_default())?;
     Ok((answer.status, answer.text.into()))
 }

@@ -5,8 +5,7 @@
 //! 1. Every thread reports through one bounded inbox: when the loop is behind, they wait.
 //! 2. The loop waits for nothing else; what it has to say to itself goes past the inbox.
 //!
-//! It leaves out TLS, `up`, a second signal, event streams, pings of the engine, pausing, and all limits
-//! of sockets, calls and the API's server.
+//! It leaves out TLS, `up`, event streams, pings, pausing, a second signal, and most limits.
 
 use clap::Parser;
 use relay_core::ids::{LinkId, OpId, ProcessId, RequestId};
@@ -23,12 +22,10 @@ use std::collections::{BTreeMap, VecDeque};
 use std::io::{self, BufReader, ErrorKind};
 use std::net::{TcpListener, TcpStream};
 use std::os::fd::OwnedFd;
-use std::process::ExitCode;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, Sender, SyncSender, channel, sync_channel};
 use std::sync::{Arc, Mutex};
 use std::thread::{sleep, spawn};
-use std::time::Duration;
 
 type Event = relay_driver::event::Event<(), (OwnedFd, OwnedFd)>;
 type Inbox = SyncSender<Event>;
@@ -62,7 +59,7 @@ enum Cli {
     Init(InitArgs),
 }
 
-fn main() -> ExitCode {
+fn main() -> std::process::ExitCode {
     process::end_on_panic("std-driver");
     let Cli::Init(args) = Cli::parse();
     let settings = settings::surroundings().and_then(|around| Settings::init(args, &around));
@@ -115,7 +112,7 @@ fn run(mut broker: Broker, io: &mut Io, events: &Receiver<Event>) -> u8 {
         let ready = io.own.pop_front().or_else(|| (row <= 64).then(|| events.try_recv().ok()).flatten());
         let event = ready.or_else(|| {
             row = 0;
-            events.recv_timeout(wake.at.map_or(Duration::from_secs(60), clock::until)).ok()
+            events.recv_timeout(wake.at.map_or(std::time::Duration::from_secs(60), clock::until)).ok()
         });
         match event {
             None => broker.handle(clock::now(), Input::Tick),
@@ -134,7 +131,7 @@ impl Io {
             Command::LinkOpen { link, url, token, .. } => {
                 let (sender, orders) = channel();
                 self.links.insert(link, sender);
-                spawn(move || run_link(link, connect(&url, &token), orders, inbox));
+                spawn(move || run_link(link, &url, &token, orders, inbox));
             }
             Command::LinkSend { link, text } => self.tell(link, Out::Text(text), None),
             Command::LinkPing { link } => self.tell(link, Out::Ping, None),
@@ -142,13 +139,8 @@ impl Io {
                 self.tell(link, Out::Close { code, reason }, Some(deadline));
             }
             Command::Call { call, request, deadline } => {
-                let (done, answered) = channel();
-                spawn(move || done.send(exchange(&request)));
-                spawn(move || {
-                    let late = |_| Err(Failure::new(FaultKind::Deadline, "no answer in time"));
-                    let result = answered.recv_timeout(clock::until(deadline)).unwrap_or_else(late);
-                    inbox.send(Event::CallDone { call, result })
-                });
+                let deadline = clock::until(deadline);
+                spawn(move || inbox.send(Event::CallDone { call, result: exchange(&request, deadline) }));
             }
             Command::Spawn { process, child, .. } => drop(spawn(move || {
                 let started = child::start(child).map(|c| (c.pid, Some((c.master, c.handle))));
@@ -169,15 +161,14 @@ impl Io {
                 self.tty(process).inspect(|tty| child::resize(&tty.0, rows, cols));
             }
             Command::PtySignal { process, signal } => {
-                if let Some((pid, Some(_), _)) = self.processes.get(&process) {
-                    child::signal(*pid, signal);
-                }
+                let unreaped = self.processes.get(&process).filter(|process| process.1.is_some());
+                unreaped.inspect(|process| child::signal(process.0, signal));
             }
             Command::PtyForget { process } => drop(self.processes.get_mut(&process).map(|p| p.2.take())),
             Command::Store { store, action, .. } => self.store.change(store, action),
             Command::ApiReply { request, status, body, .. } => self.answer(request, status, body),
             Command::ApiStream { request, subscriber } => {
-                self.answer(request, 501, "{\"code\":\"no_streams\"}".into());
+                self.answer(request, 501, String::new());
                 self.own.push_back(Event::StreamGone { subscriber });
             }
             Command::Log(line) => self.log.write(clock::now().wall, &line),
@@ -235,7 +226,7 @@ impl Io {
     }
 }
 
-fn connect(url: &str, token: &Secret) -> Socket {
+fn connect(url: &str, token: &Secret) -> Result<(Reader, Writer), Refused> {
     let to = relay_driver::socket::upgrade(url, token)?;
     let header = format!("authorization: Bearer {}", token.expose());
     websocket::connect(
@@ -245,10 +236,8 @@ fn connect(url: &str, token: &Secret) -> Socket {
     )
 }
 
-type Socket = Result<(Reader, Writer), Refused>;
-
-fn run_link(link: LinkId, socket: Socket, orders: Receiver<Order>, inbox: Inbox) {
-    let (mut reader, mut writer) = match socket {
+fn run_link(link: LinkId, url: &str, token: &Secret, orders: Receiver<Order>, inbox: Inbox) {
+    let (mut reader, mut writer) = match connect(url, token) {
         Ok(socket) => socket,
         Err(why) => return drop(inbox.send(Event::LinkRefused { link, why })),
     };
@@ -288,7 +277,7 @@ fn read_tty(process: ProcessId, master: &OwnedFd, inbox: &Inbox) {
     }
 }
 
-/// One connection of the local API: one request.
+/// One connection, one request.
 fn api(mut tcp: TcpStream, server: &Server) -> io::Result<()> {
     static LAST: AtomicU64 = AtomicU64::new(1);
     let Some(asked) = Request::read(&mut BufReader::new(tcp.try_clone()?))? else { return Ok(()) };
@@ -306,6 +295,6 @@ fn api(mut tcp: TcpStream, server: &Server) -> io::Result<()> {
         upgrade: answer::websocket_key(&headers).is_some(),
         body: asked.body.into(),
     });
-    let (status, body) = answered.recv().unwrap_or((503, String::new()));
+    let (status, body) = answered.recv().unwrap_or_default();
     write_answer(&mut tcp, status, &body)
 }

@@ -56,11 +56,10 @@ fn next(reader: &mut Reader, mut wanted: impl FnMut(&Value) -> bool) -> Value {
 
 fn nobody_without_the_key_learns_anything(driver: &Driver) {
     let world = World::new(driver);
-    let address = &world.broker.api.address;
     for header in
         ["X-Nothing: here", "X-API-Key: br_ffffffffffffffffffffffffffffffff", "Authorization: Basic eDp5"]
     {
-        let stranger = Client { address: address.clone(), header: header.into() };
+        let stranger = Client { header: header.into(), ..world.broker.api.clone() };
         assert_eq!(stranger.get("/health").status, 200);
         for path in ["/api/session", "/api/spawned", "/no/such/path"] {
             let answer = stranger.get(path);
@@ -68,7 +67,7 @@ fn nobody_without_the_key_learns_anything(driver: &Driver) {
         }
     }
     let bearer = world.broker.api.header.replace("X-API-Key: ", "Authorization: Bearer ");
-    assert_eq!(Client { address: address.clone(), header: bearer }.get("/api/session").status, 200);
+    assert_eq!(Client { header: bearer, ..world.broker.api }.get("/api/session").status, 200);
 }
 
 fn a_web_page_is_refused(driver: &Driver) {
