@@ -90,7 +90,7 @@ struct CommonArgs {
     #[arg(long, value_name = "DIR")]
     state_dir: Option<PathBuf>,
     /// Record everything that comes in, for `relay-sim replay`. Credentials are masked, messages are not
-    #[arg(long, value_name = "FILE")]
+    #[arg(long, value_name = "FILE", overrides_with = "record")]
     record: Option<PathBuf>,
     /// Record what goes out as text too, not only its hashes
     #[arg(long, requires = "record")]

@@ -18,7 +18,26 @@ pub struct Place {
     root: TempDir,
     /// The program of its broker.
     program: PathBuf,
+    /// Whether that records what it does.
+    records: bool,
 }
+
+impl Drop for Place {
+    /// What a failed test leaves is for whoever looks into it.
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            self.root.disable_cleanup(true);
+            eprintln!("--- left for you: {}", self.root.path().display());
+            let trace = self.path(TRACE);
+            if trace.exists() {
+                eprintln!("--- replay it: cargo run --release -p relay-sim -- replay {}", trace.display());
+            }
+        }
+    }
+}
+
+/// Where a broker of a scenario records what it does.
+const TRACE: &str = "broker.trace";
 
 impl Default for Place {
     fn default() -> Self {
@@ -29,20 +48,20 @@ impl Default for Place {
 impl Place {
     /// An empty place for `relay-broker`.
     pub fn new() -> Self {
-        Self::with(relay_broker().to_owned())
+        Self::with(relay_broker().to_owned(), false)
     }
 
-    /// An empty place for the program of a driver.
+    /// An empty place for the program of a driver, which records what it does.
     pub fn of(driver: &Driver) -> Self {
-        Self::with(driver.program.clone())
+        Self::with(driver.program.clone(), true)
     }
 
-    fn with(program: PathBuf) -> Self {
+    fn with(program: PathBuf, records: bool) -> Self {
         let root = tempfile::tempdir().expect("a temporary directory");
         for dir in ["home", "work", "tmp", "bin"] {
             std::fs::create_dir(root.path().join(dir)).expect("it is ours");
         }
-        Self { root, program }
+        Self { root, program, records }
     }
 
     /// A path in it. `work` is the working directory, `home` the home, `bin` the first place where
@@ -76,6 +95,9 @@ impl Place {
     pub fn broker_command(&self, base_url: &str, workspace_key: &str) -> Command {
         let mut command = self.command(&self.program, base_url, workspace_key);
         command.args(["init", "--persist", "--instance-name", "broker"]);
+        if self.records {
+            command.arg("--record").arg(self.path(TRACE));
+        }
         command
     }
 

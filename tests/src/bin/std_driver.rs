@@ -5,7 +5,7 @@
 //! 1. Every thread reports through one bounded inbox: when the loop is behind, they wait.
 //! 2. The loop waits for nothing else; what it has to say to itself goes past the inbox.
 //!
-//! It leaves out TLS, `up`, event streams, pings, pausing, a second signal, and most limits.
+//! It leaves out TLS, `up`, event streams, pings, pausing, recording, a second signal, most limits.
 
 use clap::Parser;
 use relay_core::ids::{LinkId, OpId, ProcessId, RequestId};

@@ -33,7 +33,7 @@ macro_rules! scenarios {
 }
 
 /// What the example leaves out, each for the reason that its head names.
-const NOT_IN_THE_EXAMPLE: [&str; 11] = [
+const NOT_IN_THE_EXAMPLE: [&str; 14] = [
     // The limits of the server, and more than one request on a connection.
     "a_head_that_is_too_long_is_refused",
     "half_a_request_delays_nobody",
@@ -49,6 +49,10 @@ const NOT_IN_THE_EXAMPLE: [&str; 11] = [
     // `up`, and the end by a second signal.
     "a_missing_key_is_asked_for",
     "a_second_signal_ends_it_at_once",
+    // Recording.
+    "a_recorded_life_replays_bit_for_bit_and_shows_no_credential",
+    "a_disk_that_is_full_ends_the_recording_and_nothing_else",
+    "a_file_that_cannot_be_made_is_an_error_at_the_start",
 ];
 
 /// Scenarios at once: most of their time they wait.
