@@ -33,6 +33,8 @@ enum Command {
     Replay(cli::replay::Args),
     /// Take what recorded brokers do now for what they shall do, after an intended change.
     Bless(cli::replay::Args),
+    /// Take the messages out of a recorded broker's trace: other words of the same length stand there.
+    Redact(cli::replay::RedactArgs),
     /// Let bugs loose that brokers have had, and count the seeds until each is found.
     Canary(cli::canary::Args),
     /// Measure the simulator.
@@ -59,6 +61,7 @@ fn main() -> ExitCode {
         Command::Run(args) => cli::run::run(&args),
         Command::Replay(args) => cli::replay::run(&args),
         Command::Bless(args) => cli::replay::bless(&args),
+        Command::Redact(args) => cli::replay::redact(&args),
         Command::Canary(args) => cli::canary::run(&args),
         Command::Bench => cli::bench::run(),
         Command::Record(args) => cli::record::run(&args),

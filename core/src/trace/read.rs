@@ -122,6 +122,11 @@ impl<'a> Trace<'a> {
         Ok(trace)
     }
 
+    /// Whether all that the last input has caused is there.
+    pub fn is_whole(&self) -> bool {
+        self.entries.last().map_or(&self.caused, |entry| &entry.caused).is_some()
+    }
+
     fn begin(text: &'a str) -> Result<Self, ReadError> {
         /// What every format of the first line has.
         #[derive(Deserialize)]

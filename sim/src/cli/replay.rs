@@ -1,9 +1,9 @@
-//! `relay-sim replay`, `relay-sim bless`: traces from files.
+//! `relay-sim replay`, `bless`, `redact`: traces from files.
 //!
 //! Owns: reading and writing files, and what is printed of each. Must not know: what a trace says.
 
 use relay_core::trace::{Trace, check_size};
-use relay_sim::replay::{bless as blessed, replay};
+use relay_sim::replay::{bless as blessed, redact as redacted, replay};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
@@ -15,6 +15,15 @@ pub(crate) struct Args {
     /// Trace files, as `relay-broker up --record FILE` writes them.
     #[arg(required = true)]
     files: Vec<PathBuf>,
+}
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct RedactArgs {
+    /// A trace file.
+    file: PathBuf,
+    /// Where the trace without messages goes.
+    #[arg(short, long, value_name = "OUT")]
+    output: PathBuf,
 }
 
 /// `replay`: every trace must do again what it did.
@@ -45,6 +54,19 @@ pub(crate) fn bless(args: &Args) -> ExitCode {
         let word = if new == text { "unchanged" } else { "blessed" };
         replace(file, &new).map_err(|message| wrong(file, &message))?;
         println!("{word}: {}", file.display());
+        Ok(())
+    })
+}
+
+/// `redact`: a trace that can be shown to others.
+pub(crate) fn redact(args: &RedactArgs) -> ExitCode {
+    each(&Args { files: vec![args.file.clone()] }, |file, trace, _| {
+        let redacted = redacted(trace).map_err(|error| wrong(file, &error))?;
+        replace(&args.output, &redacted.text).map_err(|message| wrong(&args.output, &message))?;
+        println!("redacted: {}", args.output.display());
+        if let Some(line) = redacted.ends_before {
+            println!("note: it ends before line {line}, behind which the broker would do something else");
+        }
         Ok(())
     })
 }

@@ -11,6 +11,11 @@ use relay_core::trace::{Mask, Recorder, Trace};
 /// The trace with the prints and digests that its inputs lead to now. Where the core panics it ends,
 /// with the same words as before.
 pub fn bless(trace: &Trace<'_>) -> String {
+    rewrite(trace, trace.is_whole())
+}
+
+/// The same; `whole` says whether all that the last input has caused is to be told.
+pub(super) fn rewrite(trace: &Trace<'_>, whole: bool) -> String {
     // What comes out of a trace is masked already.
     let mut recorder = Recorder::new(&trace.config, &trace.boot, &trace.driver, Mask::off(), trace.detail);
     let mut player = Player::new(trace);
@@ -20,7 +25,8 @@ pub fn bless(trace: &Trace<'_>) -> String {
         }
         let Ok(Some(moment)) = player.step() else { break };
         moment.commands.iter().for_each(|command| recorder.command(command));
-        if let Some(broker) = player.broker().filter(|_| moment.is_whole()) {
+        let settled = whole || player.upcoming().is_some();
+        if let Some(broker) = player.broker().filter(|_| settled) {
             recorder.settled(|| broker.digest());
         }
     }

@@ -8,9 +8,11 @@
 //! 2. A panic of the core is an outcome, and the wanted one when the trace ends with it.
 
 mod bless;
+mod redact;
 mod telling;
 
 pub use bless::bless;
+pub use redact::{Redacted, redact};
 pub use telling::narrate;
 
 use crate::panic_text;
@@ -36,13 +38,6 @@ pub struct Moment<'m> {
     pub commands: Vec<Command>,
     recorded: Option<&'m [Print]>,
     check: Option<&'m Check<'m>>,
-}
-
-impl Moment<'_> {
-    /// Whether the recording saw all of it: a crash may have come in between.
-    pub const fn is_whole(&self) -> bool {
-        self.recorded.is_some()
-    }
 }
 
 /// Feeds a new broker with the inputs of a trace.
