@@ -46,15 +46,20 @@ fn offences(folder: &str, wrong: impl Fn(&str) -> bool) -> Vec<String> {
     offences
 }
 
-/// Names of the dependencies of a package that are there for all builds of it.
-fn dependencies(package: &str) -> BTreeSet<String> {
+/// What cargo knows of the packages.
+fn metadata() -> Value {
     let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
     let output = Command::new(cargo)
         .args(["metadata", "--no-deps", "--format-version", "1", "--offline"])
         .current_dir(root())
         .output()
         .unwrap();
-    let metadata: Value = serde_json::from_slice(&output.stdout).unwrap();
+    serde_json::from_slice(&output.stdout).unwrap()
+}
+
+/// Names of the dependencies of a package that are there for all builds of it.
+fn dependencies(package: &str) -> BTreeSet<String> {
+    let metadata = metadata();
     let packages = metadata["packages"].as_array().unwrap();
     let package = packages.iter().find(|other| other["name"] == package).unwrap();
     let normal = package["dependencies"].as_array().unwrap().iter();
@@ -126,6 +131,52 @@ fn nothing_is_unsafe() {
         let is_unsafe = |code: &str| ["unsafe ", "unsafe{"].iter().any(|word| code.contains(word));
         let found = offences(folder, is_unsafe);
         assert!(found.is_empty(), "{found:#?}");
+    }
+}
+
+/// What the list of canaries says of each.
+fn words_of_canaries() -> Vec<String> {
+    let source = fs::read_to_string(root().join("core/src/canary.rs")).unwrap();
+    let list = source.split_once("canaries! {").unwrap().1.split_once("\n    }").unwrap().0;
+    let words: Vec<String> = list.split('"').skip(1).step_by(2).map(String::from).collect();
+    assert!(words.len() >= 40, "a name and a sentence for each: {words:?}");
+    words
+}
+
+/// The simulator, built with these flags in this directory of the project.
+fn simulator(flags: &str, target: &str) -> Vec<u8> {
+    let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
+    let target = root().join(target);
+    let status = Command::new(cargo)
+        .args(["build", "--release", "--quiet", "--package", "relay-sim", "--bin", "relay-sim"])
+        .arg("--target-dir")
+        .arg(&target)
+        .env("RUSTFLAGS", flags)
+        .current_dir(root())
+        .status()
+        .unwrap();
+    assert!(status.success(), "the simulator does not build with {flags:?}");
+    fs::read(target.join("release/relay-sim")).unwrap()
+}
+
+#[test]
+fn no_build_but_their_own_has_a_canary() {
+    let words = words_of_canaries();
+    let found = |program: Vec<u8>| {
+        let text = String::from_utf8_lossy(&program).into_owned();
+        words.iter().filter(|word| text.contains(word.as_str())).cloned().collect::<Vec<_>>()
+    };
+    assert_eq!(found(simulator("--cfg canary", "target/canary")), words);
+    let none: [String; 0] = [];
+    assert_eq!(found(simulator("", "target")), none);
+    assert_eq!(found(fs::read(relay_tests::binary::relay_broker()).unwrap()), none);
+}
+
+#[test]
+fn no_package_has_canaries_as_a_feature() {
+    for package in metadata()["packages"].as_array().unwrap() {
+        let features = package["features"].as_object().unwrap();
+        assert!(!features.contains_key("canary"), "{}: {features:?}", package["name"]);
     }
 }
 
