@@ -79,6 +79,11 @@ impl Actions {
         Self { invocations: saved.into_iter().map(invocation).collect(), open: 0, unsent: false }
     }
 
+    /// Whether an invocation has come in before.
+    pub(crate) fn knows(&self, id: &InvocationId) -> bool {
+        self.invocations.contains_key(id)
+    }
+
     /// An invocation has come in (invariant 1).
     pub(crate) fn begin(&mut self, cx: &mut Cx, id: &InvocationId) -> Asked {
         if let Some(known) = self.invocations.get_mut(id) {

@@ -75,15 +75,15 @@ impl Broker {
 
     pub(super) fn on_invoke(&mut self, invoke: &Invoke<'_>) {
         let id = InvocationId::from(&*invoke.invocation_id);
+        if self.stopping.is_stopping() && !self.actions.knows(&id) {
+            // Any answer would stand for ever; without one the engine asks the next life.
+            return;
+        }
         if self.actions.begin(&mut self.cx, &id) == Asked::Repeated {
             return;
         }
         let wish = read_wish(invoke);
         self.cx.log(Level::Info, "action", &format!("invocation {id}: {}", mask(&invoke.action)));
-        if self.stopping.is_stopping() {
-            self.finish(&id, Outcome::Error("handler_unavailable".to_string()));
-            return;
-        }
         match wish {
             Wish::Spawn(order) => match self.accept(order, Origin::Invocation(id.clone())) {
                 // Only once it is on disk that this was begun may it have effects (S15).
@@ -170,6 +170,9 @@ impl Broker {
             }
             return;
         };
+        if agent.pid.is_some() {
+            return self.cx.count_stale(true);
+        }
         match result {
             Ok(pid) => {
                 agent.pid = Some(pid);

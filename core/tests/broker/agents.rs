@@ -276,6 +276,21 @@ fn a_release_of_a_spawn_under_way_ends_it_and_both_are_answered() {
 }
 
 #[test]
+fn a_start_that_is_reported_again_changes_nothing() {
+    let mut rig = Rig::online();
+    let bob = rig.spawn("bob");
+    rig.follow();
+    for result in [Ok(77), Err(relay_core::FaultKind::NotFound)] {
+        rig.feed(crate::support::Event::Spawned(bob.process, result));
+    }
+    rig.deliver(&bob, 1, "still there");
+    rig.advance(Span::secs(3));
+    assert_eq!(rig.typed(&bob), ["still there"]);
+    assert_eq!(rig.stats().stale_completions, 2);
+    assert!(rig.sent("agent.deregister").is_empty());
+}
+
+#[test]
 fn an_exit_is_told_and_frees_the_name() {
     let mut rig = Rig::online();
     let bob = rig.spawn("bob");

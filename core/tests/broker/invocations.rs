@@ -320,3 +320,15 @@ fn an_invocation_that_comes_while_the_link_is_lost_is_answered_on_the_next() {
     rig.advance(Span::secs(31));
     assert_eq!(result(&rig, "inv_1")["output"]["spawned"], true);
 }
+
+#[test]
+fn an_invocation_that_comes_while_the_broker_stops_is_left_to_its_next_life() {
+    let mut rig = Rig::online();
+    rig.spawn("bob");
+    rig.handle(relay_core::Input::Terminate);
+    rig.invoke("inv_1", "release", json!({ "name": "bob" }));
+    assert!(results(&rig, "inv_1").is_empty());
+    let mut rig = rig.restarted().ready();
+    rig.invoke("inv_1", "release", json!({ "name": "bob" }));
+    assert_eq!(result(&rig, "inv_1")["output"]["released"], true);
+}

@@ -9,10 +9,11 @@
 //! 2. S2: on one link the acks of an identity do not decrease while one process of it lives, and none
 //!    exceeds what the engine has sent or stated. (A new process starts where the engine says.)
 
+use super::Broken;
+use super::facts::Frame;
 use super::ledger::{Identity, Ledger};
 use crate::world::Of;
 use relay_core::ids::LinkId;
-use serde_json::Value;
 use std::collections::BTreeMap;
 
 #[derive(Debug, Default)]
@@ -28,13 +29,9 @@ impl Acks {
         &mut self,
         ledger: &Ledger,
         link: Of<LinkId>,
-        text: &str,
-    ) -> Result<(), (&'static str, String)> {
-        if !text.contains("\"delivery.ack\"") {
-            return Ok(());
-        }
-        let frame: Value = serde_json::from_str(text).unwrap_or_default();
-        let (Some(name), Some(seq)) = (frame["agent"].as_str(), frame["up_to_seq"].as_u64()) else {
+        frame: &Frame<'_>,
+    ) -> Result<(), Broken> {
+        let (Some(name), Some(seq)) = (frame.agent.as_deref(), frame.up_to_seq) else {
             return Ok(());
         };
         let Some((id, identity)) = ledger.id_of(name).and_then(|id| Some((id, ledger.identities.get(id)?)))

@@ -1,10 +1,19 @@
-//! L1: when nothing fails any more, every message for a live agent is dealt with.
+//! L1, L2, L4 and L5: what must come to pass when nothing fails any more.
 //!
 //! Would catch: a window that waits for a sequence that never comes; a row taken but not acked after
-//! a reconnect; an injection that is never tried again; an agent that the engine believes elsewhere.
+//! a reconnect; an injection that is never tried again; an agent that the engine believes elsewhere;
+//! a broker that is never registered again; a result that never arrives; links opened, calls made or
+//! files written for ever although there is nothing to do.
+//!
+//! 1. L1: every row of an agent that reads is acked; one that does not read gets a dead letter.
+//! 2. L2: the broker is registered. L5: no invocation is open.
+//! 3. L4: when all this is so, a broker that nobody asks anything sends heartbeats and inventories,
+//!    and repeats its cursors after those.
 
 use super::Oracles;
+use super::facts::Frame;
 use crate::engine::Engine;
+use relay_core::Command;
 
 /// An open row of an agent that reads.
 #[derive(Clone, Copy, Debug)]
@@ -35,5 +44,73 @@ impl Oracles {
         let buried = |row| self.ledger.is_buried(row);
         let rows = self.ledger.identities.get(id).map(|identity| &identity.rows);
         !has_open || rows.is_some_and(|rows| rows.values().any(buried))
+    }
+
+    /// Whether the broker's registration is confirmed.
+    pub fn is_registered(&self) -> bool {
+        self.scene.is_confirmed()
+    }
+
+    /// An invocation that the broker was given and the engine has not ended.
+    pub fn open_invocation(&self) -> Option<&str> {
+        self.invocations.first_open()
+    }
+
+    /// From `now` on there is nothing to do for the broker, or with `None` there is. Whether there was
+    /// nothing before, and the engine has asked it for nothing since.
+    pub fn expect_quiet(&mut self, now: Option<u64>) -> bool {
+        let since = self.quiet_since;
+        self.quiet_since = now.map(|now| since.unwrap_or(now));
+        since.is_some()
+    }
+
+    /// Nothing went wrong in this case: every message was read once.
+    pub fn expect_exactly_once(&mut self) {
+        let judged = self.takes.exactly_once(&self.ledger);
+        self.note("S5", judged);
+    }
+}
+
+/// For so long a broker may still repeat what it could not write while things failed: it does so once
+/// per period of the limits. In virtual µs.
+const REWRITE: u64 = relay_core::limits::REWRITE.0 + 1_000_000;
+
+/// L4: judges what a broker does that has had nothing to do for so long, in virtual µs.
+pub(super) fn quiet(lasts: u64, command: &Command, frame: Option<&Frame<'_>>) -> Result<(), String> {
+    let kind = frame.map_or("", Frame::kind);
+    match command {
+        Command::LinkSend { .. } if matches!(kind, "node.heartbeat" | "inventory.sync" | "delivery.ack") => {
+            Ok(())
+        }
+        Command::Store { .. } if lasts < REWRITE => Ok(()),
+        Command::LinkPing { .. } | Command::ApiReply { .. } | Command::Log(_) => Ok(()),
+        // Programs live a life of their own: readers of events are shown it, and it is looked into.
+        Command::StreamSend { .. } | Command::PtyCheck { .. } | Command::PtyWrite { .. } => Ok(()),
+        _ => Err(format!("there is nothing to do, and the broker wants {command:?}")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use relay_core::StoreAction;
+    use relay_core::ids::{LinkId, OpId, ProcessId, StoreId};
+    use relay_core::time::Mono;
+
+    #[test]
+    fn a_broker_without_work_shows_that_it_lives_and_does_no_more() {
+        let judge = |text: &str| {
+            let command = Command::LinkSend { link: LinkId(1), text: text.into() };
+            quiet(0, &command, Some(&Frame::read(text)))
+        };
+        assert_eq!(judge(r#"{"type":"node.heartbeat"}"#), Ok(()));
+        assert_eq!(judge(r#"{"type":"inventory.sync","id":"1","agents":[]}"#), Ok(()));
+        assert_eq!(judge(r#"{"type":"delivery.ack","agent":"bob","up_to_seq":1}"#), Ok(()));
+        assert!(judge(r#"{"type":"agent.register","id":"2","name":"bob"}"#).is_err());
+        assert_eq!(quiet(0, &Command::PtyCheck { process: ProcessId(1), op: OpId(1) }, None), Ok(()));
+        let action = StoreAction::Append { lines: "{}\n".into() };
+        let store = Command::Store { store: StoreId(1), action, deadline: Mono(1) };
+        assert_eq!(quiet(0, &store, None), Ok(()));
+        assert!(quiet(REWRITE, &store, None).is_err());
     }
 }

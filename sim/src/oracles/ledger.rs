@@ -7,7 +7,6 @@
 
 use crate::agents::reader::Token;
 use crate::engine::Event;
-use relay_core::StoreAction;
 use serde_json::Value;
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -29,8 +28,8 @@ pub(super) struct Identity {
     pub(super) sent: u64,
     /// The engine's ack cursor.
     pub(super) cursor: u64,
-    /// Messages with a row.
-    pub(super) addressed: BTreeSet<Token>,
+    /// Messages with a row, and its sequence.
+    pub(super) addressed: BTreeMap<Token, u64>,
     /// Messages that a process of it has taken whole, with the number of times.
     pub(super) taken: BTreeMap<Token, u64>,
     /// Processes started.
@@ -75,7 +74,7 @@ impl Ledger {
                 self.rows += 1;
                 let identity = self.identity(agent_id);
                 identity.rows.entry(*seq).or_default().token = token;
-                identity.addressed.extend(token);
+                identity.addressed.extend(token.map(|token| (token, *seq)));
             }
             Event::Dead { agent_id, seq } => {
                 self.identity(agent_id).rows.entry(*seq).or_default().gone = true;
@@ -97,20 +96,12 @@ impl Ledger {
         self.identities.entry(agent_id.to_owned()).or_default()
     }
 
-    /// Dead letters whose record is on disk.
-    pub(super) fn stored(&mut self, action: &StoreAction) {
-        let StoreAction::Append { lines } = action else {
-            return;
-        };
-        for line in lines.lines() {
-            let Ok(record) = serde_json::from_str::<Value>(line) else {
-                continue;
-            };
-            if record["record"] == "dead"
-                && let Some(id) = record["delivery_id"].as_str()
-            {
-                self.buried.insert(id.to_owned());
-            }
+    /// A record of a journal is on disk.
+    pub(super) fn stored(&mut self, record: &Value) {
+        if record["record"] == "dead"
+            && let Some(id) = record["delivery_id"].as_str()
+        {
+            self.buried.insert(id.to_owned());
         }
     }
 }

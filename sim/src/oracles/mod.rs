@@ -5,20 +5,36 @@
 //!
 //! 1. An oracle keeps marks of what it has judged and never looks at it again.
 //! 2. The first violation is the verdict; what follows from it is not interesting.
+//! 3. Facts of the engine, of agents and of files outlast the life of a broker, so that every rule
+//!    holds over a crash and a restart from whatever is on disk (S7).
+//! 4. A frame is read once, for all oracles.
 
 mod acks;
+mod bounds;
 mod calm;
+mod facts;
 mod frames;
+mod health;
+mod hosting;
+mod identity;
+mod invocations;
 mod ledger;
+mod order;
+mod reconnect;
 mod requests;
+mod scene;
+mod secrets;
 mod takes;
 
 use crate::agents::reader::Token;
 use crate::engine::{Event, Record};
-use crate::world::Of;
+use crate::world::{INSTANCE, Of};
+use facts::Frame;
 use ledger::Ledger;
-use relay_core::StoreAction;
 use relay_core::ids::{LinkId, ProcessId, RequestId};
+use relay_core::{Command, Input, StoreAction};
+use scene::Scene;
+use serde_json::Value;
 
 pub use calm::Unsettled;
 
@@ -37,6 +53,17 @@ pub enum Class {
     Resource = 14,
 }
 
+impl Class {
+    /// The class of a rule.
+    fn of(rule: &str) -> Self {
+        match rule {
+            "S9" => Self::Resource,
+            rule if rule.starts_with('L') => Self::Liveness,
+            _ => Self::Safety,
+        }
+    }
+}
+
 /// Why a case failed.
 #[derive(Clone, Debug)]
 pub struct Failure {
@@ -48,13 +75,36 @@ pub struct Failure {
     pub message: String,
 }
 
+/// When something happens.
+#[derive(Clone, Copy, Debug)]
+pub struct At {
+    /// In which life of the broker.
+    pub life: u64,
+    /// The machine's clock, which the broker sees, in µs.
+    pub mono: u64,
+    /// Virtual time, in µs. A machine that sleeps makes its clock jump, not virtual time.
+    pub now: u64,
+}
+
+/// A rule and how it was broken.
+type Broken = (&'static str, String);
+
 /// All oracles of one world.
 #[derive(Debug, Default)]
 pub struct Oracles {
     ledger: Ledger,
+    scene: Scene,
     acks: acks::Acks,
-    takes: takes::Takes,
+    bounds: bounds::Bounds,
+    health: health::Health,
+    identity: identity::Identity,
+    invocations: invocations::Invocations,
+    order: order::Order,
+    reconnect: reconnect::Reconnect,
     requests: requests::Requests,
+    takes: takes::Takes,
+    /// Since when there is nothing to do for the broker: virtual µs.
+    quiet_since: Option<u64>,
     verdict: Option<Failure>,
 }
 
@@ -65,10 +115,153 @@ impl Oracles {
     }
 
     fn note(&mut self, rule: &'static str, judged: Result<(), String>) {
-        if let (Err(message), None) = (judged, &self.verdict) {
-            self.verdict = Some(Failure { class: Class::Safety, rule, message });
+        self.blame(judged.map_err(|message| (rule, message)));
+    }
+
+    fn blame(&mut self, judged: Result<(), Broken>) {
+        if let (Err((rule, message)), None) = (judged, &self.verdict) {
+            self.verdict = Some(Failure { class: Class::of(rule), rule, message });
         }
     }
+
+    // What passes between the broker and the world.
+
+    /// The broker is handed an input.
+    pub fn input(&mut self, at: At, input: &Input<'_>) {
+        let frame = match input {
+            Input::LinkText { text, .. } => Some(Frame::read(text)),
+            _ => None,
+        };
+        let judged = self.reconnect.input(at, &self.scene, input);
+        self.blame(judged);
+        self.scene.input(at, input, frame.as_ref());
+        self.reconnect.after(&self.scene);
+        self.bounds.input(input);
+        // A link may end late of what went wrong long before.
+        if matches!(input, Input::LinkDown { .. } | Input::Terminate) {
+            self.quiet_since = None;
+        }
+        if let Some(frame) = &frame {
+            self.arrived(at, frame);
+        }
+        if let Input::Api { request, method, target, body, .. } = input {
+            self.requests.asked((at.life, *request), format!("{method} {target}"), at.now);
+            if *target == "/api/spawn" {
+                self.invocations.asked(*request, body);
+            }
+        }
+    }
+
+    fn arrived(&mut self, at: At, frame: &Frame<'_>) {
+        let registered = frame.data.as_ref().is_some_and(|data| data.agent_id.is_some());
+        if registered || matches!(frame.kind(), "deliver" | "action.invoke") {
+            self.quiet_since = None;
+        }
+        match frame.kind() {
+            "deliver" => {
+                self.order.arrived(frame);
+                if let Some(id) = frame.agent_id.as_deref().filter(|_| frame.seq.is_some_and(|seq| seq > 0)) {
+                    self.health.arrived(at, id);
+                }
+            }
+            "action.invoke" => self.invocations.given(frame),
+            _ => {}
+        }
+    }
+
+    /// The broker wants something done.
+    pub fn command(&mut self, at: At, command: &Command) {
+        let frame = match command {
+            Command::LinkSend { text, .. } => Some(Frame::read(text)),
+            _ => None,
+        };
+        if let Some(since) = self.quiet_since {
+            self.note("L4", calm::quiet(at.now - since, command, frame.as_ref()));
+        }
+        let judged = bounds::deadline(at, command);
+        self.note("L3", judged);
+        let judged = self.bounds.command(command);
+        self.note("S9", judged);
+        let judged = self.reconnect.command(at, &self.scene, command);
+        self.note("S9", judged);
+        match command {
+            Command::LinkSend { link, text } => {
+                if let Some(frame) = &frame {
+                    self.sent(at, (at.life, *link), frame, text);
+                }
+            }
+            Command::ApiReply { request, body, .. } => self.replied(at, *request, Some(body), command),
+            Command::ApiStream { request, .. } => self.replied(at, *request, None, command),
+            _ => {
+                let judged = secrets::command(command, None);
+                self.note("S12", judged);
+                let judged = self.identity.command(INSTANCE, command);
+                self.blame(judged);
+                let judged = hosting::call(command);
+                self.note("N2", judged);
+            }
+        }
+        self.scene.command(at, command, frame.as_ref());
+        if let Command::Spawn { process, .. } = command {
+            let name = self.scene.process(*process).unwrap_or_default();
+            let judged = self.invocations.spawns(name);
+            self.note("S15", judged);
+        }
+    }
+
+    fn sent(&mut self, at: At, link: Of<LinkId>, frame: &Frame<'_>, text: &str) {
+        let judged = hosting::frame(&self.scene, frame);
+        self.blame(judged);
+        match frame.kind() {
+            "delivery.ack" => {
+                let judged = self.acks.frame(&self.ledger, link, frame);
+                self.blame(judged);
+            }
+            "action.result" => {
+                let judged = self.invocations.ends(at.life, frame, text);
+                self.note("S15", judged);
+            }
+            _ => {}
+        }
+    }
+
+    fn replied(&mut self, at: At, request: RequestId, body: Option<&str>, command: &Command) {
+        let of = (at.life, request);
+        let what = self.requests.what(of);
+        let shown = secrets::command(command, what);
+        let health = match body.filter(|_| what == Some("GET /health")) {
+            Some(body) => self.health.said(at, &self.scene, body),
+            None => Ok(()),
+        };
+        self.note("S12", shown);
+        self.note("S13", health);
+        self.invocations.answered(request);
+        let judged = self.requests.answered(of, at.now);
+        self.note("S10", judged);
+    }
+
+    /// The time that anybody waits for this answer is up.
+    pub fn overdue(&mut self, request: Of<RequestId>) {
+        let judged = self.requests.overdue(request);
+        self.note("S10", judged);
+    }
+
+    /// A completion came again, and this came of it.
+    pub fn stale(&mut self, what: &str) {
+        self.note("S8", Err(what.to_owned()));
+    }
+
+    /// The engine has answered a call of the broker.
+    pub fn called(&mut self, method: &str, path: &str, status: u16, body: &str) {
+        self.note("S11", frames::called(method, path, status, body));
+    }
+
+    /// The client of a request goes away; false if it was answered before.
+    pub fn left(&mut self, request: Of<RequestId>) -> bool {
+        self.requests.left(request)
+    }
+
+    // What really happens.
 
     /// A sender got this id for its message.
     pub fn posted(&mut self, msg_id: &str, token: Token) {
@@ -78,62 +271,60 @@ impl Oracles {
     /// The engine did something.
     pub fn engine(&mut self, record: &Record) {
         self.ledger.engine(&record.event);
+        self.invocations.engine(&record.event);
+        let judged = self.identity.engine(&record.event);
+        self.note("N1", judged);
         if let Event::Rejected { code, reason, .. } = &record.event {
             self.note("S11", frames::judge(code, reason));
         }
     }
 
-    /// A frame leaves the broker.
-    pub fn frame(&mut self, link: Of<LinkId>, text: &str) {
-        let judged = self.acks.frame(&self.ledger, link, text);
-        if let Err((rule, message)) = judged {
-            self.note(rule, Err(message));
+    /// A change of a file is on disk.
+    pub fn stored(&mut self, action: &StoreAction) {
+        let StoreAction::Append { lines } = action else {
+            return;
+        };
+        for line in lines.lines() {
+            let record: Value = serde_json::from_str(line).unwrap_or_default();
+            self.invocations.stored(&record);
+            self.ledger.stored(&record);
+            if let Some(id) = record["agent_id"].as_str().filter(|_| record["record"] == "dead") {
+                self.health.buried(id);
+            }
         }
     }
 
-    /// A change of a file is on disk.
-    pub fn stored(&mut self, action: &StoreAction) {
-        self.ledger.stored(action);
-    }
-
-    /// A process of this agent was started.
-    pub fn started(&mut self, process: Of<ProcessId>, name: &str) {
-        self.takes.started(&mut self.ledger, process, name);
+    /// A process of this agent was started; `deaf` if it never reads.
+    pub fn started(&mut self, process: Of<ProcessId>, name: &str, deaf: bool) {
+        if let Some(id) = self.ledger.id_of(name) {
+            self.order.started(id);
+            self.health.started(id, deaf);
+        }
+        self.takes.started(&mut self.ledger, process, name, deaf);
     }
 
     /// A process has read a whole message; it has thrown input away so many times before.
     pub fn took(&mut self, process: Of<ProcessId>, token: Token, flushes: u64) {
-        let judged = self.takes.took(&mut self.ledger, process, token, flushes);
-        if let Err((rule, message)) = judged {
-            self.note(rule, Err(message));
+        match self.takes.took(&mut self.ledger, process, token, flushes) {
+            Ok(Some((id, seq))) => {
+                let judged = self.order.read(&id, seq);
+                self.note("S6", judged);
+            }
+            Ok(None) => {}
+            Err(broken) => self.blame(Err(broken)),
         }
-    }
-
-    /// A request was made on the local API.
-    pub fn asked(&mut self, request: Of<RequestId>, what: &str) {
-        self.requests.asked(request, what);
-    }
-
-    /// The broker answered it.
-    pub fn answered(&mut self, request: Of<RequestId>) {
-        let judged = self.requests.answered(request);
-        self.note("S10", judged);
-    }
-
-    /// The client of a request goes away; false if it was answered before.
-    pub fn left(&mut self, request: Of<RequestId>) -> bool {
-        self.requests.left(request)
-    }
-
-    /// Its time is up.
-    pub fn overdue(&mut self, request: Of<RequestId>) {
-        let judged = self.requests.overdue(request);
-        self.note("S10", judged);
     }
 
     /// The broker is gone, and with it whoever waits for it.
     pub fn died(&mut self, life: u64) {
         self.requests.died(life);
+        self.invocations.died();
+        self.reconnect.died();
+        self.bounds.died();
+        self.health.died();
+        self.order.died();
+        self.scene = Scene::default();
+        self.quiet_since = None;
     }
 
     /// How many whole messages were taken, and how many rows were stored.

@@ -5,13 +5,17 @@
 //!
 //! 1. S4: a message is read only by processes of an identity that it has a row for.
 //! 2. S5: a process reads it whole at most once, and once more per time that it threw input away;
-//!    an identity at most once per process and such time.
+//!    an identity at most once per process and such time. Without faults it is read exactly once.
 
+use super::Broken;
 use super::ledger::Ledger;
 use crate::agents::reader::Token;
 use crate::world::Of;
 use relay_core::ids::ProcessId;
 use std::collections::BTreeMap;
+
+/// The identity and the sequence of a message that a process has read for the first time.
+pub(super) type FirstRead = (String, u64);
 
 #[derive(Debug, Default)]
 pub(super) struct Takes {
@@ -24,17 +28,18 @@ struct Process {
     name: String,
     id: Option<String>,
     taken: BTreeMap<Token, u64>,
+    deaf: bool,
 }
 
 impl Takes {
-    pub(super) fn started(&mut self, ledger: &mut Ledger, process: Of<ProcessId>, name: &str) {
+    pub(super) fn started(&mut self, ledger: &mut Ledger, process: Of<ProcessId>, name: &str, deaf: bool) {
         let id = ledger.id_of(name).cloned();
         if let Some(identity) = id.as_ref().and_then(|id| ledger.identities.get_mut(id)) {
             identity.processes += 1;
         }
         let name = name.to_owned();
         let taken = BTreeMap::new();
-        self.processes.insert(process, Process { name, id, taken });
+        self.processes.insert(process, Process { name, id, taken, deaf });
     }
 
     pub(super) fn count(&self) -> u64 {
@@ -47,14 +52,15 @@ impl Takes {
         process: Of<ProcessId>,
         token: Token,
         flushes: u64,
-    ) -> Result<(), (&'static str, String)> {
+    ) -> Result<Option<FirstRead>, Broken> {
         let Some(known) = self.processes.get_mut(&process) else {
-            return Ok(());
+            return Ok(None);
         };
         self.count += 1;
         let name = &known.name;
         let identity = known.id.as_ref().and_then(|id| ledger.identities.get_mut(id));
-        let Some(identity) = identity.filter(|identity| identity.addressed.contains(&token)) else {
+        let row = identity.and_then(|identity| Some((*identity.addressed.get(&token)?, identity)));
+        let Some((seq, identity)) = row else {
             let message = format!("{name} ({process:?}) read message {token}, which is not for it");
             return Err(("S4", message));
         };
@@ -64,6 +70,26 @@ impl Takes {
         if *times > 1 + flushes {
             let message = format!("{name} ({process:?}) read message {token} {times} times");
             return Err(("S5", message));
+        }
+        let first = known.id.as_ref().filter(|_| *times == 1);
+        Ok(first.map(|id| (id.clone(), seq)))
+    }
+
+    /// Without faults every message for an identity that had one process is read once, and none is
+    /// given up.
+    pub(super) fn exactly_once(&self, ledger: &Ledger) -> Result<(), String> {
+        let undisturbed = |process: &&Process| {
+            let identity = process.id.as_ref().and_then(|id| ledger.identities.get(id));
+            !process.deaf && identity.is_some_and(|identity| identity.processes == 1)
+        };
+        for process in self.processes.values().filter(undisturbed) {
+            let identity = process.id.as_ref().and_then(|id| ledger.identities.get(id));
+            for (seq, row) in identity.into_iter().flat_map(|identity| &identity.rows) {
+                let times = row.token.map_or(1, |token| process.taken.get(&token).copied().unwrap_or(0));
+                if times != 1 || ledger.is_buried(row) {
+                    return Err(format!("nothing failed, and {} read row {seq} {times} times", process.name));
+                }
+            }
         }
         Ok(())
     }
@@ -85,22 +111,32 @@ mod tests {
         });
         ledger.posted("901", 5);
         ledger.engine(&Event::Stored { agent_id: "77".into(), seq: 1, msg_id: "901".into() });
-        takes.started(&mut ledger, PROCESS, "bob");
+        takes.started(&mut ledger, PROCESS, "bob", false);
         (ledger, takes)
     }
 
     #[test]
     fn a_message_for_somebody_else_is_a_violation() {
         let (mut ledger, mut takes) = started();
-        assert_eq!(takes.took(&mut ledger, PROCESS, 5, 0), Ok(()));
+        assert_eq!(takes.took(&mut ledger, PROCESS, 5, 0), Ok(Some(("77".into(), 1))));
         assert_eq!(takes.took(&mut ledger, PROCESS, 6, 0).unwrap_err().0, "S4");
+    }
+
+    #[test]
+    fn without_faults_a_message_is_read_exactly_once() {
+        let (mut ledger, mut takes) = started();
+        assert!(takes.exactly_once(&ledger).is_err());
+        takes.took(&mut ledger, PROCESS, 5, 1).expect("the first time");
+        assert_eq!(takes.exactly_once(&ledger), Ok(()));
+        takes.took(&mut ledger, PROCESS, 5, 1).expect("input was thrown away");
+        assert!(takes.exactly_once(&ledger).is_err());
     }
 
     #[test]
     fn a_message_may_be_read_again_only_after_input_was_thrown_away() {
         let (mut ledger, mut takes) = started();
-        assert_eq!(takes.took(&mut ledger, PROCESS, 5, 1), Ok(()));
-        assert_eq!(takes.took(&mut ledger, PROCESS, 5, 1), Ok(()));
+        assert_eq!(takes.took(&mut ledger, PROCESS, 5, 1), Ok(Some(("77".into(), 1))));
+        assert_eq!(takes.took(&mut ledger, PROCESS, 5, 1), Ok(None));
         assert_eq!(takes.took(&mut ledger, PROCESS, 5, 1).unwrap_err().0, "S5");
     }
 }

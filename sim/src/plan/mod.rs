@@ -49,6 +49,13 @@ pub struct Plan {
     pub patient: bool,
 }
 
+impl Plan {
+    /// Whether anything goes wrong in it.
+    pub fn has_faults(&self) -> bool {
+        self.dying > 0 || self.steps.iter().any(|(_, step)| matches!(step, Step::Fault(_)))
+    }
+}
+
 /// An agent that the operator wants.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]

@@ -22,6 +22,8 @@ const SENDERS: [&str; 2] = ["alice", "bob"];
 
 #[derive(Debug, Default)]
 pub(super) struct Clients {
+    /// How often the operator has asked how things are.
+    inquiries: u64,
     tokens: Token,
     /// The operator is going to look.
     looks: bool,
@@ -52,6 +54,7 @@ impl World<'_> {
     }
 
     pub(super) fn on_step(&mut self, number: usize) {
+        self.inquire();
         let (_, step) = self.plan.steps[number];
         let name = |agent: usize| self.plan.agents[agent].name.clone();
         match step {
@@ -156,6 +159,19 @@ impl World<'_> {
                 self.clients.spawning.insert(number, request);
             }
         }
+    }
+
+    /// The operator asks how things are; mostly whether all is well.
+    pub(super) fn inquire(&mut self) {
+        self.clients.inquiries += 1;
+        let target = match self.clients.inquiries % 16 {
+            2 => "/api/session",
+            6 => "/api/status",
+            10 => "/api/spawned",
+            14 => "/api/dead-letters",
+            _ => "/health",
+        };
+        self.ask("GET", target, "");
     }
 
     /// An agent that the operator wants and that does not run.

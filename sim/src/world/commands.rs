@@ -4,6 +4,7 @@
 //! Must not know: why the broker wants what it wants.
 
 use super::World;
+use crate::oracles::At;
 use crate::story::Fact;
 use relay_core::Command;
 
@@ -12,6 +13,8 @@ impl World<'_> {
         let Some(life) = self.life.as_ref().map(|life| life.number) else {
             return;
         };
+        let at = At { life, mono: self.reading().mono.0, now: self.now };
+        self.oracles.command(at, &command);
         self.trace.tell(self.now, "<", &command, &Fact::Command(&command));
         match command {
             Command::LinkOpen { link, url, token, deadline } => {

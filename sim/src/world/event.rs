@@ -115,7 +115,7 @@ pub(super) enum Fate {
 }
 
 /// An [`Input`] that owns what it carries.
-#[derive(Debug, Hash)]
+#[derive(Clone, Debug, Hash)]
 pub(super) enum Completion {
     LinkUp(LinkId),
     LinkRefused(LinkId, Result<u16, FaultKind>),
@@ -139,14 +139,31 @@ pub(super) enum Completion {
     Terminate,
 }
 
-/// The words of every simulated fault.
-const DETAIL: &str = "simulated fault";
+/// The words of every simulated fault. Whoever shows them has to mask the token.
+const DETAIL: &str = "simulated fault of nt_live_0123456789abcdef0123456789abcdef";
 
 fn fault(kind: FaultKind) -> Fault<'static> {
     Fault { kind, detail: DETAIL }
 }
 
 impl Completion {
+    /// Whether it is said once about an operation, which is over then.
+    pub(super) const fn is_final(&self) -> bool {
+        matches!(
+            self,
+            Self::LinkRefused(..)
+                | Self::LinkDown(..)
+                | Self::CallDone(..)
+                | Self::Spawned(..)
+                | Self::PtyWritten(..)
+                | Self::PtyState(..)
+                | Self::PtyEof(_)
+                | Self::PtyExited(..)
+                | Self::StreamGone(_)
+                | Self::Stored(..)
+        )
+    }
+
     /// The input that the broker gets.
     pub(super) fn input(&self) -> Input<'_> {
         match *self {

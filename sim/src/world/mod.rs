@@ -17,6 +17,7 @@ mod faults;
 mod marks;
 mod network;
 mod requests;
+mod stale;
 mod subscribers;
 mod tampering;
 mod tape;
@@ -30,7 +31,7 @@ pub use trace::Sink;
 
 use crate::agents::Kind;
 use crate::engine::{Engine, Options};
-use crate::oracles::{Class, Failure, Oracles};
+use crate::oracles::{At, Class, Failure, Oracles};
 use crate::plan::{AgentPlan, Plan, SECOND};
 use crate::rng::{Rng, Stream};
 use crate::story::Fact;
@@ -43,6 +44,7 @@ use network::Network;
 use relay_core::time::{Mono, Now, Wall};
 use relay_core::{Access, Boot, Broker, Config, Mark, Secret, Step};
 use requests::Requests;
+use stale::Stale;
 use std::collections::BTreeMap;
 use subscribers::Subscribers;
 use tape::Tape;
@@ -53,6 +55,8 @@ use trace::Trace;
 const EPOCH_MS: i64 = 1_790_000_000_000;
 /// The engine's address. Nobody resolves it.
 const BASE_URL: &str = "http://engine.test";
+/// The broker's instance name, with which the names of its own agent begin.
+pub const INSTANCE: &str = "sim";
 /// From the calm to rest, in µs. Two replays that prove a hole may be minutes apart, a slow reader
 /// with a full mailbox needs its time, and a message that nobody reads is given up after 30 minutes.
 const BUDGET: u64 = 2_000 * SECOND;
@@ -60,6 +64,8 @@ const BUDGET: u64 = 2_000 * SECOND;
 const REVIEW: u64 = 5 * SECOND;
 /// The looks get rarer: the next is after this part of the time since the calm.
 const REVIEW_PART: u64 = 8;
+/// At the end the world is watched for so long: each refresh of the broker happens in it. In µs.
+const QUIET: u64 = 65 * SECOND;
 /// Ticks at one instant that are no coincidence any more.
 const TICKS: u32 = 200;
 /// Commands that one input may cause.
@@ -115,6 +121,7 @@ pub struct World<'a> {
     requests: Requests,
     subscribers: Subscribers,
     faults: Faults,
+    stale: Stale,
     oracles: Oracles,
     trace: Trace<'a>,
     tape: Tape<'a>,
@@ -124,6 +131,8 @@ pub struct World<'a> {
     ticks: u32,
     marks: BTreeMap<&'static str, u64>,
     fault_marks: FaultMarks,
+    /// Since when nothing is open any more, at the end.
+    quiet_since: u64,
     done: Option<Result<(), Failure>>,
 }
 
@@ -153,6 +162,7 @@ impl<'a> World<'a> {
             requests: Requests::default(),
             subscribers: Subscribers::default(),
             faults: Faults::default(),
+            stale: Stale::default(),
             oracles: Oracles::default(),
             trace: Trace::new(sink),
             tape: Tape::default(),
@@ -161,6 +171,7 @@ impl<'a> World<'a> {
             ticks: 0,
             marks: BTreeMap::new(),
             fault_marks: FaultMarks::default(),
+            quiet_since: 0,
             done: None,
             plan,
         };
@@ -260,6 +271,8 @@ impl<'a> World<'a> {
         let now = self.reading();
         if let Some(life) = &mut self.life {
             self.tape.input(now, &relay_core::Input::Tick);
+            let at = At { life: life.number, mono: now.mono.0, now: self.now };
+            self.oracles.input(at, &relay_core::Input::Tick);
             life.broker.handle(now, relay_core::Input::Tick);
         }
         self.drain();
@@ -366,7 +379,7 @@ impl<'a> World<'a> {
     fn config(&self) -> Config {
         let placeable = Kind::ALL.into_iter().filter(|kind| kind.is_placeable());
         Config {
-            instance: "sim".into(),
+            instance: INSTANCE.into(),
             node_name: None,
             base_url: BASE_URL.into(),
             access: Access::Key(Secret::new(&self.api_key).expect("the engine made a key")),
@@ -410,10 +423,13 @@ impl<'a> World<'a> {
         let Some(current) = self.life.as_mut().filter(|current| current.number == life) else {
             return;
         };
-        self.trace.tell(self.now, ">", completion, &Fact::Input(&completion.input()));
-        self.tape.input(now, &completion.input());
-        current.broker.handle(now, completion.input());
+        let input = completion.input();
+        self.trace.tell(self.now, ">", completion, &Fact::Input(&input));
+        self.tape.input(now, &input);
+        self.oracles.input(At { life, mono: now.mono.0, now: self.now }, &input);
+        current.broker.handle(now, input);
         self.drain();
+        self.repeat_a_completion(completion);
     }
 
     fn drain(&mut self) {
@@ -457,35 +473,61 @@ impl<'a> World<'a> {
     // The end.
 
     fn review(&mut self) {
-        let Some(why) = self.unrest() else {
-            self.done.get_or_insert(Ok(()));
-            return;
+        self.inquire();
+        let Some((rule, why)) = self.unrest() else {
+            return self.rest();
         };
+        self.oracles.expect_quiet(None);
         let calm = self.now - self.plan.calm_at;
         if calm > BUDGET {
             let message = format!("{} s after the calm: {why}", BUDGET / SECOND);
-            return self.fail(Class::Liveness, "L1", message);
+            return self.fail(Class::Liveness, rule, message);
         }
         self.heap.put(self.now + REVIEW.max(calm / REVIEW_PART), Event::Review);
     }
 
-    /// What has not come to rest yet.
-    fn unrest(&self) -> Option<String> {
+    /// Nothing is open. What a broker does from now on, without cause, is only to show that it lives.
+    fn rest(&mut self) {
+        let stirs = |agent: &AgentPlan| agent.kind == Kind::Deaf;
+        let restless = self.plan.dying > 0 || self.plan.agents.iter().any(stirs);
+        if !self.oracles.expect_quiet(Some(self.now)) {
+            self.quiet_since = self.now;
+        }
+        if restless || self.now >= self.quiet_since + QUIET {
+            self.oracles.expect_quiet(None);
+            if !self.plan.has_faults() {
+                self.oracles.expect_exactly_once();
+            }
+            self.done.get_or_insert(Ok(()));
+            return;
+        }
+        self.heap.put(self.now + REVIEW, Event::Review);
+    }
+
+    /// What has not come to rest yet, and the rule that it breaks if it never does.
+    fn unrest(&self) -> Option<(&'static str, String)> {
         if self.life.is_none() {
-            return Some("the broker is not back".into());
+            return Some(("L1", "the broker is not back".into()));
+        }
+        if !self.oracles.is_registered() {
+            return Some(("L2", "the broker is not registered".into()));
+        }
+        if let Some(id) = self.oracles.open_invocation() {
+            return Some(("L5", format!("invocation {id} has no end")));
         }
         if let Some(name) = self.missing_agent() {
-            return Some(format!("{name} is not running"));
+            return Some(("L1", format!("{name} is not running")));
         }
         let is_deaf = |agent: &&AgentPlan| agent.kind == Kind::Deaf;
         let (deaf, reading): (Vec<_>, Vec<_>) = self.plan.agents.iter().partition(is_deaf);
         for agent in reading {
             if let Some(open) = self.oracles.unsettled(&self.engine, &agent.name) {
-                return Some(format!("row {} of {} is open, taken: {}", open.seq, agent.name, open.taken));
+                let why = format!("row {} of {} is open, taken: {}", open.seq, agent.name, open.taken);
+                return Some(("L1", why));
             }
         }
         let waits = |agent: &&AgentPlan| !self.oracles.has_dead_letter(&self.engine, &agent.name);
         let waiting = deaf.into_iter().filter(|_| self.plan.patient).find(waits);
-        waiting.map(|agent| format!("{} does not read and has no dead letter", agent.name))
+        waiting.map(|agent| ("L1", format!("{} does not read and has no dead letter", agent.name)))
     }
 }

@@ -150,7 +150,6 @@ impl World<'_> {
     }
 
     pub(super) fn send_up(&mut self, link: Of<LinkId>, text: String) {
-        self.oracles.frame(link, &text);
         let delay = self.network_delay();
         let drained = self.now + self.system_delay();
         let hold = if self.now < self.faults.hold {
@@ -445,7 +444,7 @@ impl World<'_> {
 
     pub(super) fn on_call(&mut self, life: u64, call: CallId, out: &CallOut) {
         let failed = |status: u16| {
-            let body = r#"{"ok":false,"error":{"code":"simulated","message":"simulated fault"}}"#;
+            let body = r#"{"ok":false,"error":{"code":"simulated","message":"simulated fault of at_live_0123456789abcdef"}}"#;
             Ok((status, body.to_owned()))
         };
         let (result, at) = match out.fate {
@@ -459,6 +458,7 @@ impl World<'_> {
                     &out.headers,
                     out.body.as_deref(),
                 );
+                self.oracles.called(out.method, &out.path, answer.status, &answer.body);
                 match out.fate {
                     Fate::StatusAfter(status) => (failed(status), None),
                     Fate::Lost(at) => (Err(FaultKind::Deadline), Some(at)),

@@ -53,7 +53,6 @@ impl World<'_> {
         let life = self.life.as_ref()?.number;
         self.requests.count += 1;
         let request = RequestId(self.requests.count);
-        self.oracles.asked((life, request), &format!("{} {}", asked.method, asked.target));
         self.heap.put(self.now + ANSWER, Event::ApiDeadline((life, request)));
         if self.now < self.faults.leaving {
             let key = key(self.requests.count, 81);
@@ -65,7 +64,6 @@ impl World<'_> {
     }
 
     pub(super) fn on_reply(&mut self, request: Of<RequestId>, status: u16, body: &str) {
-        self.oracles.answered(request);
         self.clients.spawning.retain(|_, other| *other != request.1);
         if body.contains("too_many_requests") {
             self.mark(FaultMark::TooManyRequests);

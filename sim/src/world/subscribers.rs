@@ -63,7 +63,6 @@ impl World<'_> {
     }
 
     pub(super) fn on_stream(&mut self, request: Of<RequestId>, subscriber: SubscriberId) {
-        self.oracles.answered(request);
         let last = self.subscribers.asking.remove(&request).unwrap_or(0);
         let reader = Subscriber { last, in_flight: 0, held: 0 };
         self.subscribers.table.insert((request.0, subscriber), reader);

@@ -85,7 +85,7 @@ impl World<'_> {
         }
         let told = Fact::Started(process, &name, &kind);
         self.trace.tell(self.now, "process", &(&name, process, kind), &told);
-        self.oracles.started(process, &name);
+        self.oracles.started(process, &name, kind == Kind::Deaf);
         let told_at = self.now + self.system_delay();
         let mut agent = Agent::new(self.rng, number, kind);
         let effects = agent.cue(Cue::Start);

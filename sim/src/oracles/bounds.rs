@@ -1,0 +1,154 @@
+//! S9 and L3: what the broker has under way is bounded, and each piece of it in time.
+//!
+//! Would catch: a command queue that grows while a socket or a terminal is stuck; a write without a
+//! limit, behind which heartbeats and acks wait; a subscriber that nobody reads and that is fed on.
+//!
+//! 1. S9: bytes handed to one link, terminal or event stream and not taken yet stay within the credit.
+//! 2. L3: the deadline of every operation lies ahead, and not farther than the longest limit.
+
+use super::At;
+use relay_core::ids::{LinkId, OpId, ProcessId, SubscriberId};
+use relay_core::limits::{LINK_CREDIT, PTY_CREDIT, STREAM_CREDIT};
+use relay_core::{Command, Input};
+use std::collections::BTreeMap;
+
+/// No operation may take longer than this: a write to a terminal waits for its program, all others are
+/// over much sooner. In µs.
+const LONGEST: u64 = 60 * 1_000_000;
+
+#[derive(Debug, Default)]
+pub(super) struct Bounds {
+    links: BTreeMap<LinkId, usize>,
+    streams: BTreeMap<SubscriberId, usize>,
+    terminals: BTreeMap<ProcessId, BTreeMap<OpId, usize>>,
+}
+
+impl Bounds {
+    pub(super) fn input(&mut self, input: &Input<'_>) {
+        match input {
+            Input::LinkDrained { link, bytes } => {
+                self.links.entry(*link).and_modify(|held| *held = held.saturating_sub(*bytes));
+            }
+            Input::LinkDown { link, .. } => {
+                self.links.remove(link);
+            }
+            Input::StreamDrained { subscriber, bytes } => {
+                self.streams.entry(*subscriber).and_modify(|held| *held = held.saturating_sub(*bytes));
+            }
+            Input::StreamGone { subscriber } => {
+                self.streams.remove(subscriber);
+            }
+            Input::PtyWritten { process, op, .. } => {
+                if let Some(writes) = self.terminals.get_mut(process) {
+                    writes.remove(op);
+                }
+            }
+            Input::PtyExited { process, .. } => {
+                self.terminals.remove(process);
+            }
+            _ => {}
+        }
+    }
+
+    /// S9.
+    pub(super) fn command(&mut self, command: &Command) -> Result<(), String> {
+        match command {
+            Command::LinkSend { link, text } => {
+                let held = self.links.entry(*link).or_default();
+                let before = std::mem::replace(held, *held + text.len());
+                within(before, LINK_CREDIT, "a link")
+            }
+            Command::StreamSend { subscriber, text } => {
+                let held = self.streams.entry(*subscriber).or_default();
+                *held += text.len();
+                within(*held, STREAM_CREDIT, "an event stream")
+            }
+            Command::PtyWrite { process, op, bytes, .. } => {
+                let writes = self.terminals.entry(*process).or_default();
+                writes.insert(*op, bytes.len());
+                within(writes.values().sum(), PTY_CREDIT, "a terminal")
+            }
+            Command::PtyForget { process } => {
+                self.terminals.remove(process);
+                Ok(())
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// The broker is gone with all that it had under way.
+    pub(super) fn died(&mut self) {
+        *self = Self::default();
+    }
+}
+
+fn within(held: usize, most: usize, what: &str) -> Result<(), String> {
+    if held > most {
+        return Err(format!("{held} bytes are on their way into {what}; the credit is {most}"));
+    }
+    Ok(())
+}
+
+/// L3.
+pub(super) fn deadline(at: At, command: &Command) -> Result<(), String> {
+    let deadline = match command {
+        Command::LinkOpen { deadline, .. }
+        | Command::LinkClose { deadline, .. }
+        | Command::Call { deadline, .. }
+        | Command::Spawn { deadline, .. }
+        | Command::PtyWrite { deadline, .. }
+        | Command::Store { deadline, .. } => deadline.0,
+        _ => return Ok(()),
+    };
+    if deadline <= at.mono || deadline > at.mono + LONGEST {
+        let ahead = i128::from(deadline) - i128::from(at.mono);
+        return Err(format!("an operation has its deadline {ahead} µs ahead"));
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use relay_core::time::Mono;
+
+    const AT: At = At { life: 1, mono: 100, now: 100 };
+
+    fn write(op: u64, bytes: usize, deadline: u64) -> Command {
+        let (process, op, bytes) = (ProcessId(1), OpId(op), vec![0; bytes]);
+        Command::PtyWrite { process, op, bytes, deadline: Mono(deadline) }
+    }
+
+    #[test]
+    fn a_terminal_gets_no_more_than_its_credit_until_it_takes_something() {
+        let mut bounds = Bounds::default();
+        assert_eq!(bounds.command(&write(1, PTY_CREDIT, 200)), Ok(()));
+        assert!(bounds.command(&write(2, 1, 200)).is_err());
+        let [done, also] = [1, 2].map(OpId);
+        for op in [done, also] {
+            bounds.input(&Input::PtyWritten { process: ProcessId(1), op, written: 0, fault: None });
+        }
+        assert_eq!(bounds.command(&write(3, PTY_CREDIT, 200)), Ok(()));
+    }
+
+    #[test]
+    fn a_link_and_a_stream_get_no_more_than_their_credit() {
+        let mut bounds = Bounds::default();
+        let send = |bytes| Command::LinkSend { link: LinkId(1), text: " ".repeat(bytes) };
+        assert_eq!(bounds.command(&send(LINK_CREDIT)), Ok(()));
+        assert_eq!(bounds.command(&send(1)), Ok(()), "the frame that fills it may be longer");
+        assert!(bounds.command(&send(1)).is_err());
+        let send = |bytes| Command::StreamSend { subscriber: SubscriberId(1), text: " ".repeat(bytes) };
+        assert_eq!(bounds.command(&send(STREAM_CREDIT)), Ok(()));
+        bounds.input(&Input::StreamDrained { subscriber: SubscriberId(1), bytes: 1 });
+        assert_eq!(bounds.command(&send(1)), Ok(()));
+        assert!(bounds.command(&send(1)).is_err());
+    }
+
+    #[test]
+    fn deadlines_lie_ahead_and_not_far() {
+        assert_eq!(deadline(AT, &write(1, 1, 101)), Ok(()));
+        assert!(deadline(AT, &write(1, 1, 100)).is_err());
+        assert!(deadline(AT, &write(1, 1, 101 + LONGEST)).is_err());
+    }
+}

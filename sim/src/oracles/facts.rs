@@ -1,0 +1,125 @@
+//! Facts of the wire: what a frame says, as far as any oracle asks.
+//!
+//! Owns: reading a frame once. Must not know: what follows from it.
+//!
+//! 1. A frame is read once per direction, and the payload of a message is skipped over.
+//! 2. What cannot be read is no fact; whether a frame is allowed is another oracle's question.
+
+use serde::{Deserialize, Deserializer};
+use std::borrow::Cow;
+
+type Text<'a> = Option<Cow<'a, str>>;
+
+/// A frame of either side.
+#[derive(Debug, Default, Deserialize)]
+pub(super) struct Frame<'a> {
+    #[serde(borrow, rename = "type")]
+    pub(super) kind: Text<'a>,
+    /// Correlates a request and its answer.
+    #[serde(borrow, default)]
+    pub(super) id: Text<'a>,
+    #[serde(borrow, default)]
+    pub(super) name: Text<'a>,
+    #[serde(borrow, default)]
+    pub(super) agent: Text<'a>,
+    #[serde(borrow, default)]
+    pub(super) agent_id: Text<'a>,
+    #[serde(borrow, default)]
+    pub(super) invocation_id: Text<'a>,
+    #[serde(borrow, default)]
+    pub(super) action: Text<'a>,
+    #[serde(borrow, default)]
+    pub(super) mode: Loose<'a>,
+    #[serde(default, deserialize_with = "number")]
+    pub(super) seq: Option<u64>,
+    #[serde(default)]
+    pub(super) up_to_seq: Option<u64>,
+    #[serde(borrow, default)]
+    pub(super) input: Option<Named<'a>>,
+    /// The agents of an inventory.
+    #[serde(borrow, default)]
+    pub(super) agents: Vec<Named<'a>>,
+    /// An answer's content.
+    #[serde(borrow, default)]
+    pub(super) data: Option<Named<'a>>,
+}
+
+/// A text, or something else in its place.
+#[derive(Debug, Deserialize)]
+#[serde(untagged)]
+pub(super) enum Loose<'a> {
+    Text(#[serde(borrow)] Cow<'a, str>),
+    Other(serde::de::IgnoredAny),
+}
+
+impl Default for Loose<'_> {
+    fn default() -> Self {
+        Self::Text(Cow::Borrowed(""))
+    }
+}
+
+impl Loose<'_> {
+    pub(super) fn is(&self, word: &str) -> bool {
+        matches!(self, Self::Text(text) if text == word)
+    }
+}
+
+/// A number, however it is spelled.
+fn number<'de, D: Deserializer<'de>>(source: D) -> Result<Option<u64>, D::Error> {
+    #[derive(Deserialize)]
+    #[serde(untagged)]
+    enum Spelled<'a> {
+        Number(u64),
+        Float(f64),
+        Text(#[serde(borrow)] Cow<'a, str>),
+        Other(serde::de::IgnoredAny),
+    }
+    Ok(match Spelled::deserialize(source)? {
+        Spelled::Number(number) => Some(number),
+        Spelled::Float(number) if number >= 0.0 => Some(number as u64),
+        Spelled::Text(text) => text.parse().ok(),
+        Spelled::Float(_) | Spelled::Other(_) => None,
+    })
+}
+
+/// Something inside a frame that may name an agent.
+#[derive(Debug, Default, Deserialize)]
+pub(super) struct Named<'a> {
+    #[serde(borrow, default)]
+    pub(super) id: Text<'a>,
+    #[serde(borrow, default)]
+    pub(super) name: Text<'a>,
+    #[serde(borrow, default)]
+    pub(super) agent_id: Text<'a>,
+}
+
+impl<'a> Frame<'a> {
+    /// Reads a frame.
+    pub(super) fn read(text: &'a str) -> Self {
+        serde_json::from_str(text).unwrap_or_default()
+    }
+
+    pub(super) fn kind(&self) -> &str {
+        self.kind.as_deref().unwrap_or_default()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_oracles_ask_is_read_and_the_rest_is_skipped() {
+        let frame = Frame::read(
+            r#"{"v":1,"type":"deliver","seq":3,"agent_id":"7","mode":"steer","payload":{"text":"<m1.0!>"}}"#,
+        );
+        assert_eq!((frame.kind(), frame.seq, frame.mode.is("steer")), ("deliver", Some(3), true));
+        let frame = Frame::read(r#"{"type":"inventory.sync","agents":[{"name":"a\u0062","agent_id":"1"}]}"#);
+        assert_eq!(frame.agents[0].name.as_deref(), Some("ab"));
+        for odd in [r#"{"seq":"3","mode":null}"#, r#"{"seq":3.0,"mode":4}"#] {
+            let frame = Frame::read(odd);
+            assert_eq!((frame.seq, frame.mode.is("wait")), (Some(3), false), "{odd}");
+        }
+        assert_eq!(Frame::read("nonsense").kind(), "");
+    }
+}

@@ -1,0 +1,133 @@
+//! S3, S14 and N2: whom the broker speaks for.
+//!
+//! Would catch: a spawn through the local API that no inventory lists, so that the engine takes a live
+//! agent offline after a reconnect; an agent listed again after its release; a cursor acked again
+//! for an agent that has left; a name registered a second time, which ends its owner's token.
+//!
+//! 1. S3: an ack names an agent that this life has registered and not taken leave of.
+//! 2. S14: an inventory lists every such agent that runs, and no other. After the engine has refused
+//!    one, entries may be left out until the next link.
+//! 3. N2: no frame registers a name whose process runs here, and no call replaces an agent's token.
+
+use super::facts::Frame;
+use super::scene::Scene;
+use relay_core::Command;
+
+/// Judges a frame before it becomes part of the scene.
+pub(super) fn frame(scene: &Scene, frame: &Frame<'_>) -> Result<(), (&'static str, String)> {
+    match frame.kind() {
+        "delivery.ack" => {
+            let name = frame.agent.as_deref().unwrap_or_default();
+            if !scene.hosts(name) {
+                return Err(("S3", format!("an ack for {name:?}, which is not hosted here")));
+            }
+        }
+        "inventory.sync" => return inventory(scene, frame).map_err(|why| ("S14", why)),
+        "agent.register" | "agent.recover" => {
+            let name = frame.name.as_deref().unwrap_or_default();
+            if scene.runs(name) && scene.hosts(name) {
+                return Err(("N2", format!("{name:?} is registered while it runs")));
+            }
+        }
+        _ => {}
+    }
+    Ok(())
+}
+
+fn inventory(scene: &Scene, frame: &Frame<'_>) -> Result<(), String> {
+    let listed = |id: &str| frame.agents.iter().any(|entry| entry.agent_id.as_deref() == Some(id));
+    for entry in &frame.agents {
+        let id = entry.agent_id.as_deref().unwrap_or_default();
+        let name = entry.name.as_deref().unwrap_or_default();
+        if scene.name_of(id) != Some(name) {
+            return Err(format!("the inventory lists {name:?} ({id}), which does not live here"));
+        }
+    }
+    let refused = scene.link.as_ref().is_some_and(|link| link.inventory_refused);
+    match scene.running().find(|(id, _)| !refused && !listed(id)) {
+        Some((id, name)) => Err(format!("the inventory leaves out {name:?} ({id}), which runs")),
+        None => Ok(()),
+    }
+}
+
+/// Judges a call.
+pub(super) fn call(command: &Command) -> Result<(), String> {
+    let Command::Call { request, .. } = command else {
+        return Ok(());
+    };
+    if request.url.ends_with("/rotate-token") || request.url.ends_with("/takeover") {
+        return Err(format!("a call ends a token that may be in use: {}", request.url));
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::At;
+    use super::*;
+    use relay_core::ids::{LinkId, ProcessId};
+    use relay_core::time::Mono;
+    use relay_core::{Child, Input, Secret, Text};
+
+    const AT: At = At { life: 1, mono: 5, now: 5 };
+    const LINK: LinkId = LinkId(1);
+    const BOB: ProcessId = ProcessId(2);
+
+    fn sends(scene: &mut Scene, text: &str) -> Result<(), (&'static str, String)> {
+        let facts = Frame::read(text);
+        let judged = frame(scene, &facts);
+        scene.command(AT, &Command::LinkSend { link: LINK, text: text.into() }, Some(&facts));
+        judged
+    }
+
+    fn rule(judged: Result<(), (&'static str, String)>) -> &'static str {
+        judged.err().map_or("", |(rule, _)| rule)
+    }
+
+    /// A broker with a link on which `bob` is registered, and his process.
+    fn scene() -> Scene {
+        let mut scene = Scene::default();
+        let token = Secret::new("nt_live_1").expect("not empty");
+        let open = Command::LinkOpen { link: LINK, url: "ws://x".into(), token, deadline: Mono(9) };
+        scene.command(AT, &open, None);
+        assert_eq!(sends(&mut scene, r#"{"type":"agent.register","id":"r1","name":"bob"}"#), Ok(()));
+        let text = r#"{"type":"reply","id":"r1","data":{"agent_id":"77"}}"#;
+        scene.input(AT, &Input::LinkText { link: LINK, text }, Some(&Frame::read(text)));
+        let env = vec![("RELAY_AGENT_NAME".into(), Text::Plain("bob".into()))];
+        let child = Child { argv: vec![], env, env_remove: vec![], cwd: None, rows: 1, cols: 1 };
+        scene.command(AT, &Command::Spawn { process: BOB, child, deadline: Mono(9) }, None);
+        scene.input(AT, &Input::Spawned { process: BOB, result: Ok(3) }, None);
+        scene
+    }
+
+    #[test]
+    fn an_ack_is_for_who_lives_here_until_the_broker_takes_leave_of_it() {
+        let mut scene = scene();
+        let ack = r#"{"type":"delivery.ack","agent":"bob","up_to_seq":1}"#;
+        assert_eq!(sends(&mut scene, ack), Ok(()));
+        assert_eq!(rule(sends(&mut scene, &ack.replace("bob", "eve"))), "S3");
+        sends(&mut scene, r#"{"type":"agent.deregister","agent_id":"77"}"#).expect("it may leave");
+        assert_eq!(rule(sends(&mut scene, ack)), "S3");
+    }
+
+    #[test]
+    fn an_inventory_lists_who_runs_here_and_nobody_else() {
+        let mut scene = scene();
+        let full = r#"{"type":"inventory.sync","id":"i1","agents":[{"agent_id":"77","name":"bob"}]}"#;
+        let empty = r#"{"type":"inventory.sync","id":"i2","agents":[]}"#;
+        assert_eq!(sends(&mut scene, full), Ok(()));
+        assert_eq!(rule(sends(&mut scene, empty)), "S14");
+        scene.command(AT, &Command::PtyForget { process: BOB }, None);
+        assert_eq!(sends(&mut scene, empty), Ok(()));
+        assert_eq!(rule(sends(&mut scene, full)), "S14");
+    }
+
+    #[test]
+    fn a_name_that_runs_is_not_registered_again() {
+        let mut scene = scene();
+        let register = r#"{"type":"agent.register","id":"r2","name":"bob"}"#;
+        assert_eq!(rule(sends(&mut scene, register)), "N2");
+        scene.command(AT, &Command::PtyForget { process: BOB }, None);
+        assert_eq!(sends(&mut scene, register), Ok(()));
+    }
+}

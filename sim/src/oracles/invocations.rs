@@ -1,0 +1,224 @@
+//! S15 and L5: what the engine asks for is done once and answered.
+//!
+//! Would catch: a repeated spawn that starts a second process, or is answered with "name in use" and
+//! so turns success into failure; a result that died with its connection, so that the engine never
+//! resolves the invocation; a spawn taken up again after a crash although its process had started.
+//!
+//! 1. S15: a process is started for an invocation or a request of the local API that is open, and for
+//!    each of them at most once, over all lives.
+//! 2. S15: an invocation has one result: what was sent, or is on disk, is what is sent again.
+//! 3. L5: in the end no invocation that the broker was given is open, unless the engine took it back.
+
+use super::facts::Frame;
+use crate::engine::Event;
+use relay_core::ids::RequestId;
+use serde_json::Value;
+use std::collections::btree_map::Entry;
+use std::collections::{BTreeMap, BTreeSet};
+use std::hash::{DefaultHasher, Hash, Hasher};
+
+/// On whose behalf a process may be started.
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Order {
+    Invocation(String),
+    Api(RequestId),
+}
+
+/// A result as it was sent last.
+#[derive(Debug)]
+struct Sent {
+    /// The frame's hash.
+    hash: u64,
+    /// The life that sent it.
+    life: u64,
+}
+
+#[derive(Debug, Default)]
+pub(super) struct Invocations {
+    /// Invocations that a process was started for, in any life.
+    started: BTreeSet<String>,
+    /// Invocations that this life has ended.
+    ended: BTreeSet<String>,
+    /// Open orders without a process, by the name of the agent.
+    orders: BTreeMap<String, Vec<Order>>,
+    results: BTreeMap<String, Sent>,
+    /// Invocations whose end is on disk.
+    kept: BTreeSet<String>,
+    /// What the broker was given and the engine has not ended.
+    open: BTreeSet<String>,
+    /// What the engine has ended: its frame may still be under way.
+    finished: BTreeSet<String>,
+}
+
+impl Invocations {
+    /// A frame reaches the broker.
+    pub(super) fn given(&mut self, frame: &Frame<'_>) {
+        let Some(id) = frame.invocation_id.as_deref().filter(|_| frame.kind() == "action.invoke") else {
+            return;
+        };
+        if !self.finished.contains(id) {
+            self.open.insert(id.to_owned());
+        }
+        let spawns = frame.action.as_deref().is_some_and(|action| action.starts_with("spawn"));
+        let name = frame.input.as_ref().and_then(|input| input.name.as_deref());
+        let over = self.started.contains(id) || self.ended.contains(id);
+        if let Some(name) = name.filter(|_| spawns && !over) {
+            let order = Order::Invocation(id.to_owned());
+            let orders = self.orders.entry(name.to_owned()).or_default();
+            if !orders.contains(&order) {
+                orders.push(order);
+            }
+        }
+    }
+
+    /// A spawn is asked for on the local API.
+    pub(super) fn asked(&mut self, request: RequestId, body: &[u8]) {
+        let body: Value = serde_json::from_slice(body).unwrap_or_default();
+        if let Some(name) = body["name"].as_str() {
+            self.orders.entry(name.to_owned()).or_default().push(Order::Api(request));
+        }
+    }
+
+    /// The local API has answered.
+    pub(super) fn answered(&mut self, request: RequestId) {
+        self.close(&Order::Api(request));
+    }
+
+    fn close(&mut self, order: &Order) {
+        self.orders.retain(|_, orders| {
+            orders.retain(|other| other != order);
+            !orders.is_empty()
+        });
+    }
+
+    /// A process is started for an agent.
+    pub(super) fn spawns(&mut self, name: &str) -> Result<(), String> {
+        // The name is reserved for the first order; later ones of the same name are refused.
+        match self.orders.get_mut(name).filter(|orders| !orders.is_empty()) {
+            Some(orders) => {
+                if let Order::Invocation(id) = orders.remove(0) {
+                    self.started.insert(id);
+                }
+                Ok(())
+            }
+            None => Err(format!("a process is started for {name:?}, and nobody waits for one")),
+        }
+    }
+
+    /// A result leaves the broker.
+    pub(super) fn ends(&mut self, life: u64, frame: &Frame<'_>, text: &str) -> Result<(), String> {
+        let Some(id) = frame.invocation_id.as_deref() else {
+            return Ok(());
+        };
+        self.close(&Order::Invocation(id.to_owned()));
+        self.ended.insert(id.to_owned());
+        let mut hasher = DefaultHasher::new();
+        text.hash(&mut hasher);
+        let hash = hasher.finish();
+        match self.results.entry(id.to_owned()) {
+            Entry::Vacant(entry) => {
+                entry.insert(Sent { hash, life });
+            }
+            Entry::Occupied(mut entry) => {
+                let first = entry.get_mut();
+                let bound = first.life == life || self.kept.contains(id);
+                if bound && first.hash != hash {
+                    return Err(format!("invocation {id} has another result than before: {text}"));
+                }
+                *first = Sent { hash, life };
+            }
+        }
+        Ok(())
+    }
+
+    /// A record of a journal is on disk.
+    pub(super) fn stored(&mut self, record: &Value) {
+        if record["record"] == "finished"
+            && let Some(id) = record["invocation"].as_str()
+        {
+            self.kept.insert(id.to_owned());
+        }
+    }
+
+    pub(super) fn engine(&mut self, event: &Event) {
+        match event {
+            Event::InvocationFinished { invocation_id, .. } => {
+                self.open.remove(invocation_id);
+                self.finished.insert(invocation_id.clone());
+            }
+            Event::InvocationRescheduled { invocation_id } => {
+                self.open.remove(invocation_id);
+            }
+            _ => {}
+        }
+    }
+
+    /// The broker is gone: its clients do not wait any more, and what it had not begun may be begun by
+    /// the next.
+    pub(super) fn died(&mut self) {
+        self.orders.clear();
+        self.ended.clear();
+    }
+
+    /// An invocation without an end.
+    pub(super) fn first_open(&self) -> Option<&str> {
+        self.open.first().map(String::as_str)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SPAWN: &str =
+        r#"{"type":"action.invoke","invocation_id":"i1","action":"spawn:cat","input":{"name":"bob"}}"#;
+
+    fn given(invocations: &mut Invocations) {
+        invocations.given(&Frame::read(SPAWN));
+    }
+
+    fn result(invocations: &mut Invocations, life: u64, output: &str) -> Result<(), String> {
+        let text = format!(r#"{{"type":"action.result","invocation_id":"i1","output":{output}}}"#);
+        invocations.ends(life, &Frame::read(&text), &text)
+    }
+
+    #[test]
+    fn an_invocation_starts_one_process_however_often_it_comes() {
+        let mut invocations = Invocations::default();
+        given(&mut invocations);
+        given(&mut invocations);
+        assert_eq!(invocations.spawns("bob"), Ok(()));
+        assert!(invocations.spawns("bob").is_err());
+        invocations.died();
+        given(&mut invocations);
+        assert!(invocations.spawns("bob").is_err());
+        invocations.asked(RequestId(1), br#"{"name":"bob"}"#);
+        assert_eq!(invocations.spawns("bob"), Ok(()));
+        invocations.asked(RequestId(2), br#"{"name":"bob"}"#);
+        invocations.answered(RequestId(2));
+        assert!(invocations.spawns("bob").is_err(), "it was refused");
+    }
+
+    #[test]
+    fn a_result_is_repeated_word_for_word_unless_a_crash_took_it() {
+        let mut invocations = Invocations::default();
+        given(&mut invocations);
+        assert_eq!(result(&mut invocations, 1, "1"), Ok(()));
+        assert_eq!(result(&mut invocations, 1, "1"), Ok(()));
+        assert!(result(&mut invocations, 1, "2").is_err());
+        assert_eq!(result(&mut invocations, 2, "2"), Ok(()));
+        invocations.stored(&serde_json::json!({ "record": "finished", "invocation": "i1" }));
+        assert!(result(&mut invocations, 3, "3").is_err());
+    }
+
+    #[test]
+    fn an_invocation_is_open_until_the_engine_has_ended_it() {
+        let mut invocations = Invocations::default();
+        given(&mut invocations);
+        assert_eq!(invocations.first_open(), Some("i1"));
+        invocations.engine(&Event::InvocationFinished { invocation_id: "i1".into(), completed: true });
+        assert_eq!(invocations.first_open(), None);
+        given(&mut invocations);
+        assert_eq!(invocations.first_open(), None, "the frame was late");
+    }
+}

@@ -1,0 +1,222 @@
+//! The scene: what the broker that lives now has on the wire, and who lives with it.
+//!
+//! Owns: the current link, whether its registration is confirmed, requests without an answer, and the
+//! identities and processes hosted here; all as the wire and the commands tell it.
+//! Must not know: what is right about it.
+//!
+//! 1. A fact is one as soon as the broker has been told it, or has commanded it.
+//! 2. The death of a life ends its scene.
+
+use super::At;
+use super::facts::Frame;
+use relay_core::ids::{CallId, LinkId, ProcessId};
+use relay_core::limits::ANSWER_SILENCE;
+use relay_core::{Command, Input};
+use serde_json::Value;
+use std::collections::BTreeMap;
+
+/// What a request on the link is about.
+#[derive(Debug)]
+enum Asked {
+    Register,
+    Inventory,
+    Agent(String),
+    Other,
+}
+
+/// The one link of a life.
+#[derive(Debug)]
+pub(super) struct Link {
+    pub(super) id: LinkId,
+    /// When its registration was confirmed, in virtual µs.
+    pub(super) confirmed_at: Option<u64>,
+    /// Without a correlated answer until then the engine counts as dead: the machine's clock, in µs.
+    pub(super) answer_by: u64,
+    /// The engine has refused an inventory on it.
+    pub(super) inventory_refused: bool,
+    requests: BTreeMap<String, Asked>,
+}
+
+impl Link {
+    /// What a reply is about that does not say to what it is one: the node's, or that of a name.
+    fn meant(&mut self, frame: &Frame<'_>) -> Option<Asked> {
+        let data = frame.data.as_ref()?;
+        if self.confirmed_at.is_none() && data.id.as_deref().is_some_and(|id| id.starts_with("node_")) {
+            return Some(Asked::Register);
+        }
+        let name = data.name.as_deref()?;
+        let wanted = |asked: &Asked| matches!(asked, Asked::Agent(other) if other == name);
+        let id = self.requests.iter().find(|(_, asked)| wanted(asked)).map(|(id, _)| id.clone())?;
+        self.requests.remove(&id)
+    }
+}
+
+#[derive(Debug)]
+struct Process {
+    name: String,
+    /// The broker knows that it runs.
+    runs: bool,
+}
+
+#[derive(Debug, Default)]
+pub(super) struct Scene {
+    pub(super) link: Option<Link>,
+    /// Names of the identities registered by this life, by identity.
+    hosted: BTreeMap<String, String>,
+    processes: BTreeMap<ProcessId, Process>,
+    /// Registrations over HTTP.
+    calls: BTreeMap<CallId, String>,
+    mono: u64,
+}
+
+/// A step of the machine's clock beyond this is a jump, which re-arms what waits for answers.
+const JUMP: u64 = relay_core::limits::CLOCK_JUMP.0;
+
+impl Scene {
+    /// Whether this life has registered an agent of this name and not taken leave of it.
+    pub(super) fn hosts(&self, name: &str) -> bool {
+        self.hosted.values().any(|other| other == name)
+    }
+
+    /// The name under which this life has registered an identity.
+    pub(super) fn name_of(&self, id: &str) -> Option<&str> {
+        self.hosted.get(id).map(String::as_str)
+    }
+
+    /// Identities whose process the broker knows to run.
+    pub(super) fn running(&self) -> impl Iterator<Item = (&str, &str)> {
+        let runs = |name: &str| self.processes.values().any(|process| process.runs && process.name == name);
+        let hosted = self.hosted.iter().filter(move |(_, name)| runs(name));
+        hosted.map(|(id, name)| (id.as_str(), name.as_str()))
+    }
+
+    /// Whether a process of this name is there, as far as the broker knows.
+    pub(super) fn runs(&self, name: &str) -> bool {
+        self.processes.values().any(|process| process.runs && process.name == name)
+    }
+
+    /// Whose process it is.
+    pub(super) fn process(&self, process: ProcessId) -> Option<&str> {
+        self.processes.get(&process).map(|process| process.name.as_str())
+    }
+
+    /// Whether the link's registration is confirmed.
+    pub(super) fn is_confirmed(&self) -> bool {
+        self.link.as_ref().is_some_and(|link| link.confirmed_at.is_some())
+    }
+
+    pub(super) fn input(&mut self, at: At, input: &Input<'_>, frame: Option<&Frame<'_>>) {
+        let jumped = at.mono.saturating_sub(self.mono) > JUMP;
+        self.mono = at.mono;
+        if let Some(link) = self.link.as_mut().filter(|_| jumped) {
+            link.answer_by = link.answer_by.max(at.mono + ANSWER_SILENCE.0);
+        }
+        match input {
+            Input::LinkText { link, .. } => {
+                let current = self.link.as_ref().is_some_and(|other| other.id == *link);
+                if let Some(frame) = frame.filter(|_| current) {
+                    self.on_frame(at, frame);
+                }
+            }
+            Input::LinkDown { link, .. } | Input::LinkRefused { link, .. } => {
+                self.link.take_if(|other| other.id == *link);
+            }
+            Input::Spawned { process, result: Ok(_) } => {
+                if let Some(process) = self.processes.get_mut(process) {
+                    process.runs = true;
+                }
+            }
+            Input::PtyExited { process, .. } | Input::Spawned { process, result: Err(_) } => {
+                self.processes.remove(process);
+            }
+            Input::CallDone { call, result } => {
+                let name = self.calls.remove(call);
+                if let (Some(name), Ok(reply)) = (name, result)
+                    && reply.status < 300
+                {
+                    let body: Value = serde_json::from_slice(reply.body).unwrap_or_default();
+                    self.hosted.extend(body["data"]["id"].as_str().map(|id| (id.to_owned(), name)));
+                }
+            }
+            _ => {}
+        }
+    }
+
+    fn on_frame(&mut self, at: At, frame: &Frame<'_>) {
+        let is_reply = frame.kind() == "reply";
+        let (Some(link), true) = (&mut self.link, is_reply || frame.kind() == "error") else {
+            return;
+        };
+        let known = frame.id.as_deref().and_then(|id| link.requests.remove(id));
+        if known.is_some() {
+            link.answer_by = at.mono + ANSWER_SILENCE.0;
+        }
+        let Some(asked) = known.or_else(|| link.meant(frame)) else {
+            return;
+        };
+        match asked {
+            Asked::Register if is_reply => link.confirmed_at = Some(at.now),
+            Asked::Inventory if !is_reply => link.inventory_refused = true,
+            Asked::Agent(name) if is_reply => {
+                let id = frame.data.as_ref().and_then(|data| data.agent_id.as_deref());
+                self.hosted.extend(id.map(|id| (id.to_owned(), name)));
+            }
+            _ => {}
+        }
+    }
+
+    pub(super) fn command(&mut self, at: At, command: &Command, frame: Option<&Frame<'_>>) {
+        match command {
+            Command::LinkOpen { link, .. } => {
+                let answer_by = at.mono + ANSWER_SILENCE.0;
+                let (id, requests) = (*link, BTreeMap::new());
+                self.link =
+                    Some(Link { id, confirmed_at: None, answer_by, inventory_refused: false, requests });
+            }
+            Command::LinkClose { link, .. } => {
+                self.link.take_if(|other| other.id == *link);
+            }
+            Command::LinkSend { .. } => {
+                if let Some(frame) = frame {
+                    self.on_sent(frame);
+                }
+            }
+            Command::Spawn { process, child, .. } => {
+                let name = child.env.iter().rev().find(|(name, _)| name == "RELAY_AGENT_NAME");
+                let name = name.map_or("", |(_, value)| value.expose()).to_owned();
+                self.processes.insert(*process, Process { name, runs: false });
+            }
+            Command::PtyForget { process } => {
+                // The broker has done with it, and with whoever it was.
+                if let Some(process) = self.processes.remove(process) {
+                    self.hosted.retain(|_, name| *name != process.name);
+                }
+            }
+            Command::Call { call, request, .. }
+                if request.method == "POST" && request.url.ends_with("/v1/agents") =>
+            {
+                let body = request.body.as_deref().unwrap_or_default();
+                let body: Value = serde_json::from_str(body).unwrap_or_default();
+                self.calls.extend(body["name"].as_str().map(|name| (*call, name.to_owned())));
+            }
+            _ => {}
+        }
+    }
+
+    fn on_sent(&mut self, frame: &Frame<'_>) {
+        let name = || frame.name.as_deref().unwrap_or_default().to_owned();
+        let asked = match frame.kind() {
+            "node.register" => Asked::Register,
+            "inventory.sync" => Asked::Inventory,
+            "agent.register" | "agent.recover" => Asked::Agent(name()),
+            "agent.deregister" => {
+                self.hosted.remove(frame.agent_id.as_deref().unwrap_or_default());
+                Asked::Other
+            }
+            _ => return,
+        };
+        if let (Some(link), Some(id)) = (&mut self.link, &frame.id) {
+            link.requests.insert(id.to_string(), asked);
+        }
+    }
+}
