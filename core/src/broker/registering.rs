@@ -301,6 +301,8 @@ impl Broker {
             agent.warning = Some(warning);
         }
         self.cx.marks.hit(Mark::BoundOverHttp);
+        // What was stored before the agent was bound comes only with a replay.
+        self.inventory.hasten();
         let Some(registered) = agent.registered.clone() else {
             return;
         };

@@ -263,8 +263,11 @@ fn an_older_engine_that_does_not_answer_is_asked_over_http_and_the_agent_bound()
     assert_eq!(bind.body, json!({ "agent_name": "bob" }));
     let bind = bind.id;
     assert!(rig.children.is_empty(), "not before it is bound");
+    rig.sent.clear();
     rig.answer(bind, 200, json!({}));
     rig.advance(SECOND);
+    let listed = &rig.last_sent("inventory.sync")["agents"];
+    assert_eq!(listed[0]["name"], "bob", "what was stored before it was bound comes only with a replay");
     assert_eq!(result(&rig, "inv_1")["output"]["spawned"], true);
     assert!(rig.children[0].1.env.iter().any(|(_, value)| value.expose() == "at_live_300300300"));
 }

@@ -278,7 +278,8 @@ impl Engine {
         if invocation.action == "release" {
             // It can only be done where the agent is.
             invocation.state = InvocationState::Pending;
-            return;
+            let invocation_id = invocation.id.clone();
+            return self.journal.push(now, Event::InvocationRescheduled { invocation_id });
         }
         invocation.attempts += 1;
         invocation.state = InvocationState::Pending;
