@@ -20,15 +20,16 @@ fn digest(seed: &str, profile: &str) -> String {
 
 #[test]
 fn two_processes_agree_on_every_seed_and_profile() {
-    let mut digests = BTreeSet::new();
     for profile in PROFILES {
+        let mut digests = BTreeSet::new();
         for seed in SEEDS {
             let first = digest(seed, profile.as_str());
             assert_eq!(first, digest(seed, profile.as_str()), "seed {seed} on {profile}");
             digests.insert(first);
         }
+        // Two releases may well treat a seed alike.
+        assert_eq!(digests.len(), SEEDS.len(), "digests do not tell seeds apart");
     }
-    assert_eq!(digests.len(), SEEDS.len() * PROFILES.len(), "digests do not tell runs apart");
 }
 
 #[test]

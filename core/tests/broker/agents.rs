@@ -280,8 +280,8 @@ fn a_start_that_is_reported_again_changes_nothing() {
     let mut rig = Rig::online();
     let bob = rig.spawn("bob");
     rig.follow();
-    for result in [Ok(77), Err(relay_core::FaultKind::NotFound)] {
-        rig.feed(crate::support::Event::Spawned(bob.process, result));
+    for result in [Ok(77), Err(FaultKind::NotFound)] {
+        rig.feed(Event::Spawned(bob.process, result));
     }
     rig.deliver(&bob, 1, "still there");
     rig.advance(Span::secs(3));
