@@ -11,6 +11,7 @@ use std::fs::{File, OpenOptions};
 use std::io::{self, BufRead, Read, Write};
 use std::path::Path;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 /// Between two looks for the gate.
@@ -20,14 +21,15 @@ const PASTE_ENDS: &[u8] = b"\x1b[201~";
 
 fn main() -> io::Result<()> {
     // What was read must be recorded, also when the terminal is hung up in between.
-    signal_hook::flag::register(signal_hook::consts::SIGHUP, Arc::default())?;
+    let hung_up = Arc::new(AtomicBool::new(false));
+    signal_hook::flag::register(signal_hook::consts::SIGHUP, hung_up.clone())?;
     let args: Vec<String> = std::env::args().skip(1).collect();
     let args: Vec<&str> = args.iter().map(String::as_str).collect();
     let log = |path| OpenOptions::new().create(true).append(true).open(path);
     match args[..] {
         ["lines", path] => lines(log(path)?),
         ["lines", path, gate] => {
-            while !Path::new(gate).exists() {
+            while !Path::new(gate).exists() && !hung_up.load(Ordering::Relaxed) {
                 std::thread::sleep(PAUSE);
             }
             lines(log(path)?)
