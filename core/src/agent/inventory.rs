@@ -34,8 +34,10 @@ pub(crate) struct Inventory {
     refused: BTreeSet<AgentId>,
     /// Entries left out, one after the other, to find the one that is refused.
     suspects: Vec<AgentId>,
-    /// The entries of the snapshot that waits for its reply.
+    /// The entries of the latest snapshot.
     listed: Vec<AgentId>,
+    /// Whether it waits for its reply.
+    awaited: bool,
 }
 
 impl Inventory {
@@ -73,6 +75,12 @@ impl Inventory {
         }
     }
 
+    /// Whether the engine has answered the latest snapshot, and none is due: what it had for those who
+    /// live here has been sent.
+    pub(crate) fn is_settled(&self) -> bool {
+        self.due == Due::No && !self.awaited
+    }
+
     /// Whether an identity is to be listed.
     pub(crate) fn lists(&self, id: &AgentId) -> bool {
         !self.refused.contains(id) && !self.suspects.contains(id)
@@ -82,12 +90,14 @@ impl Inventory {
     pub(crate) fn sent(&mut self, cx: &mut Cx, listed: Vec<AgentId>) {
         self.due = Due::No;
         self.listed = listed;
+        self.awaited = true;
         cx.timers.clear(&Timer::InventoryForce);
         cx.wake_in(Timer::InventoryRefresh, limits::INVENTORY_REFRESH);
     }
 
     /// It was accepted. The entry left out last, if any, was the one refused.
     pub(crate) fn accepted(&mut self, cx: &mut Cx) -> Option<AgentId> {
+        self.awaited = false;
         let culprit = self.suspects.pop()?;
         self.refused.insert(culprit.clone());
         cx.marks.hit(Mark::InventoryExcluded);
@@ -105,6 +115,7 @@ impl Inventory {
         message: &str,
         name_of: impl Fn(&AgentId) -> Option<AgentName>,
     ) -> Option<AgentId> {
+        self.awaited = false;
         let called = |id: &AgentId, word: &str| {
             id.as_str() == word || name_of(id).is_some_and(|name| name.as_str() == word)
         };

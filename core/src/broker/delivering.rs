@@ -209,6 +209,11 @@ impl Broker {
         if !self.link.is_up() {
             return;
         }
+        // Nor may the older ones have come while a snapshot, which brings them, is unanswered.
+        if self.delivery.cursor(agent).is_none() && !self.inventory.is_settled() {
+            self.cx.wake_in(Timer::DeliveryGap(agent.clone()), limits::GAP_WAIT);
+            return;
+        }
         let wanted = self.delivery.gap_timer(&mut self.cx, agent);
         self.after_wait(agent, wanted);
     }
