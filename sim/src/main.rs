@@ -3,6 +3,14 @@
 //! Exit codes: 0 when everything held, 1 for bad usage or input, 10 when the core broke an assertion of
 //! its own, 11 safety, 12 liveness, 13 the same seed or trace went two ways, 14 resources.
 
+/// As `println!`; but a reader who has seen enough, as `head` has, is no reason to fail.
+macro_rules! say {
+    ($($what:tt)*) => {{
+        use std::io::Write as _;
+        let _ = writeln!(std::io::stdout(), $($what)*);
+    }};
+}
+
 mod cli;
 
 use clap::Parser;

@@ -22,14 +22,19 @@ const GROWTH: [(usize, usize); 5] = [(1, 10_000), (10, 10_000), (100, 10_000), (
 const PROFILE: ProfileName = ProfileName::V6_0_3;
 
 pub(crate) fn run() -> ExitCode {
-    println!(
+    say!(
         "{:<34}{:>9}{:>12}{:>12}{:>11}{:>10}",
-        "worlds", "seeds/s", "events/s", "ns/event", "ev./seed", "MiB peak"
+        "worlds",
+        "seeds/s",
+        "events/s",
+        "ns/event",
+        "ev./seed",
+        "MiB peak"
     );
     match rows() {
         Ok(()) => ExitCode::SUCCESS,
         Err(why) => {
-            println!("{why}");
+            say!("{why}");
             ExitCode::FAILURE
         }
     }
@@ -56,7 +61,7 @@ fn row(name: &str, draw: &dyn Fn(u64) -> Plan) -> Result<(), String> {
         events += report.events;
     }
     let seconds = clock.elapsed().as_secs_f64();
-    println!(
+    say!(
         "{name:<34}{:>9.1}{:>12.0}{:>12.0}{:>11}{:>10}",
         seeds as f64 / seconds,
         events as f64 / seconds,

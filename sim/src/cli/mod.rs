@@ -35,10 +35,25 @@ fn aloud(plan: Plan) -> Result<Report, Failure> {
 
 /// Prints a failure; its exit code.
 fn tell(reproduction: &str, failure: &Failure) -> ExitCode {
-    println!("{reproduction}");
-    println!("{}", verdict(failure));
-    println!("{reproduction}");
+    say!("{reproduction}");
+    say!("{}", verdict(failure));
+    say!("{reproduction}");
     ExitCode::from(failure.class as u8)
+}
+
+/// What a case came to, in a line.
+fn summary(report: &Report) -> String {
+    let hit = report.marks.iter().filter(|(_, hits)| **hits > 0);
+    let marks: Vec<String> = hit.map(|(mark, hits)| format!("{mark} {hits}")).collect();
+    format!(
+        "{} events in {} s, {} lives of the broker, {} rows, {} messages taken; {}",
+        report.events,
+        report.time / relay_sim::plan::SECOND,
+        report.lives,
+        report.rows,
+        report.taken,
+        marks.join(", ")
+    )
 }
 
 fn verdict(failure: &Failure) -> String {

@@ -41,8 +41,8 @@ fn record(args: &Args) -> Result<ExitCode, String> {
     }
     let output = args.output.display();
     std::fs::write(&args.output, &trace).map_err(|error| format!("{output}: {error}"))?;
-    println!("recorded: {output}: {} lines, {} bytes", trace.lines().count(), trace.len());
+    say!("recorded: {output}: {} lines, {} bytes", trace.lines().count(), trace.len());
     let Err(failure) = result else { return Ok(ExitCode::SUCCESS) };
-    println!("{}", super::verdict(&failure));
+    say!("{}", super::verdict(&failure));
     Ok(ExitCode::from(failure.class as u8))
 }

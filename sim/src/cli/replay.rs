@@ -31,7 +31,7 @@ pub(crate) fn run(args: &Args) -> ExitCode {
     each(args, |file, trace, _| match replay(trace) {
         Ok(done) => {
             let ended = if done.panicked { ", the last with the panic that was recorded" } else { "" };
-            println!(
+            say!(
                 "replayed: {}: {} inputs{ended}, {} commands, {} digests of the state, all equal",
                 file.display(),
                 done.inputs,
@@ -41,7 +41,7 @@ pub(crate) fn run(args: &Args) -> ExitCode {
             Ok(())
         }
         Err(difference) => {
-            println!("different: {}: {difference}", file.display());
+            say!("different: {}: {difference}", file.display());
             Err(ExitCode::from(DIFFERENT))
         }
     })
@@ -53,7 +53,7 @@ pub(crate) fn bless(args: &Args) -> ExitCode {
         let new = blessed(trace);
         let word = if new == text { "unchanged" } else { "blessed" };
         replace(file, &new).map_err(|message| wrong(file, &message))?;
-        println!("{word}: {}", file.display());
+        say!("{word}: {}", file.display());
         Ok(())
     })
 }
@@ -63,9 +63,9 @@ pub(crate) fn redact(args: &RedactArgs) -> ExitCode {
     each(&Args { files: vec![args.file.clone()] }, |file, trace, _| {
         let redacted = redacted(trace).map_err(|error| wrong(file, &error))?;
         replace(&args.output, &redacted.text).map_err(|message| wrong(&args.output, &message))?;
-        println!("redacted: {}", args.output.display());
+        say!("redacted: {}", args.output.display());
         if let Some(line) = redacted.ends_before {
-            println!("note: it ends before line {line}, behind which the broker would do something else");
+            say!("note: it ends before line {line}, behind which the broker would do something else");
         }
         Ok(())
     })

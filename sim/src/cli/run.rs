@@ -34,7 +34,7 @@ pub(crate) fn run(args: &Args) -> ExitCode {
         }
         let result = if args.verbose { super::aloud(scenario.plan) } else { scenario.run() };
         match result {
-            Ok(report) => println!("passed: {}: {report:?}", file.display()),
+            Ok(report) => say!("passed: {}: {}", file.display(), super::summary(&report)),
             Err(failure) => {
                 let reproduction = format!("cargo run --release -p relay-sim -- run {}", file.display());
                 code = super::tell(&reproduction, &failure);

@@ -35,15 +35,15 @@ pub(crate) fn run(args: &Args) -> ExitCode {
             return ExitCode::FAILURE;
         }
     };
-    println!("{}", super::reproduction(seed, profile));
+    say!("{}", super::reproduction(seed, profile));
     let plan = plan::draw(seed, profile);
     let first = if verbose { super::aloud(plan) } else { relay_sim::run(plan, None) };
     let second = relay_sim::run(plan::draw(seed, profile), None);
     let failure = match (first, second) {
         (Ok(one), Ok(other)) if one.digest == other.digest => {
-            println!("passed: {one:?}");
-            println!("digest {:016x}", one.digest);
-            println!("{}", super::reproduction(seed, profile));
+            say!("passed: {}", super::summary(&one));
+            say!("digest {:016x}", one.digest);
+            say!("{}", super::reproduction(seed, profile));
             return ExitCode::SUCCESS;
         }
         (Err(one), Err(other)) if one.message == other.message => one,
@@ -53,9 +53,9 @@ pub(crate) fn run(args: &Args) -> ExitCode {
             message: "two runs of this seed differ".into(),
         },
     };
-    println!("{}", super::verdict(&failure));
-    println!("{}", super::shrinking(seed, profile));
-    println!("{}", super::reproduction(seed, profile));
+    say!("{}", super::verdict(&failure));
+    say!("{}", super::shrinking(seed, profile));
+    say!("{}", super::reproduction(seed, profile));
     ExitCode::from(failure.class as u8)
 }
 

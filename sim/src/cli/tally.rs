@@ -116,27 +116,27 @@ impl Tally {
     }
 
     pub(super) fn print_table(&self) {
-        println!("{:<10}{:>10}{:>10}{:>14}{:>12}", "release", "seeds", "failures", "events", "messages");
+        say!("{:<10}{:>10}{:>10}{:>14}{:>12}", "release", "seeds", "failures", "events", "messages");
         for (profile, sum) in &self.sums {
             let Sum { cases, failures, events, taken } = sum;
-            println!("{:<10}{cases:>10}{failures:>10}{events:>14}{taken:>12}", profile.as_str());
+            say!("{:<10}{cases:>10}{failures:>10}{events:>14}{taken:>12}", profile.as_str());
         }
-        println!(
+        say!(
             "{:.1} s, {:.1} seeds/s, {:.0} events/s",
             self.begun.elapsed().as_secs_f64(),
             self.rate(|sum| sum.cases),
             self.rate(|sum| sum.events),
         );
         let hit: Vec<_> = self.marks.iter().filter(|(_, hits)| **hits > 0).collect();
-        println!("\nmarks: {} of {} hit", hit.len(), self.marks.len());
+        say!("\nmarks: {} of {} hit", hit.len(), self.marks.len());
         for row in hit.chunks(COLUMNS) {
             let cells: String = row.iter().map(|(mark, hits)| format!("  {mark:<24}{hits:>9}")).collect();
-            println!("{cells}");
+            say!("{cells}");
         }
         let never: Vec<_> =
             self.marks.iter().filter(|(_, hits)| **hits == 0).map(|(mark, _)| *mark).collect();
         if !never.is_empty() {
-            println!("  never hit: {}", never.join(" "));
+            say!("  never hit: {}", never.join(" "));
         }
         self.print_failures();
     }
@@ -145,14 +145,14 @@ impl Tally {
         let colours = std::io::stdout().is_terminal();
         let (bad, good, plain) = if colours { ("\x1b[31m", "\x1b[32m", "\x1b[m") } else { ("", "", "") };
         if self.broken.is_empty() {
-            return println!("\n{good}everything held{plain}");
+            return say!("\n{good}everything held{plain}");
         }
         for broken in &self.broken {
             let Broken { seed, profile, failure, count } = broken;
             let class = class_name(failure.class);
-            println!("\n{bad}{class} {}{plain}, {count} times: {}", failure.rule, failure.message);
-            println!("  first: {}", reproduction(*seed, *profile));
-            println!("  {}", shrinking(*seed, *profile));
+            say!("\n{bad}{class} {}{plain}, {count} times: {}", failure.rule, failure.message);
+            say!("  first: {}", reproduction(*seed, *profile));
+            say!("  {}", shrinking(*seed, *profile));
         }
     }
 
@@ -183,6 +183,6 @@ impl Tally {
             "eventsPerSecond": self.rate(|sum| sum.events), "releases": releases, "marks": self.marks,
             "failures": failures,
         });
-        println!("{result}");
+        say!("{result}");
     }
 }

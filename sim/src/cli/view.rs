@@ -35,7 +35,7 @@ pub(crate) fn run(args: &Args) -> ExitCode {
     });
     match result {
         Ok(()) => {
-            println!("{}", args.output.display());
+            say!("{}", args.output.display());
             ExitCode::SUCCESS
         }
         Err(message) => {
