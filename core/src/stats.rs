@@ -31,6 +31,8 @@ pub struct Stats {
     pub spawned: u64,
     /// Store operations that failed.
     pub store_faults: u64,
+    /// Most delivery ids that were remembered for one identity.
+    pub remembered: usize,
     /// Completions for things that were over.
     pub stale_completions: u64,
 }

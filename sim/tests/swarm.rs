@@ -6,7 +6,7 @@ use relay_sim::{PROFILES, plan, run};
 use std::collections::BTreeMap;
 
 /// Seeds per release: some ten seconds when optimised.
-const SEEDS: u64 = 500;
+const SEEDS: u64 = 700;
 
 fn pass(seed: u64, profile: ProfileName) -> Report {
     run(plan::draw(seed, profile), None).unwrap_or_else(|failure| {

@@ -94,6 +94,7 @@ impl Delivery {
         let had_dropped = window.has_dropped();
         let taken =
             if seq == 0 { window.accept_fan_out(frame, round) } else { window.accept(seq, frame, round) };
+        cx.stats.remembered = cx.stats.remembered.max(window.remembered());
         match taken {
             Taken::Held => {
                 cx.marks.hit(if provisional { Mark::BaseMovedDown } else { Mark::GapHeld });

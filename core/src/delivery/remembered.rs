@@ -41,8 +41,7 @@ impl Remembered {
         self.known.contains(&fingerprint(id))
     }
 
-    #[cfg(test)]
-    fn len(&self) -> usize {
+    pub(super) fn len(&self) -> usize {
         self.order.len()
     }
 }

@@ -120,6 +120,11 @@ impl Window {
         self.acked.saturating_add(1)
     }
 
+    /// Delivery ids remembered, of rows or of events.
+    pub(crate) fn remembered(&self) -> usize {
+        self.remembered.len().max(self.fan_outs.len())
+    }
+
     /// Payload bytes held.
     pub(crate) const fn bytes(&self) -> usize {
         self.bytes

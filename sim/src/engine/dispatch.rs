@@ -162,6 +162,18 @@ impl Engine {
         }
     }
 
+    /// Tells an agent that an action it asked for has ended on another node, with this output.
+    pub fn finish_elsewhere(&mut self, now_ms: i64, agent_id: &str, output: &Value) {
+        if let Some(key) = self.state.agent_by_id(agent_id) {
+            let id = format!("inv_{}", self.ids.next(now_ms));
+            let data = json!({
+                "invocation_id": id, "action_name": "look-up", "status": "completed", "output": output,
+                "error": null,
+            });
+            self.send_event(now_ms, key, "action.completed", &id, &id, &data);
+        }
+    }
+
     /// `context.update` to the nodes of the agents concerned.
     pub(super) fn send_context(&mut self, topic: &str, event: &str, agents: &[AgentKey], data: &Value) {
         for key in agents {

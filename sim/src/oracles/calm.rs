@@ -64,6 +64,11 @@ impl Oracles {
         since.is_some()
     }
 
+    /// A result that reached the broker for an agent and was not typed into it.
+    pub fn untyped_result(&self, name: &str) -> Option<u64> {
+        self.results.first_due(name)
+    }
+
     /// Nothing went wrong in this case: every message was read once.
     pub fn expect_exactly_once(&mut self) {
         let judged = self.takes.exactly_once(&self.ledger);

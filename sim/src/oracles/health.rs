@@ -6,7 +6,8 @@
 //!
 //! 1. "ok" is said only while the registration of the open link is confirmed, and a correlated answer
 //!    has come within its limit.
-//! 2. "ok" is not said while an agent that reads nothing has had a message waiting for `STUCK`.
+//! 2. A link on which no answer has come within its limit is given up, whatever pongs come.
+//! 3. "ok" is not said while an agent that reads nothing has had a message waiting for `STUCK`.
 
 use super::At;
 use super::scene::Scene;
@@ -16,6 +17,9 @@ use std::collections::BTreeMap;
 /// The broker may take this long to find out that a program reads nothing: it may wait a minute for a
 /// program that it does not know to look ready, and then types. In virtual µs.
 const STUCK: u64 = 180 * 1_000_000;
+
+/// Between a limit and the timer that stands for it, in µs.
+const SLACK: u64 = 1_000_000;
 
 #[derive(Deserialize)]
 struct Said {
@@ -53,6 +57,15 @@ impl Health {
 
     pub(super) fn died(&mut self) {
         self.deaf.clear();
+    }
+
+    /// A link that answers nothing is given up.
+    pub(super) fn kept(at: At, scene: &Scene) -> Result<(), String> {
+        let confirmed = scene.link.as_ref().filter(|link| link.confirmed_at.is_some());
+        match confirmed.filter(|link| at.mono > link.answer_by + SLACK) {
+            Some(link) => Err(format!("{:?} is kept, and the engine answers nothing on it", link.id)),
+            None => Ok(()),
+        }
     }
 
     /// Judges an answer to `GET /health`.
@@ -111,6 +124,8 @@ mod tests {
         let mut scene = confirmed();
         assert_eq!(health.said(at(130), &scene, ok), Ok(()));
         assert!(health.said(at(132), &scene, ok).is_err());
+        assert_eq!(Health::kept(at(130), &scene), Ok(()));
+        assert!(Health::kept(at(133), &scene).is_err());
         let link = LinkId(1);
         scene.input(at(2), &Input::LinkDown { link, why: "" }, None);
         assert!(health.said(at(2), &scene, ok).is_err());

@@ -21,7 +21,10 @@ mod invocations;
 mod ledger;
 mod order;
 mod reconnect;
+mod registrations;
 mod requests;
+mod resent;
+mod results;
 mod scene;
 mod secrets;
 mod takes;
@@ -32,6 +35,7 @@ use crate::world::{INSTANCE, Of};
 use facts::Frame;
 use ledger::Ledger;
 use relay_core::ids::{LinkId, ProcessId, RequestId};
+use relay_core::limits::REMEMBERED;
 use relay_core::{Command, Input, StoreAction};
 use scene::Scene;
 use serde_json::Value;
@@ -101,7 +105,10 @@ pub struct Oracles {
     invocations: invocations::Invocations,
     order: order::Order,
     reconnect: reconnect::Reconnect,
+    registrations: registrations::Registrations,
     requests: requests::Requests,
+    resent: resent::Resent,
+    results: results::Results,
     takes: takes::Takes,
     /// Since when there is nothing to do for the broker: virtual µs.
     quiet_since: Option<u64>,
@@ -134,8 +141,12 @@ impl Oracles {
         };
         let judged = self.reconnect.input(at, &self.scene, input);
         self.blame(judged);
+        self.passed(input, frame.as_ref());
         self.scene.input(at, input, frame.as_ref());
         self.reconnect.after(&self.scene);
+        self.note("S13", health::Health::kept(at, &self.scene));
+        self.registrations.input(input, frame.as_ref());
+        self.resent.input(input, frame.as_ref());
         self.bounds.input(input);
         // A link may end late of what went wrong long before.
         if matches!(input, Input::LinkDown { .. } | Input::Terminate) {
@@ -149,6 +160,23 @@ impl Oracles {
             if *target == "/api/spawn" {
                 self.invocations.asked(*request, body);
             }
+        }
+    }
+
+    /// Results on their way to a process, and processes that end.
+    fn passed(&mut self, input: &Input<'_>, frame: Option<&Frame<'_>>) {
+        match (input, frame) {
+            (Input::LinkText { text, .. }, Some(frame)) if frame.seq == Some(0) => {
+                let name = frame.agent.as_deref().unwrap_or_default();
+                if self.scene.runs(name) && self.scene.hosts(name) {
+                    self.results.arrived(name, text);
+                }
+            }
+            (Input::PtyExited { process, .. } | Input::PtyEof { process }, _) => {
+                let name = self.scene.process(*process).map(str::to_owned);
+                self.results.left(&name.unwrap_or_default());
+            }
+            _ => {}
         }
     }
 
@@ -201,11 +229,35 @@ impl Oracles {
                 self.note("N2", judged);
             }
         }
+        let judged = self.registrations.command(command, frame.as_ref());
+        self.blame(judged);
+        let judged = self.resent.command(command, frame.as_ref());
+        self.note("L5", judged);
+        self.typed(command, frame.as_ref());
         self.scene.command(at, command, frame.as_ref());
         if let Command::Spawn { process, .. } = command {
             let name = self.scene.process(*process).unwrap_or_default();
             let judged = self.invocations.spawns(name);
             self.note("S15", judged);
+        }
+    }
+
+    /// Results that are typed, and agents that leave.
+    fn typed(&mut self, command: &Command, frame: Option<&Frame<'_>>) {
+        match command {
+            Command::PtyWrite { process, .. } => {
+                let name = self.scene.process(*process).unwrap_or_default();
+                let judged = self.results.command(name, command);
+                self.note("S4", judged);
+            }
+            Command::LinkSend { .. } => {
+                let left = frame.filter(|frame| frame.kind() == "agent.deregister");
+                let name = left.and_then(|frame| self.scene.name_of(frame.agent_id.as_deref()?));
+                if let Some(name) = name {
+                    self.results.left(name);
+                }
+            }
+            _ => {}
         }
     }
 
@@ -218,6 +270,9 @@ impl Oracles {
                 self.blame(judged);
             }
             "action.result" => {
+                if text.contains("spawn_missing_cli") {
+                    self.note("S15", Err(format!("an order that names its harness is refused: {text}")));
+                }
                 let judged = self.invocations.ends(at.life, frame, text);
                 self.note("S15", judged);
             }
@@ -279,6 +334,25 @@ impl Oracles {
         }
     }
 
+    /// A file got these permissions.
+    pub fn permitted(&mut self, mode: u32) {
+        if mode & 0o077 != 0 {
+            self.note("S12", Err(format!("a file with secrets has mode {mode:o}: others can read it")));
+        }
+    }
+
+    /// The broker has remembered so many delivery ids of one identity.
+    pub fn remembers(&mut self, ids: usize) {
+        if ids > REMEMBERED {
+            self.note("S9", Err(format!("{ids} delivery ids of one agent are remembered")));
+        }
+    }
+
+    /// A token of another workspace or engine was shown to this one.
+    pub fn foreign_token(&mut self) {
+        self.note("S12", Err("the token of another workspace was offered to this one".into()));
+    }
+
     /// A change of a file is on disk.
     pub fn stored(&mut self, action: &StoreAction) {
         let StoreAction::Append { lines } = action else {
@@ -323,6 +397,9 @@ impl Oracles {
         self.bounds.died();
         self.health.died();
         self.order.died();
+        self.registrations = registrations::Registrations::default();
+        self.resent = resent::Resent::default();
+        self.results.died();
         self.scene = Scene::default();
         self.quiet_since = None;
     }

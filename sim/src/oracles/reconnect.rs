@@ -8,12 +8,12 @@
 //! 2. In one `WINDOW` without a registration no more than `ATTEMPTS` links are opened.
 //! 3. After a registration that lasted for `LINK_SETTLED` the next link is tried within `BACKOFF_FIRST`.
 //! 4. L2: while a broker lives and is not asked to stop, it does something about its link at least once
-//!    per `DISABLED_PROBE`.
+//!    per `BACKOFF_MAX`, and per `DISABLED_PROBE` when there are no more tokens for it.
 
 use super::scene::Scene;
 use super::{At, Broken};
 use relay_core::ids::CallId;
-use relay_core::limits::{BACKOFF_FIRST, DISABLED_MINT, DISABLED_PROBE, LINK_SETTLED, REMINTS};
+use relay_core::limits::{BACKOFF_FIRST, BACKOFF_MAX, DISABLED_MINT, DISABLED_PROBE, LINK_SETTLED, REMINTS};
 use relay_core::{Command, Input};
 use std::collections::{BTreeSet, VecDeque};
 
@@ -41,6 +41,8 @@ pub(super) struct Reconnect {
 struct Outage {
     since: Option<u64>,
     tokens: u64,
+    /// The engine mints no token: a person has to act.
+    refused: bool,
 }
 
 impl Reconnect {
@@ -54,6 +56,7 @@ impl Reconnect {
             }
             Input::CallDone { call, result } if self.mints.remove(call) => {
                 self.idle_since = Some(at.now);
+                self.outage.refused = result.as_ref().is_ok_and(|reply| (400..500).contains(&reply.status));
                 if result.as_ref().is_ok_and(|reply| reply.status < 300) {
                     return self.on_minted(at).map_err(|why| ("S9", why));
                 }
@@ -137,7 +140,9 @@ impl Reconnect {
     fn is_asleep(&self, at: At) -> Option<u64> {
         let since = self.idle_since.filter(|_| !self.stopping)?;
         let idle = at.now.saturating_sub(since);
-        (idle > DISABLED_PROBE.0 + SLACK).then_some(idle)
+        let exhausted = self.outage.refused || self.outage.tokens >= u64::from(REMINTS);
+        let most = if exhausted { DISABLED_PROBE } else { BACKOFF_MAX };
+        (idle > most.0 + SLACK).then_some(idle)
     }
 
     pub(super) fn died(&mut self) {
@@ -201,7 +206,7 @@ mod tests {
         scene.command(at(1), &open(1), None);
         let down = Input::LinkDown { link: LinkId(1), why: "" };
         assert_eq!(reconnect.input(at(2), &scene, &down), Ok(()));
-        assert_eq!(reconnect.is_asleep(at(60)), None);
-        assert!(reconnect.input(at(64), &scene, &Input::Tick).is_err());
+        assert_eq!(reconnect.is_asleep(at(32)), None);
+        assert!(reconnect.input(at(34), &scene, &Input::Tick).is_err());
     }
 }

@@ -57,7 +57,7 @@ const CLASSES: &[fn(Draw) -> Fault] = &[
     |draw| Fault::Calls { lasts: draw.lasts(MINUTE) },
     |draw| Fault::Kill { agent: draw.agent() },
     |draw| Fault::Dribble { lasts: draw.lasts(MINUTE) },
-    |draw| Fault::Stall { agent: draw.agent(), lasts: draw.lasts(MINUTE) },
+    |draw| Fault::Stall { agent: draw.agent(), lasts: draw.between(5, SECOND, 2 * MINUTE).min(draw.longest) },
     |draw| Fault::Orphans { lasts: draw.lasts(MINUTE) },
     |draw| Fault::SpawnFails { lasts: draw.lasts(MINUTE) },
     |draw| Fault::ShortLived { lasts: draw.lasts(MINUTE) },
@@ -67,7 +67,7 @@ const CLASSES: &[fn(Draw) -> Fault] = &[
     |draw| Fault::Nameless { lasts: draw.lasts(MINUTE) },
     |draw| Fault::Garble { lasts: draw.lasts(MINUTE) },
     |_| Fault::Noise,
-    |draw| Fault::HalfDead { lasts: draw.lasts(3 * MINUTE) },
+    |draw| Fault::HalfDead { lasts: draw.between(5, SECOND, 5 * MINUTE).min(draw.longest) },
     |draw| Fault::Flood { agent: draw.agent(), count: draw.skewed(10, 1_500) as usize },
     |draw| Fault::Leaving { lasts: draw.lasts(MINUTE) },
     |draw| Fault::SlowReaders { lasts: draw.lasts(2 * MINUTE) },
@@ -80,6 +80,7 @@ const CLASSES: &[fn(Draw) -> Fault] = &[
     |draw| Fault::Suspend { lasts: draw.lasts(MINUTE) * 4 },
     |_| Fault::Rotate,
     |_| Fault::Resend,
+    |draw| Fault::SeedUnreadable { lasts: draw.lasts(MINUTE) },
 ];
 
 /// The classes of a case.

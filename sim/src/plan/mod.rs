@@ -96,6 +96,10 @@ pub enum Step {
     Release { agent: usize },
     /// A receipt for, or a reaction to, the latest message of the channel.
     React { read: bool },
+    /// So many reactions to the latest message of the channel.
+    Reactions { count: usize },
+    /// An action that an agent asked for ends on another node, with a structured result.
+    Outcome { to: usize },
     /// A request on the local API that changes nothing.
     Ask { agent: usize, what: Ask },
     /// A fault.
@@ -196,6 +200,8 @@ pub enum Fault {
     SlowReaders { lasts: u64 },
     /// Whoever follows the events leaves, and so many others come.
     Readers { count: u64 },
+    /// The machine's seed cannot be read, and the broker is started again.
+    SeedUnreadable { lasts: u64 },
     /// Files cannot be written.
     Store { lasts: u64 },
     /// Changes of files take longer than anybody waits.

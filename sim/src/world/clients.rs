@@ -8,6 +8,7 @@
 
 use super::World;
 use super::event::Event;
+use crate::agents::Kind;
 use crate::agents::reader::{Token, body};
 use crate::plan::{SECOND, Step};
 use crate::rng::{Stream, key};
@@ -77,6 +78,11 @@ impl World<'_> {
             Step::Channel { size } => {
                 let wish = json!({ "text": self.text(size) });
                 self.clients.latest = self.post(number, "/v1/channels/general/messages", &wish);
+                // Somebody reacts to every fourth at once.
+                if let Some(latest) = self.clients.latest.clone().filter(|_| number.is_multiple_of(4)) {
+                    let wish = json!({ "emoji": "wave" });
+                    self.post(number + 1, &format!("/v1/messages/{latest}/reactions"), &wish);
+                }
             }
             Step::Reply { size } => {
                 if let Some(latest) = self.clients.latest.clone() {
@@ -91,7 +97,14 @@ impl World<'_> {
             }
             Step::Invoke { agent } => {
                 let kind = self.plan.agents[agent].kind;
-                let wish = json!({ "name": name(agent), "cli": kind.command(), "task": "" });
+                // Every second order names the harness only in its action.
+                let wish = match number % 2 {
+                    0 => json!({ "name": name(agent), "cli": kind.command(), "task": "" }),
+                    _ => {
+                        let capability = format!("spawn:{}", kind.command());
+                        json!({ "name": name(agent), "capability": capability, "task": "" })
+                    }
+                };
                 if kind.is_placeable() {
                     self.order("/v1/agents/spawn", &wish);
                 }
@@ -107,6 +120,22 @@ impl World<'_> {
                 if let Some(latest) = self.clients.latest.clone() {
                     let event = if read { "read" } else { "reactions" };
                     self.post(number, &format!("/v1/messages/{latest}/{event}"), &json!({ "emoji": "eyes" }));
+                }
+            }
+            Step::Reactions { count } => {
+                for times in 0..count {
+                    if let Some(latest) = self.clients.latest.clone() {
+                        let wish = json!({ "emoji": format!("e{times}") });
+                        self.post(number, &format!("/v1/messages/{latest}/reactions"), &wish);
+                    }
+                }
+            }
+            Step::Outcome { to } if self.plan.agents[to].kind == Kind::Deaf => {}
+            Step::Outcome { to } => {
+                if let Some(id) = self.engine.agent_id(&name(to)) {
+                    let output = json!({ "outcome": format!("o{number}") });
+                    self.engine.finish_elsewhere(self.now_ms(), &id, &output);
+                    self.pump_engine();
                 }
             }
             Step::Ask { agent, what } => self.pester(number, &name(agent), what),

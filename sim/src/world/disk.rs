@@ -16,11 +16,15 @@ use crate::plan::SECOND;
 use crate::rng::{Stream, key};
 use relay_core::ids::StoreId;
 use relay_core::time::Mono;
-use relay_core::{FaultKind, StoreAction, StoreFile};
+use relay_core::{FaultKind, StoreAction, StoreFile, edge};
+use serde_json::json;
 use std::collections::{BTreeMap, VecDeque};
 
 /// A slow disk takes up to this long for a change.
 const SLOW: u64 = 25 * SECOND;
+
+/// The token of another node of this machine, with another engine.
+pub(super) const FOREIGN_TOKEN: &str = "nt_live_of_another_node";
 
 #[derive(Debug)]
 struct Change {
@@ -35,6 +39,8 @@ struct Change {
 pub(super) struct Disk {
     pub(super) identity: Option<String>,
     pub(super) tokens: BTreeMap<String, String>,
+    /// The machine's seed, once it has one.
+    seed: Option<String>,
     journal: Vec<u8>,
     /// Changes that are not on disk yet.
     queue: VecDeque<Change>,
@@ -94,6 +100,38 @@ impl World<'_> {
         self.heap.put(self.disk.busy_until, Event::Store(life));
     }
 
+    /// A change is on disk; a file that was written has the permissions that drivers give it.
+    fn keep(&mut self, action: StoreAction) {
+        if !matches!(action, StoreAction::Remove { .. }) {
+            self.oracles.permitted(edge::file_mode());
+        }
+        self.disk.change(action);
+    }
+
+    /// The seed of the machine as a driver comes by it; `None` when the broker cannot start.
+    pub(super) fn machine_seed(&mut self) -> Option<String> {
+        let unreadable = self.now < self.faults.unreadable;
+        let read = if unreadable { Err(FaultKind::Denied) } else { Ok(self.disk.seed.clone()) };
+        if unreadable {
+            self.mark(FaultMark::SeedUnreadable);
+        }
+        let seed = match edge::machine_seed(read).ok()? {
+            Some(seed) => seed,
+            None => format!("node_{:032x}", self.rng.word(Stream::Boot, self.lives)),
+        };
+        self.disk.seed = Some(seed.clone());
+        Some(seed)
+    }
+
+    /// The token cache as a driver reads it. The machine keeps those of all directories in one place.
+    pub(super) fn cached_tokens(&self) -> Vec<String> {
+        let other = json!({
+            "node_id": "node_00000000000000000000000000000000", "workspace_id": "1", "token": FOREIGN_TOKEN,
+            "base_url": "http://other.test",
+        });
+        std::iter::once(other.to_string()).chain(self.disk.tokens.values().cloned()).collect()
+    }
+
     /// The next change reaches the disk.
     pub(super) fn on_store(&mut self, life: u64) {
         if self.life.as_ref().is_none_or(|current| current.number != life) {
@@ -111,7 +149,7 @@ impl World<'_> {
             Err(FaultKind::NoSpace)
         } else {
             self.oracles.stored(&action);
-            self.disk.change(action);
+            self.keep(action);
             Ok(())
         };
         let done = self.now + self.system_delay();
@@ -140,7 +178,7 @@ impl World<'_> {
         for change in queue.drain(..kept) {
             self.mark(FaultMark::UntoldChange);
             self.oracles.stored(&change.action);
-            self.disk.change(change.action);
+            self.keep(change.action);
         }
         if let Some(next) = queue.pop_front() {
             self.mark(FaultMark::LostTail);
@@ -154,7 +192,7 @@ impl World<'_> {
         for Change { action, .. } in std::mem::take(&mut self.disk.queue) {
             if !self.faults.store_fails(self.now) {
                 self.oracles.stored(&action);
-                self.disk.change(action);
+                self.keep(action);
             }
         }
         self.disk.busy_until = self.now;

@@ -39,6 +39,8 @@ pub(super) struct Faults {
     rotated: Option<(String, String)>,
     /// A node and its token as the operator knows it, from the time on that it has been given.
     pub(super) given: Option<(String, String)>,
+    /// The machine's seed cannot be read.
+    pub(super) unreadable: u64,
     pub(super) calm: bool,
 }
 
@@ -106,6 +108,10 @@ impl World<'_> {
                 self.heap.put(self.now + lasts, Event::Drain);
             }
             Fault::Readers { count } => self.change_readers(count),
+            Fault::SeedUnreadable { lasts } => {
+                self.faults.unreadable = until(lasts);
+                self.terminate();
+            }
             Fault::Store { lasts } => self.faults.store = until(lasts),
             Fault::SlowDisk { lasts } => self.faults.slow_disk = until(lasts),
             Fault::Crash { commands } => {

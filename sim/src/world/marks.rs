@@ -76,6 +76,8 @@ marks! {
     Noise = "noise",
     /// A frame went to an engine that answered nothing but pings.
     HalfDead = "half_dead",
+    /// The machine's seed could not be read at a start.
+    SeedUnreadable = "seed_unreadable",
     /// The broker died between two commands.
     Crash = "crash",
 }

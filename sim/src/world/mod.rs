@@ -354,6 +354,9 @@ impl<'a> World<'a> {
     // The broker.
 
     fn begin_life(&mut self) {
+        let Some(machine_seed) = self.machine_seed() else {
+            return self.heap.put(self.now + SECOND, Event::Restart);
+        };
         self.lives += 1;
         let number = self.lives;
         self.trace.tell(self.now, "broker", &number, &Fact::Begins(number));
@@ -361,11 +364,11 @@ impl<'a> World<'a> {
         let boot = Boot {
             now: self.reading(),
             seed,
-            machine_seed: "machine".into(),
+            machine_seed,
             cwd: "/home/sim".into(),
             pid: 100 + number as u32,
             identity: self.disk.identity.clone(),
-            tokens: self.disk.tokens.values().cloned().collect(),
+            tokens: self.cached_tokens(),
             journal: self.disk.journal(),
         };
         let config = self.config();
@@ -428,6 +431,8 @@ impl<'a> World<'a> {
         self.tape.input(now, &input);
         self.oracles.input(At { life, mono: now.mono.0, now: self.now }, &input);
         current.broker.handle(now, input);
+        let remembered = current.broker.stats().remembered;
+        self.oracles.remembers(remembered);
         self.drain();
         self.repeat_a_completion(completion);
     }
@@ -521,6 +526,9 @@ impl<'a> World<'a> {
         let is_deaf = |agent: &&AgentPlan| agent.kind == Kind::Deaf;
         let (deaf, reading): (Vec<_>, Vec<_>) = self.plan.agents.iter().partition(is_deaf);
         for agent in reading {
+            if let Some(outcome) = self.oracles.untyped_result(&agent.name) {
+                return Some(("L1", format!("outcome {outcome} was not typed into {}", agent.name)));
+            }
             if let Some(open) = self.oracles.unsettled(&self.engine, &agent.name) {
                 let why = format!("row {} of {} is open, taken: {}", open.seq, agent.name, open.taken);
                 return Some(("L1", why));

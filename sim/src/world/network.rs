@@ -6,6 +6,7 @@
 //! 1. Each direction of a link keeps its order, as TCP does.
 //! 2. A link ends once, for each side by itself; what was under way to the other side may be lost.
 
+use super::disk::FOREIGN_TOKEN;
 use super::event::{CallOut, Completion, Event, Fate, Of};
 use super::marks::FaultMark;
 use super::{BASE_URL, World};
@@ -23,6 +24,8 @@ use std::collections::{BTreeMap, VecDeque};
 
 /// Longest that a held frame waits.
 const HOLD: u64 = 160 * SECOND;
+/// An engine that took frames late is not itself for so much longer.
+const LATE: u64 = 20 * SECOND;
 /// Longest that a live frame of the engine waits to be overtaken.
 const OVERTAKEN: u64 = SECOND;
 /// Frames remembered per agent, to be sent again.
@@ -99,6 +102,9 @@ impl World<'_> {
     // Links, from the broker's side.
 
     pub(super) fn open_link(&mut self, link: Of<LinkId>, url: &str, token: &Secret, deadline: Mono) {
+        if token.expose() == FOREIGN_TOKEN {
+            self.oracles.foreign_token();
+        }
         let mut after = self.network_delay();
         if self.now < self.faults.slow_handshake {
             let key = self.key();
@@ -352,7 +358,11 @@ impl World<'_> {
                     }
                 }
                 Output::Close { connection, reason, .. } => {
-                    if let Some(link) = self.network.connections.get(&connection).copied() {
+                    // Of an engine that is half dead not even the close comes through.
+                    let hears =
+                        |link: &Of<LinkId>| self.network.wires.get(link).is_none_or(|wire| !wire.deaf);
+                    let link = self.network.connections.get(&connection).copied();
+                    if let Some(link) = link.filter(hears) {
                         let at = self.network.wires.get(&link).map_or(0, |wire| wire.down_at);
                         let at = at.max(self.now + self.network_delay());
                         self.heap.put(at, Event::Ended(link, reason.into()));
@@ -409,8 +419,13 @@ impl World<'_> {
     // Calls.
 
     pub(super) fn call(&mut self, life: u64, call: CallId, request: CallRequest, deadline: Mono) {
-        let fate = self.fate(deadline);
         let path = request.url.strip_prefix(BASE_URL).unwrap_or(&request.url);
+        // An engine that is late on its sockets is the one that agents are bound over HTTP with.
+        let binds = path.contains("/nodes/") && path.ends_with("/agents");
+        let fate = match self.fate(deadline) {
+            Fate::Good if binds && self.now < self.faults.hold + LATE => Fate::Status(503),
+            fate => fate,
+        };
         let out = CallOut {
             method: request.method,
             path: path.to_owned(),
