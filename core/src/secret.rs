@@ -57,7 +57,9 @@ pub fn mask(text: &str) -> String {
         out.push_str(prefix);
         if len >= MASK_MIN {
             out.push_str("***");
-            rest = &body[len..];
+            // The run may hold the beginning of the next prefix.
+            let end = first_prefix(body).map_or(len, |(at, _)| len.min(at));
+            rest = &body[end..];
         } else {
             rest = body;
         }
@@ -77,6 +79,34 @@ fn first_prefix(text: &str) -> Option<(usize, &'static str)> {
 mod tests {
     use super::*;
     use alloc::format;
+    use alloc::vec::Vec;
+    use proptest::prelude::*;
+
+    /// What stands behind a prefix in the texts below.
+    const BODY: &str = "5ec2e7005ec2e700";
+
+    fn text() -> impl Strategy<Value = String> {
+        let credential = prop::sample::select(&PREFIXES[..]).prop_map(|prefix| format!("{prefix}{BODY}"));
+        let piece = prop_oneof![2 => credential, 1 => "[ -~]{0,9}", 1 => "[abknort_live]{0,6}"];
+        prop::collection::vec(piece, 0..8).prop_map(|pieces: Vec<String>| pieces.concat())
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig { failure_persistence: None, ..<_>::default() })]
+
+        #[test]
+        fn no_credential_survives_masking_wherever_it_stands(text in text()) {
+            let masked = mask(&text);
+            prop_assert!(!masked.contains(BODY), "{} became {}", text, masked);
+            prop_assert!(masked.len() <= text.len());
+            prop_assert_eq!(mask(&masked), masked);
+        }
+    }
+
+    #[test]
+    fn a_credential_directly_behind_another_is_masked() {
+        assert_eq!(mask("rk_live_0123456789at_live_0123456789 x"), "rk_live_***at_live_*** x");
+    }
 
     #[test]
     fn debug_shows_nothing() {

@@ -135,6 +135,7 @@ impl Recovered {
 mod tests {
     use super::*;
     use alloc::string::ToString;
+    use proptest::prelude::*;
 
     fn journal() -> String {
         let inv = |text: &str| InvocationId::from(text);
@@ -188,5 +189,58 @@ mod tests {
     fn old_invocations_are_forgotten() {
         let recovered = Recovered::read(&journal(), Wall(limits::INVOCATION_AGE_MS + 6));
         assert!(recovered.invocations.is_empty());
+    }
+
+    fn record() -> impl Strategy<Value = Record> {
+        let agent_id = || "[1-4]".prop_map(|id| AgentId::from(id.as_str()));
+        let name = || "[a-c\n\"é]".prop_map(|name| AgentName::from(name.as_str()));
+        let invocation = || "[p-s]".prop_map(|id| InvocationId::from(id.as_str()));
+        // On both sides of the age at which an invocation is forgotten.
+        let at_ms = || 0..20_i64;
+        let outcome = prop_oneof![".{0,6}".prop_map(Outcome::Output), ".{0,6}".prop_map(Outcome::Error),];
+        prop_oneof![
+            (name(), agent_id()).prop_map(|(name, agent_id)| Record::Agent { name, agent_id }),
+            (name(), agent_id()).prop_map(|(name, agent_id)| Record::Owed { agent_id, name }),
+            agent_id().prop_map(|agent_id| Record::Paid { agent_id }),
+            (invocation(), at_ms()).prop_map(|(invocation, at_ms)| Record::Started { invocation, at_ms }),
+            (invocation(), at_ms(), outcome).prop_map(|(invocation, at_ms, outcome)| Record::Finished {
+                invocation,
+                at_ms,
+                outcome
+            }),
+        ]
+    }
+
+    const NOW: Wall = Wall(limits::INVOCATION_AGE_MS + 10);
+
+    proptest! {
+        #![proptest_config(ProptestConfig { cases: 128, failure_persistence: None, ..<_>::default() })]
+
+        #[test]
+        fn any_beginning_of_any_journal_is_read(records in prop::collection::vec(record(), 0..30), cut in any::<prop::sample::Index>()) {
+            let lines: Vec<String> = records.iter().map(Record::line).collect();
+            let whole = lines.concat();
+            let mut cut = cut.index(whole.len() + 1);
+            while !whole.is_char_boundary(cut) {
+                cut -= 1;
+            }
+            let torn = Recovered::read(&whole[..cut], NOW);
+            prop_assert!(torn.unreadable <= 1);
+            let complete = whole[..cut].matches('\n').count();
+            let upto = |count: usize| Recovered::read(&lines[..count.min(lines.len())].concat(), NOW).compact();
+            let compact = torn.compact();
+            prop_assert!(compact == upto(complete) || compact == upto(complete + 1));
+            prop_assert_eq!(Recovered::read(&compact, NOW).compact(), compact, "compaction is done at once");
+        }
+
+        #[test]
+        fn any_text_as_a_journal_is_counted_and_survived(text in any::<String>(), records in prop::collection::vec(record(), 0..5)) {
+            let good: String = records.iter().map(Record::line).collect();
+            let mixed = Recovered::read(&alloc::format!("{good}{text}\n{good}"), NOW);
+            let twice = Recovered::read(&alloc::format!("{good}{good}"), NOW);
+            prop_assert_eq!(mixed.compact(), twice.compact());
+            let lines = text.lines().filter(|line| !line.trim().is_empty()).count();
+            prop_assert_eq!(mixed.unreadable, lines);
+        }
     }
 }

@@ -137,6 +137,72 @@ impl Timers {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use alloc::vec::Vec;
+    use proptest::prelude::*;
+
+    #[derive(Clone, Copy, Debug)]
+    enum Act {
+        Set(usize, u64),
+        SetEarlier(usize, u64),
+        Clear(usize),
+        PopDue(u64),
+    }
+
+    /// Same reasons of several owners as well as different reasons.
+    fn timer(number: usize) -> Timer {
+        match number {
+            0 => Timer::LinkRetry,
+            1 => Timer::Lease,
+            2 => Timer::Heartbeat,
+            number => Timer::Terminal(ProcessId(number as u64)),
+        }
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig { failure_persistence: None, ..<_>::default() })]
+
+        #[test]
+        fn timers_do_what_a_plain_list_does(acts in prop::collection::vec(prop_oneof![
+            3 => (0..6_usize, 0..20_u64).prop_map(|(number, at)| Act::Set(number, at)),
+            2 => (0..6_usize, 0..20_u64).prop_map(|(number, at)| Act::SetEarlier(number, at)),
+            1 => (0..6_usize).prop_map(Act::Clear),
+            3 => (0..20_u64).prop_map(Act::PopDue),
+        ], 0..60)) {
+            let mut timers = Timers::default();
+            let mut list: Vec<(Mono, Timer)> = Vec::new();
+            for act in acts {
+                match act {
+                    Act::Set(number, at) => {
+                        timers.set(timer(number), Mono(at));
+                        list.retain(|(_, other)| *other != timer(number));
+                        list.push((Mono(at), timer(number)));
+                    }
+                    Act::SetEarlier(number, at) => {
+                        timers.set_earlier(timer(number), Mono(at));
+                        if !list.iter().any(|(old, other)| *other == timer(number) && *old <= Mono(at)) {
+                            list.retain(|(_, other)| *other != timer(number));
+                            list.push((Mono(at), timer(number)));
+                        }
+                    }
+                    Act::Clear(number) => {
+                        timers.clear(&timer(number));
+                        list.retain(|(_, other)| *other != timer(number));
+                    }
+                    Act::PopDue(now) => {
+                        let due = list.iter().filter(|(at, _)| *at <= Mono(now)).min().cloned();
+                        list.retain(|armed| Some(armed) != due.as_ref());
+                        prop_assert_eq!(timers.pop_due(Mono(now)), due.map(|(_, timer)| timer));
+                    }
+                }
+                let first = list.iter().min().map(|(at, timer)| (*at, timer));
+                prop_assert_eq!(timers.next(), first);
+                for number in 0..6 {
+                    let armed = list.iter().any(|(_, other)| *other == timer(number));
+                    prop_assert_eq!(timers.is_set(&timer(number)), armed);
+                }
+            }
+        }
+    }
 
     #[test]
     fn arming_again_moves_a_timer() {

@@ -314,3 +314,46 @@ pub(super) fn node_name(wanted: Option<&str>, instance: &str, node_id: &NodeId) 
     wanted
         .map_or_else(|| format!("{instance}-{}", short.into_iter().collect::<String>()), ToString::to_string)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn scope() -> Scope {
+        Scope {
+            node_id: "node_a".into(),
+            name: "a".into(),
+            workspace: "ws_a".into(),
+            base_url: "https://a.test".into(),
+            version: "1".into(),
+        }
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig { failure_persistence: None, ..<_>::default() })]
+
+        #[test]
+        fn a_cached_token_of_another_scope_is_never_used(
+            node in "node_[ab]",
+            workspace in "ws_[ab]",
+            url in prop::option::of("https://[ab]\\.test/?"),
+            token in "nt_live_[0-9a-f]{8}",
+        ) {
+            let record = json!({ "node_id": node, "workspace_id": workspace, "base_url": url, "token": token });
+            let used = usable(&record.to_string(), &scope());
+            let same = node == "node_a"
+                && workspace == "ws_a"
+                && url.is_none_or(|url| url == "https://a.test");
+            prop_assert_eq!(used.as_ref().map(Secret::expose), same.then_some(token.as_str()));
+        }
+
+        #[test]
+        fn no_text_in_the_cache_is_taken_for_a_token(text in any::<String>(), cut in 0..90_usize) {
+            prop_assert!(usable(&text, &scope()).is_none());
+            let record = r#"{"node_id":"node_a","workspace_id":"ws_a","token":"nt_live_00000000"}"#;
+            let torn = &record[..cut.min(record.len() - 1)];
+            prop_assert!(usable(torn, &scope()).is_none());
+        }
+    }
+}
