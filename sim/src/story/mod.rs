@@ -3,7 +3,7 @@
 //! Owns: the form of a moment, and the turning of inputs, commands and facts of a world into moments.
 //! Must not know: where the facts come from, or how a story is shown.
 //!
-//! 1. A moment shows no credential and is of bounded size: every text goes through [`words`].
+//! 1. A moment shows no credential and is of bounded size: every text goes through one function.
 //! 2. A narrator only listens: what it is told cannot change a run.
 //! 3. The same facts in the same order make the same story, whether a world or a trace tells them.
 
