@@ -74,6 +74,9 @@ try {
 
   // Filters: kind, lane, text.
   await tab.click('#kinds button[data-kind="frame"]');
+  // The page draws with the next frame of the screen.
+  const gone = () => document.querySelectorAll(".event.frame").length === 0;
+  await tab.waitForFunction(gone, undefined, { timeout: 10_000 }).catch(() => {});
   seen.without_frames = { count: await count(), left: await tab.locator(".event.frame").count() };
   await tab.click('#kinds button[data-kind="frame"]');
   await tab.click('#head button[data-lane="store"]');
