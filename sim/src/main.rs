@@ -39,6 +39,8 @@ enum Command {
     Run(cli::run::Args),
     /// Let recorded brokers live again: each must do what it did, bit for bit.
     Replay(cli::replay::Args),
+    /// Judge recorded brokers by their inputs and commands: whether any rule of safety was broken.
+    Check(cli::replay::Args),
     /// Take what recorded brokers do now for what they shall do, after an intended change.
     Bless(cli::replay::Args),
     /// Take the messages out of a recorded broker's trace: other words of the same length stand there.
@@ -68,6 +70,7 @@ fn main() -> ExitCode {
         Command::Seed(args) => cli::seed::run(&args),
         Command::Run(args) => cli::run::run(&args),
         Command::Replay(args) => cli::replay::run(&args),
+        Command::Check(args) => cli::check::run(&args),
         Command::Bless(args) => cli::replay::bless(&args),
         Command::Redact(args) => cli::replay::redact(&args),
         Command::Canary(args) => cli::canary::run(&args),

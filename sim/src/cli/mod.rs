@@ -7,6 +7,7 @@
 
 pub(crate) mod bench;
 pub(crate) mod canary;
+pub(crate) mod check;
 pub(crate) mod record;
 pub(crate) mod replay;
 pub(crate) mod run;

@@ -72,7 +72,10 @@ pub(crate) fn redact(args: &RedactArgs) -> ExitCode {
 }
 
 /// Does something with every trace, until the first that is none.
-fn each(args: &Args, mut act: impl FnMut(&Path, &Trace<'_>, &str) -> Result<(), ExitCode>) -> ExitCode {
+pub(super) fn each(
+    args: &Args,
+    mut act: impl FnMut(&Path, &Trace<'_>, &str) -> Result<(), ExitCode>,
+) -> ExitCode {
     // The words of a panic are in the difference.
     std::panic::set_hook(Box::new(|_| {}));
     let mut code = ExitCode::SUCCESS;
@@ -86,7 +89,7 @@ fn each(args: &Args, mut act: impl FnMut(&Path, &Trace<'_>, &str) -> Result<(), 
     code
 }
 
-fn wrong(file: &Path, what: &dyn std::fmt::Display) -> ExitCode {
+pub(super) fn wrong(file: &Path, what: &dyn std::fmt::Display) -> ExitCode {
     eprintln!("{}: {what}", file.display());
     ExitCode::FAILURE
 }

@@ -83,6 +83,14 @@ impl Default for Options {
     }
 }
 
+/// Whether a release takes a frame of a node.
+///
+/// # Errors
+/// What is wrong with it.
+pub fn check_frame(release: ProfileName, text: &str) -> Result<(), String> {
+    schema::check(text, &Profile::from(release).frames).map(drop)
+}
+
 /// How often liveness and expiry are looked at.
 const SWEEP_MS: i64 = 15_000;
 

@@ -13,6 +13,7 @@ mod acks;
 mod bounds;
 mod calm;
 mod facts;
+mod field;
 mod frames;
 mod health;
 mod hosting;
@@ -41,6 +42,7 @@ use scene::Scene;
 use serde_json::Value;
 
 pub use calm::Unsettled;
+pub use field::{Field, Violation};
 
 /// Classes of failure, each with its exit code.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

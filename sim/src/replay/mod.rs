@@ -8,10 +8,12 @@
 //! 2. A panic of the core is an outcome, and the wanted one when the trace ends with it.
 
 mod bless;
+mod judging;
 mod redact;
 mod telling;
 
 pub use bless::bless;
+pub use judging::{Checked, check};
 pub use redact::{Redacted, redact};
 pub use telling::narrate;
 

@@ -1,0 +1,33 @@
+//! Judging: whether a recorded broker has broken a rule.
+//!
+//! Owns: letting it live again before its judges. Must not know: files, or any rule.
+//!
+//! 1. A trace holds no commands, only their prints: it is judged only if it replays, because else the
+//!    commands are not those that the recorded broker gave.
+
+use super::{Difference, Replayed, replay_with};
+use crate::oracles::{Field, Violation};
+use relay_core::trace::Trace;
+
+/// What a check came to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Checked {
+    /// What was lived again.
+    pub replayed: Replayed,
+    /// All that is wrong, in its order.
+    pub violations: Vec<Violation>,
+}
+
+/// Judges a recorded life.
+///
+/// # Errors
+/// Where it does not replay.
+pub fn check(trace: &Trace<'_>) -> Result<Checked, Difference> {
+    let mut field = Field::new(&trace.boot.journal);
+    let replayed = replay_with(trace, |moment| {
+        field.input(moment.line, moment.now, moment.input.as_ref());
+        moment.commands.iter().for_each(|command| field.command(command));
+    })?;
+    field.end();
+    Ok(Checked { replayed, violations: field.violations().to_vec() })
+}
