@@ -16,50 +16,96 @@ struct Kept {
     shows: &'static [&'static str],
     /// Rare branches that the core must take.
     marks: &'static [Mark],
+    /// Rare branches that are another trace's subject.
+    never: &'static [Mark],
 }
+
+const PLAIN: Kept = Kept { name: "", shows: &[], marks: &[], never: &[] };
 
 const KEPT: &[Kept] = &[
     Kept {
         name: "cold-start",
         shows: &["/v1/nodes", "> LinkUp", "/api/spawn", "agent.register", "< Spawn"],
-        marks: &[],
+        ..PLAIN
     },
-    Kept {
-        name: "cached-token",
-        shows: &["< LinkOpen", "> LinkUp", "agent.register", "< Spawn"],
-        marks: &[],
-    },
+    Kept { name: "cached-token", shows: &["< LinkOpen", "> LinkUp", "agent.register", "< Spawn"], ..PLAIN },
     Kept {
         name: "rejected-token",
         shows: &["> LinkUp", "Status(401)", "/v1/nodes", "> LinkUp"],
         marks: &[Mark::Reminted],
+        never: &[Mark::DeliveryDisabled],
     },
     Kept {
         name: "rejected-for-ever",
         shows: &["Status(401)", "Status(401)", "Status(401)"],
         marks: &[Mark::DeliveryDisabled],
+        ..PLAIN
     },
-    Kept { name: "spawn-by-invocation", shows: &["action.invoke", "< Spawn", "action.result"], marks: &[] },
+    Kept { name: "spawn-by-invocation", shows: &["action.invoke", "< Spawn", "action.result"], ..PLAIN },
     Kept {
         name: "direct",
         shows: &["dm.received", "< PtyWrite", "delivery.ack", "dm.received", "delivery.ack"],
-        marks: &[],
+        ..PLAIN
     },
-    Kept { name: "channel", shows: &["message.created", "in #general", "delivery.ack"], marks: &[] },
-    Kept { name: "thread", shows: &["thread.reply", "in #general thread", "delivery.ack"], marks: &[] },
-    Kept { name: "steer", shows: &["\"wait", "\"steer", "<m3.", "<m2.", "delivery.ack"], marks: &[] },
-    Kept { name: "release", shows: &["DELETE", "agent.deregister", "< PtySignal"], marks: &[] },
+    Kept { name: "channel", shows: &["message.created", "in #general", "delivery.ack"], ..PLAIN },
+    Kept { name: "thread", shows: &["thread.reply", "in #general thread", "delivery.ack"], ..PLAIN },
+    Kept {
+        name: "group",
+        shows: &["group_dm.received", "group_dm.received", "< PtyWrite", "delivery.ack", "delivery.ack"],
+        ..PLAIN
+    },
+    Kept { name: "steer", shows: &["\"wait", "\"steer", "<m3.", "<m2.", "delivery.ack"], ..PLAIN },
+    Kept {
+        name: "sequence-zero",
+        shows: &[
+            "message.reacted",
+            "message.read",
+            "action.completed",
+            "< PtyWrite",
+            "action.denied",
+            "< PtyWrite",
+        ],
+        marks: &[Mark::DuplicateFanOut],
+        never: &[Mark::DuplicateRow, Mark::GapHeld],
+    },
+    Kept {
+        name: "unknown-type",
+        shows: &["canvas.painted", "\\\"up_to_seq\\\":2", "agent.dreams", "\\\"up_to_seq\\\":3"],
+        never: &[Mark::GapHeld, Mark::DeadLetter],
+        ..PLAIN
+    },
+    Kept {
+        name: "hole",
+        shows: &["> LinkDown", "> LinkUp", "dm.received", "dm.received", "delivery.ack"],
+        marks: &[Mark::GapHeld, Mark::GapReleased, Mark::ReplayAsked, Mark::HoleProven],
+        ..PLAIN
+    },
+    Kept {
+        name: "overtaking",
+        shows: &["\\\"seq\\\":3", "\\\"seq\\\":2", "<m2.", "<m3.", "\\\"up_to_seq\\\":3"],
+        marks: &[Mark::GapHeld],
+        never: &[Mark::GapReleased, Mark::ReplayAsked, Mark::HoleProven],
+    },
+    Kept {
+        name: "duplicate",
+        shows: &["\\\"seq\\\":1", "\\\"seq\\\":1", "\\\"up_to_seq\\\":1"],
+        marks: &[Mark::DuplicateRow],
+        never: &[Mark::GapHeld],
+    },
+    Kept {
+        name: "unknown-agent",
+        shows: &["dm.received", "agent.deregister", "agent.register", "< Spawn"],
+        marks: &[Mark::UnknownAgent],
+        ..PLAIN
+    },
+    Kept { name: "release", shows: &["DELETE", "agent.deregister", "< PtySignal"], ..PLAIN },
     Kept {
         name: "link-lost-in-injection",
         shows: &["dm.received", "< PtyWrite", "> LinkDown", "> LinkUp", "delivery.ack"],
-        marks: &[],
+        ..PLAIN
     },
-    Kept { name: "restart", shows: &["> LinkUp", "< Spawn", "dm.received", "delivery.ack"], marks: &[] },
-    Kept {
-        name: "shutdown",
-        shows: &["> Terminate", "< PtySignal", "node.deregister", "< Exit"],
-        marks: &[],
-    },
+    Kept { name: "restart", shows: &["> LinkUp", "< Spawn", "dm.received", "delivery.ack"], ..PLAIN },
+    Kept { name: "shutdown", shows: &["> Terminate", "< PtySignal", "node.deregister", "< Exit"], ..PLAIN },
 ];
 
 fn folder() -> PathBuf {
@@ -80,8 +126,8 @@ fn transcript(trace: &Trace<'_>, marks: &[Mark]) -> (Vec<String>, Vec<u32>) {
 
 #[test]
 fn every_kept_trace_replays_and_contains_what_its_name_says() {
-    for Kept { name, shows, marks } in KEPT {
-        let text = fs::read_to_string(folder().join(format!("{name}.jsonl"))).unwrap();
+    for Kept { name, shows, marks, never } in KEPT {
+        let text = kept(name);
         assert!(text.len() <= SIZE, "{name} has {} bytes", text.len());
         let trace = Trace::read(&text).unwrap_or_else(|error| panic!("{name}: {error}"));
         let again = format!("after an intended change: relay-sim bless fixtures/traces/{name}.jsonl");
@@ -92,6 +138,8 @@ fn every_kept_trace_replays_and_contains_what_its_name_says() {
             assert!(left.any(|line| line.contains(wanted)), "{name} shows no {wanted} where it should");
         }
         assert!(hits.iter().all(|hits| *hits > 0), "{name}: {marks:?} were hit {hits:?} times");
+        let (_, hits) = transcript(&trace, never);
+        assert!(hits.iter().all(|hits| *hits == 0), "{name}: {never:?} were hit {hits:?} times");
     }
 }
 
@@ -103,9 +151,46 @@ fn every_kept_trace_is_looked_at() {
     assert_eq!(found, KEPT.iter().map(|kept| kept.name.to_owned()).collect());
 }
 
+fn kept(name: &str) -> String {
+    fs::read_to_string(folder().join(format!("{name}.jsonl"))).unwrap()
+}
+
+#[test]
+fn what_comes_outside_of_the_sequence_is_shown_once_and_never_acked() {
+    let text = kept("sequence-zero");
+    let (lines, _) = transcript(&Trace::read(&text).unwrap(), &[]);
+    let first = lines.iter().position(|line| line.contains("\\\"seq\\\":0,")).unwrap();
+    let times = |what: &str| lines[first..].iter().filter(|line| line.contains(what)).count();
+    assert!(times("\\\"seq\\\":0,") >= 6);
+    // The rows of the two messages are acked, once more with an inventory.
+    assert_eq!(times("delivery.ack"), times("\\\"up_to_seq\\\":2"));
+    for shown in ["outcome", "not authorized"] {
+        let typed = |line: &&String| line.starts_with("< PtyWrite") && line.contains(shown);
+        assert_eq!(lines.iter().filter(typed).count(), 1, "{shown}");
+    }
+    assert!(!lines.iter().any(|line| line.starts_with("< PtyWrite") && line.contains("emoji")));
+}
+
+#[test]
+fn a_row_of_an_unknown_type_is_acked_and_not_shown() {
+    let text = kept("unknown-type");
+    let (lines, _) = transcript(&Trace::read(&text).unwrap(), &[]);
+    assert!(!lines.iter().any(|line| line.starts_with("< PtyWrite") && line.contains("strokes")));
+}
+
+#[test]
+fn a_message_for_an_agent_that_is_not_here_is_acked_only_when_it_is_and_has_read_it() {
+    let text = kept("unknown-agent");
+    let (lines, _) = transcript(&Trace::read(&text).unwrap(), &[]);
+    let at =
+        |what: &str| lines.iter().position(|line| line.starts_with("< ") && line.contains(what)).unwrap();
+    assert!(at("agent.deregister") < at("Spawn"));
+    assert!(lines[..at("Spawn")].iter().all(|line| !line.contains("delivery.ack")));
+}
+
 #[test]
 fn a_second_start_mints_nothing() {
-    let text = fs::read_to_string(folder().join("cached-token.jsonl")).unwrap();
+    let text = kept("cached-token");
     let trace = Trace::read(&text).unwrap();
     assert!(!trace.boot.tokens.is_empty() && trace.boot.identity.is_some());
     let (lines, _) = transcript(&trace, &[]);

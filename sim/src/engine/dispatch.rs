@@ -174,6 +174,20 @@ impl Engine {
         }
     }
 
+    /// What an engine of later years may send an agent: a row whose payload is of a type that there is
+    /// not yet, and a frame of such a type.
+    pub fn send_novelty(&mut self, now_ms: i64, agent_id: &str) {
+        let Some(key) = self.state.agent_by_id(agent_id) else {
+            return;
+        };
+        self.store_novelty(now_ms, key);
+        if let Some(connection) = self.socket_of(key) {
+            let frame =
+                json!({ "v": 1, "type": "agent.dreams", "agent_id": agent_id, "of": { "sheep": [1, 2] } });
+            self.out.push_back(Output::Send { connection, text: frame.to_string() });
+        }
+    }
+
     /// `context.update` to the nodes of the agents concerned.
     pub(super) fn send_context(&mut self, topic: &str, event: &str, agents: &[AgentKey], data: &Value) {
         for key in agents {

@@ -182,6 +182,15 @@ impl Engine {
         self.dispatch_live(now, to, seq);
     }
 
+    /// A row that is no message, of a type that nobody knows.
+    pub(super) fn store_novelty(&mut self, now: i64, to: AgentKey) {
+        let id = self.ids.next(now);
+        let payload = raw("canvas.painted", &json!({ "id": id.to_string(), "strokes": 3 }));
+        let delivery = format!("del_{id}_{}", self.state.agents[to.0].id);
+        let draft = Draft { delivery, text: "", payload: &payload, mode: Mode::Wait };
+        self.store(now, to, to, id, draft);
+    }
+
     /// `delivery.failed` for the sender.
     pub(super) fn tell_failed(
         &mut self,

@@ -90,11 +90,14 @@ fn work(rng: Rng, number: u64, agents: u64) -> Step {
     match draw(5, 0, 99) {
         0..46 => Step::Direct { to, steer: draw(6, 0, 3) == 0, size },
         46..61 => Step::Channel { size },
-        61..69 => Step::Reply { size },
+        61..67 => Step::Reply { size },
+        67..69 => Step::Group { size },
         69 if draw(8, 0, 19) == 0 => Step::Reactions { count: draw(9, 900, 1_300) as usize },
         69..71 => Step::Outcome { to },
         71 => Step::React { read: draw(8, 0, 1) == 0 },
-        72..77 => Step::Ask { agent: to, what: Ask::ALL[draw(8, 0, Ask::ALL.len() as u64 - 1) as usize] },
+        72 => Step::Deny { to },
+        73 => Step::Novel { to },
+        74..77 => Step::Ask { agent: to, what: Ask::ALL[draw(8, 0, Ask::ALL.len() as u64 - 1) as usize] },
         77..86 => Step::Send { to, size },
         86 => Step::Burst { to, count: skewed(7, 20, 200) as usize },
         87..90 => Step::Input { to },
@@ -126,6 +129,6 @@ mod tests {
                 names.insert(name.to_owned());
             }
         }
-        assert_eq!(names.len(), 13 + Classes::count(), "{names:?}");
+        assert_eq!(names.len(), 16 + Classes::count(), "{names:?}");
     }
 }

@@ -82,6 +82,8 @@ pub enum Step {
     Channel { size: usize },
     /// A reply to the latest message of the channel.
     Reply { size: usize },
+    /// A message in the group of all.
+    Group { size: usize },
     /// A message through the broker's local API.
     Send { to: usize, size: usize },
     /// Many short direct messages at once.
@@ -100,6 +102,10 @@ pub enum Step {
     Reactions { count: usize },
     /// An action that an agent asked for ends on another node, with a structured result.
     Outcome { to: usize },
+    /// An agent is told that it may not ask for an action.
+    Deny { to: usize },
+    /// A row and a frame of types that are newer than the broker.
+    Novel { to: usize },
     /// A request on the local API that changes nothing.
     Ask { agent: usize, what: Ask },
     /// A fault.

@@ -10,7 +10,7 @@ use super::World;
 use super::event::Event;
 use crate::agents::Kind;
 use crate::agents::reader::{Token, body};
-use crate::plan::{SECOND, Step};
+use crate::plan::{AgentPlan, SECOND, Step};
 use crate::rng::{Stream, key};
 use relay_core::ids::RequestId;
 use serde_json::{Value, json};
@@ -34,6 +34,8 @@ pub(super) struct Clients {
     senders: Vec<String>,
     /// The latest message of the channel.
     latest: Option<String>,
+    /// The identities in the senders' group, and its conversation.
+    group: Option<(Vec<String>, String)>,
 }
 
 impl Clients {
@@ -90,6 +92,12 @@ impl World<'_> {
                     self.post(number, &format!("/v1/messages/{latest}/replies"), &wish);
                 }
             }
+            Step::Group { size } => {
+                if let Some(group) = self.group() {
+                    let wish = json!({ "text": self.text(size) });
+                    self.post(0, &format!("/v1/dm/{group}/messages"), &wish);
+                }
+            }
             Step::Send { to, size } => {
                 let from = name((to + 1) % self.plan.agents.len());
                 let wish = json!({ "to": name(to), "text": self.text(size), "from": from });
@@ -138,6 +146,18 @@ impl World<'_> {
                     self.pump_engine();
                 }
             }
+            Step::Deny { to } => {
+                if let Some(id) = self.engine.agent_id(&name(to)) {
+                    self.engine.deny_action(self.now_ms(), &id, &format!("action-{number}"));
+                    self.pump_engine();
+                }
+            }
+            Step::Novel { to } => {
+                if let Some(id) = self.engine.agent_id(&name(to)) {
+                    self.engine.send_novelty(self.now_ms(), &id);
+                    self.pump_engine();
+                }
+            }
             Step::Ask { agent, what } => self.pester(number, &name(agent), what),
             Step::Fault(fault) => self.start_fault(fault),
         }
@@ -149,6 +169,20 @@ impl World<'_> {
         let token = self.clients.tokens;
         let line = self.rng.between(Stream::Step, key(token, 9), 1, 400) as usize;
         body(token, size, line)
+    }
+
+    /// The conversation of a sender and all agents that there are; a new one when there are others.
+    fn group(&mut self) -> Option<String> {
+        let known = |agent: &AgentPlan| Some((agent.name.clone(), self.engine.agent_id(&agent.name)?));
+        let (names, ids): (Vec<_>, Vec<_>) = self.plan.agents.iter().filter_map(known).unzip();
+        match &self.clients.group {
+            Some((members, group)) if *members == ids => return Some(group.clone()),
+            _ if names.is_empty() => return None,
+            _ => {}
+        }
+        let group = self.post(0, "/v1/dm/group", &json!({ "participants": names }))?;
+        self.clients.group = Some((ids, group.clone()));
+        Some(group)
     }
 
     /// A sender's request; the id of what it made.
