@@ -12,9 +12,10 @@ mod files;
 mod identity;
 mod url;
 
+pub use crate::delivery::payload::is_shown;
 pub use access::{KeyShape, Rejection, authorize, classify_key, screen};
 pub use files::file_mode;
-pub use identity::{default_workspace_name, machine_seed, node_id, safe_name, token_file_stem};
-pub use url::{
-    DEFAULT_BASE_URL, UrlError, http_url, node_ws_url, normalise_base_url, percent_decode, percent_encode,
-};
+pub use identity::{default_workspace_name, machine_seed, safe_name};
+pub(crate) use identity::{node_id, token_file_stem};
+pub use url::{DEFAULT_BASE_URL, UrlError, normalise_base_url};
+pub(crate) use url::{http_url, node_ws_url, percent_decode};

@@ -3,7 +3,7 @@
 //! Owns: the newtypes that keep one kind of id from being taken for another.
 //! Must not know: what happens to the things they name.
 //!
-//! 1. Ids that this broker makes are counters from one [`Counters`] value and are never re-used.
+//! 1. Ids that this broker makes are counters from one `Counters` value and are never re-used.
 //! 2. Ids that the engine makes are opaque text, compared byte for byte.
 
 use alloc::string::String;
@@ -47,14 +47,7 @@ macro_rules! text_id {
         $(#[$doc])*
         #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
         #[serde(transparent)]
-        pub struct $name(pub String);
-
-        impl $name {
-            /// The text of the id.
-            pub fn as_str(&self) -> &str {
-                &self.0
-            }
-        }
+        pub(crate) struct $name(pub(crate) String);
 
         impl From<&str> for $name {
             fn from(text: &str) -> Self {
@@ -97,19 +90,14 @@ text_id! {
 
 /// The source of every counter id of one broker (invariant 1).
 #[derive(Debug, Default)]
-pub struct Counters {
+pub(crate) struct Counters {
     last: u64,
 }
 
 impl Counters {
     /// The next number; starts at 1.
-    pub const fn next(&mut self) -> u64 {
+    pub(crate) const fn next(&mut self) -> u64 {
         self.last += 1;
-        self.last
-    }
-
-    /// The last number given out.
-    pub const fn last(&self) -> u64 {
         self.last
     }
 }

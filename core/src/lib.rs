@@ -118,16 +118,16 @@ mod canary;
 
 mod action;
 mod agent;
-pub mod api;
+mod api;
 mod broker;
 mod command;
 mod config;
 mod cx;
-pub mod delivery;
+mod delivery;
 mod digest;
 pub mod edge;
 pub mod ids;
-pub mod inject;
+mod inject;
 mod input;
 pub mod limits;
 mod link;
@@ -137,11 +137,11 @@ mod rng;
 mod secret;
 mod stats;
 mod store;
-pub mod term;
+mod term;
 pub mod time;
 mod timers;
 pub mod trace;
-pub mod wire;
+mod wire;
 
 pub use broker::Broker;
 #[cfg(canary)]

@@ -3,26 +3,27 @@
 //! Owns: the constants. Must not know: anything.
 //!
 //! 1. Everything that a peer, a client or an agent can make grow is bounded by a constant from here.
-//! 2. Bounds that depend on each other are checked at compile time at the end of this file.
+//! 2. Public is what a driver has to keep or a judge of brokers has to know; the rest may change unseen.
+//! 3. Bounds that depend on each other are checked at compile time at the end of this file.
 
 use crate::time::Span;
 
 /// Heartbeat period. The engine calls a node dead after 45 s without one (`core/PROTOCOL.md` §2).
-pub const HEARTBEAT: Span = Span::secs(12);
+pub(crate) const HEARTBEAT: Span = Span::secs(12);
 /// How long the engine keeps a silent node alive.
-pub const NODE_TTL: Span = Span::secs(45);
+pub(crate) const NODE_TTL: Span = Span::secs(45);
 /// TCP, TLS and upgrade together.
-pub const CONNECT: Span = Span::secs(10);
+pub(crate) const CONNECT: Span = Span::secs(10);
 /// From `node.register` to its reply.
-pub const REGISTER_REPLY: Span = Span::secs(10);
+pub(crate) const REGISTER_REPLY: Span = Span::secs(10);
 /// Without any frame or pong for this long the link is dead.
-pub const LINK_SILENCE: Span = Span::secs(48);
+pub(crate) const LINK_SILENCE: Span = Span::secs(48);
 /// Without a correlated answer for this long the engine behind the link is dead; pongs do not count.
 pub const ANSWER_SILENCE: Span = Span::secs(130);
 /// Inventory refresh, which is also the liveness probe.
-pub const INVENTORY_REFRESH: Span = Span::secs(60);
+pub(crate) const INVENTORY_REFRESH: Span = Span::secs(60);
 /// The longest that a refresh waits for an open invocation, which it would reschedule.
-pub const INVENTORY_PATIENCE: Span = Span::secs(25);
+pub(crate) const INVENTORY_PATIENCE: Span = Span::secs(25);
 /// First reconnect or mint delay; jitter takes it down to anything above zero.
 pub const BACKOFF_FIRST: Span = Span::secs(1);
 /// Longest reconnect or mint delay.
@@ -32,7 +33,7 @@ pub const LINK_SETTLED: Span = Span::secs(60);
 /// Re-mints per outage, the first mint not counted.
 pub const REMINTS: u32 = 5;
 /// A token this young gets one more try after a 401: replicas lag.
-pub const TOKEN_YOUNG: Span = Span::secs(10);
+pub(crate) const TOKEN_YOUNG: Span = Span::secs(10);
 /// Past the budget: one connection attempt per this period.
 pub const DISABLED_PROBE: Span = Span::secs(60);
 /// Past the budget: one extra mint per this period.
@@ -41,7 +42,7 @@ pub const DISABLED_MINT: Span = Span::secs(600);
 pub const CLOCK_JUMP: Span = Span::secs(5);
 
 /// An engine call for identity or token.
-pub const CALL: Span = Span::secs(10);
+pub(crate) const CALL: Span = Span::secs(10);
 /// Bytes of an engine's HTTP answer that are read.
 pub const CALL_BODY: usize = 256 * 1024;
 /// Text handed to a link and not yet drained, in bytes.
@@ -55,42 +56,42 @@ pub const PTY_WRITE: usize = 4 * 1024;
 
 /// Rows above the cursor that are held per identity. The engine's mailbox depth is 1 000 unless it is
 /// raised; what does not fit is asked for again, so this only has to be rare. Memory is bounded in bytes.
-pub const WINDOW_ROWS: usize = 16_384;
+pub(crate) const WINDOW_ROWS: usize = 16_384;
 /// Payload bytes held per identity.
-pub const WINDOW_BYTES: usize = 8 * 1024 * 1024;
+pub(crate) const WINDOW_BYTES: usize = 8 * 1024 * 1024;
 /// Payload bytes held in all; beyond it the socket is not read.
-pub const WINDOWS_BYTES: usize = 128 * 1024 * 1024;
+pub(crate) const WINDOWS_BYTES: usize = 128 * 1024 * 1024;
 /// Delivery ids remembered per identity.
 pub const REMEMBERED: usize = 1_024;
 /// How long rows behind a gap, or above a provisional base, wait for the missing ones.
-pub const GAP_WAIT: Span = Span::secs(2);
+pub(crate) const GAP_WAIT: Span = Span::secs(2);
 /// At most one request for a replay per this period, doubling …
-pub const REPLAY_FIRST: Span = Span::secs(60);
+pub(crate) const REPLAY_FIRST: Span = Span::secs(60);
 /// … to this.
-pub const REPLAY_MAX: Span = Span::secs(600);
+pub(crate) const REPLAY_MAX: Span = Span::secs(600);
 /// Proofs of absence that make a missing sequence a hole.
-pub const HOLE_PROOFS: u8 = 2;
+pub(crate) const HOLE_PROOFS: u8 = 2;
 /// Typed attempts before a row is a dead letter.
-pub const ATTEMPTS: u8 = 3;
+pub(crate) const ATTEMPTS: u8 = 3;
 /// An agent that lives but does not take a message for this long gets it as dead letter.
-pub const UNVERIFIED: Span = Span::secs(30 * 60);
+pub(crate) const UNVERIFIED: Span = Span::secs(30 * 60);
 /// Dead letters kept; the oldest goes first.
-pub const DEAD_LETTERS: usize = 500;
+pub(crate) const DEAD_LETTERS: usize = 500;
 /// Frames held for an agent whose registration is pending, per agent name.
-pub const EARLY_FRAMES: usize = 64;
+pub(crate) const EARLY_FRAMES: usize = 64;
 
 /// From `agent.register` to its reply.
-pub const AGENT_REGISTER: Span = Span::secs(10);
+pub(crate) const AGENT_REGISTER: Span = Span::secs(10);
 /// How long a spawn waits for a registered link before it fails.
-pub const AGENT_LINK: Span = Span::secs(10);
+pub(crate) const AGENT_LINK: Span = Span::secs(10);
 /// Asking the engine whose an agent's name is.
-pub const AGENT_LOOK_UP: Span = Span::secs(4);
+pub(crate) const AGENT_LOOK_UP: Span = Span::secs(4);
 /// A child that lives this long has started.
-pub const AGENT_PROOF: Span = Span::millis(250);
+pub(crate) const AGENT_PROOF: Span = Span::millis(250);
 /// Start of a process by the driver.
-pub const AGENT_START: Span = Span::secs(4);
+pub(crate) const AGENT_START: Span = Span::secs(4);
 /// From SIGTERM to SIGKILL of a released child.
-pub const AGENT_GRACE: Span = Span::millis(1_500);
+pub(crate) const AGENT_GRACE: Span = Span::millis(1_500);
 /// The whole answer of an API spawn.
 pub const SPAWN_ANSWER: Span = Span::secs(25);
 /// Agents on one broker. A terminal each, and the engine lists them all in one frame.
@@ -100,25 +101,25 @@ pub const ROWS: u16 = 24;
 /// Default terminal columns.
 pub const COLS: u16 = 80;
 /// Most lines, or columns, of a terminal: every cell of the screen is kept in memory.
-pub const TERMINAL_SIDE: u16 = 1_000;
+pub(crate) const TERMINAL_SIDE: u16 = 1_000;
 /// Longest agent name, in bytes.
-pub const NAME: usize = 128;
+pub(crate) const NAME: usize = 128;
 
 /// Invocations remembered.
-pub const INVOCATIONS: usize = 4_096;
+pub(crate) const INVOCATIONS: usize = 4_096;
 /// Lines appended to the journal before it is written anew with only what still counts.
-pub const JOURNAL_APPENDS: usize = 16_384;
+pub(crate) const JOURNAL_APPENDS: usize = 16_384;
 /// Agent names whose identity is remembered.
-pub const KNOWN_AGENTS: usize = 4_096;
+pub(crate) const KNOWN_AGENTS: usize = 4_096;
 /// How long an invocation is remembered.
-pub const INVOCATION_AGE_MS: i64 = 24 * 60 * 60 * 1_000;
+pub(crate) const INVOCATION_AGE_MS: i64 = 24 * 60 * 60 * 1_000;
 
 /// The lease of an owner on a broker without lasting state.
-pub const LEASE: Span = Span::secs(120);
+pub(crate) const LEASE: Span = Span::secs(120);
 /// Registering an agent over HTTP, and binding it: one call each.
-pub const REGISTER_OVER_HTTP: Span = Span::secs(4);
+pub(crate) const REGISTER_OVER_HTTP: Span = Span::secs(4);
 /// After its child's death a terminal may still hold output for this long; a grandchild for ever.
-pub const TERMINAL_DRAIN: Span = Span::millis(250);
+pub(crate) const TERMINAL_DRAIN: Span = Span::millis(250);
 /// A dead letter, identity or token that could not be written is written again after this.
 pub const REWRITE: Span = Span::secs(30);
 
@@ -127,24 +128,24 @@ pub const API_BODY: usize = 1024 * 1024;
 /// A publish through the local API.
 pub const PUBLISH: Span = Span::secs(20);
 /// Events kept for replay to late subscribers.
-pub const EVENT_RING: usize = 1_000;
+pub(crate) const EVENT_RING: usize = 1_000;
 /// Bytes of these events: most are small, but a message's event carries its text.
-pub const EVENT_RING_BYTES: usize = 4 * 1024 * 1024;
+pub(crate) const EVENT_RING_BYTES: usize = 4 * 1024 * 1024;
 /// Bytes of one event as JSON; beyond it only its kind and size are told.
-pub const EVENT_BYTES: usize = 256 * 1024;
+pub(crate) const EVENT_BYTES: usize = 256 * 1024;
 /// Local API requests in work at once.
 pub const API_REQUESTS: usize = 1_024;
 /// Event streams at once.
-pub const STREAMS: usize = 64;
+pub(crate) const STREAMS: usize = 64;
 
 /// The whole shutdown.
-pub const SHUTDOWN: Span = Span::secs(4);
+pub(crate) const SHUTDOWN: Span = Span::secs(4);
 /// Shutdown: injections whose write began may end.
-pub const SHUTDOWN_INJECTIONS: Span = Span::secs(1);
+pub(crate) const SHUTDOWN_INJECTIONS: Span = Span::secs(1);
 /// Shutdown: the close handshake.
-pub const SHUTDOWN_CLOSE: Span = Span::secs(1);
+pub(crate) const SHUTDOWN_CLOSE: Span = Span::secs(1);
 /// A store operation.
-pub const STORE: Span = Span::secs(10);
+pub(crate) const STORE: Span = Span::secs(10);
 
 const _: () = {
     assert!(HEARTBEAT.0 * 3 < NODE_TTL.0, "two lost heartbeats must not make the node offline");

@@ -15,10 +15,10 @@ use core::num::NonZeroU16;
 use core::ops::RangeInclusive;
 
 /// Heights that a screen can have. The upper bound keeps a hostile resize from taking the memory.
-pub const ROWS: RangeInclusive<u16> = 1..=500;
+pub(crate) const ROWS: RangeInclusive<u16> = 1..=500;
 
 /// Widths that a screen can have. A wide character needs two columns.
-pub const COLS: RangeInclusive<u16> = 2..=1_000;
+pub(crate) const COLS: RangeInclusive<u16> = 2..=1_000;
 
 /// Most bytes of answers that wait to be taken: some hundred answers.
 const REPLIES_MAX: usize = 4_096;
@@ -31,7 +31,7 @@ const EMOJI_SELECTOR: [u8; 3] = [0xef, 0xb8, 0x8f];
 const TEXT_SELECTOR_END: u8 = 0x8e;
 
 /// The screen of one program.
-pub struct Terminal {
+pub(crate) struct Terminal {
     parser: vt100::Parser<Replies>,
     fed: u64,
     /// The last two bytes of output, in which an emoji selector may have begun.
@@ -40,14 +40,14 @@ pub struct Terminal {
 
 impl Terminal {
     /// An empty screen. Sizes outside [`ROWS`] and [`COLS`] are clamped.
-    pub fn new(rows: u16, cols: u16) -> Self {
+    pub(crate) fn new(rows: u16, cols: u16) -> Self {
         let (rows, cols) = clamped(rows, cols);
         let parser = vt100::Parser::new_with_callbacks(rows, cols, 0, Replies::default());
         Self { parser, fed: 0, before: [0; 2] }
     }
 
     /// Takes output of the program. Sequences may be split anywhere between calls.
-    pub fn feed(&mut self, output: &[u8]) {
+    pub(crate) fn feed(&mut self, output: &[u8]) {
         self.fed = self.fed.saturating_add(output.len() as u64);
         let mut rest = output;
         while let Some(at) = rest.iter().position(|byte| *byte == EMOJI_SELECTOR[2]) {
@@ -70,62 +70,62 @@ impl Terminal {
     }
 
     /// Changes the size; content that no longer fits is cut, not reflowed.
-    pub fn resize(&mut self, rows: u16, cols: u16) {
+    pub(crate) fn resize(&mut self, rows: u16, cols: u16) {
         let (rows, cols) = clamped(rows, cols);
         self.parser.set_size(rows, cols);
     }
 
     /// Rows and columns.
-    pub fn size(&self) -> (u16, u16) {
+    pub(crate) fn size(&self) -> (u16, u16) {
         let (rows, cols) = self.parser.screen().size();
         (rows.get(), cols.get())
     }
 
     /// How many bytes of output came so far.
-    pub const fn fed(&self) -> u64 {
+    pub(crate) const fn fed(&self) -> u64 {
         self.fed
     }
 
     /// Whether the program has asked for pastes in brackets.
-    pub fn bracketed_paste(&self) -> bool {
+    pub(crate) fn bracketed_paste(&self) -> bool {
         self.parser.screen().bracketed_paste()
     }
 
     /// Whether the program shows the alternate screen.
-    pub fn alternate_screen(&self) -> bool {
+    pub(crate) fn alternate_screen(&self) -> bool {
         self.parser.screen().alternate_screen()
     }
 
     /// Whether the program hides the cursor, so that its place means nothing.
-    pub fn cursor_hidden(&self) -> bool {
+    pub(crate) fn cursor_hidden(&self) -> bool {
         self.parser.screen().hide_cursor()
     }
 
     /// Row and column of the cursor, from 0, always on the screen.
-    pub fn cursor(&self) -> (u16, u16) {
+    pub(crate) fn cursor(&self) -> (u16, u16) {
         cursor_on(self.parser.screen())
     }
 
     /// The text of some rows, the last included, with LF after each row that does not run on into
     /// the next. Rows below the screen are empty. Its cost grows with the rows asked for.
-    pub fn text(&self, rows: RangeInclusive<u16>) -> String {
+    pub(crate) fn text(&self, rows: RangeInclusive<u16>) -> String {
         let (height, cols) = self.size();
         let last = (*rows.end()).min(height - 1);
         self.parser.screen().contents_between(*rows.start(), 0, last, cols)
     }
 
     /// All rows as text, as in [`Terminal::text`], without empty rows at the end.
-    pub fn snapshot_plain(&self) -> String {
+    pub(crate) fn snapshot_plain(&self) -> String {
         self.parser.screen().contents()
     }
 
     /// Bytes that draw this screen, with its input modes, on another terminal.
-    pub fn snapshot_ansi(&self) -> Vec<u8> {
+    pub(crate) fn snapshot_ansi(&self) -> Vec<u8> {
         self.parser.screen().state_formatted().into_bytes()
     }
 
     /// The last rows that show anything, at most `count`, top first, without trailing spaces.
-    pub fn last_lines(&self, count: usize) -> Vec<String> {
+    pub(crate) fn last_lines(&self, count: usize) -> Vec<String> {
         let (_, cols) = self.size();
         let mut lines: Vec<String> = self
             .parser
@@ -139,7 +139,7 @@ impl Terminal {
 
     /// What is to be written to the program because its output asked the terminal for something:
     /// its state, the cursor's place, or what kind of terminal it is.
-    pub fn take_replies(&mut self) -> Vec<u8> {
+    pub(crate) fn take_replies(&mut self) -> Vec<u8> {
         core::mem::take(&mut self.parser.callbacks_mut().bytes)
     }
 }

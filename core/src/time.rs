@@ -4,7 +4,7 @@
 //! Must not know: where readings come from. Nothing in this crate reads a clock.
 //!
 //! 1. `Mono` orders events and drives every timer; it never goes backwards once it has passed
-//!    through [`Clock::observe`].
+//!    through `Clock::observe`.
 //! 2. `Wall` is printed or sent, never compared and never used for a timer.
 
 use core::fmt;
@@ -85,27 +85,22 @@ impl fmt::Debug for Span {
 
 /// Clamps the driver's readings so that `Mono` never runs backwards (invariant 1).
 #[derive(Clone, Copy, Debug, Default)]
-pub struct Clock {
+pub(crate) struct Clock {
     now: Now,
 }
 
 impl Clock {
     /// A clock that starts at `now`.
-    pub const fn new(now: Now) -> Self {
+    pub(crate) const fn new(now: Now) -> Self {
         Self { now }
     }
 
     /// Takes a reading and returns it clamped, with how far the clock moved.
-    pub fn observe(&mut self, reading: Now) -> (Now, Span) {
+    pub(crate) fn observe(&mut self, reading: Now) -> (Now, Span) {
         let mono = self.now.mono.max(reading.mono);
         let moved = mono.since(self.now.mono);
         self.now = Now { mono, wall: reading.wall };
         (self.now, moved)
-    }
-
-    /// The latest clamped reading.
-    pub const fn now(&self) -> Now {
-        self.now
     }
 }
 

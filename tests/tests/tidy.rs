@@ -121,7 +121,9 @@ fn the_core_has_few_dependencies() {
 
 #[test]
 fn the_core_asks_nothing_of_an_operating_system() {
-    let found = offences("core/src", |code| code.contains("std::") || code.contains("extern crate std"));
+    let mut found = offences("core/src", |code| code.contains("std::") || code.contains("extern crate std"));
+    // Tests read fixtures.
+    found.retain(|place| !place.contains("/tests.rs:"));
     assert!(found.is_empty(), "{found:#?}");
 }
 

@@ -191,7 +191,7 @@ mod tests {
     #[test]
     fn the_harness_of_the_action_is_the_program_when_the_input_names_none() {
         let order = spawned(wish("spawn:codex", r#"{"agent":"builder","args":["-x"],"model":"m"}"#, ""));
-        assert_eq!((order.name.as_str(), order.cli.as_str()), ("builder", "codex"));
+        assert_eq!((order.name.0.as_str(), order.cli.as_str()), ("builder", "codex"));
         assert_eq!((order.args, order.model), (alloc::vec!["-x".to_string()], Some("m".to_string())));
         let order = spawned(wish("spawn:codex", r#"{"name":"b","cli":"claude"}"#, ""));
         assert_eq!(order.cli, "claude");
@@ -207,7 +207,7 @@ mod tests {
             (r#"{"name":"other"}"#, "a", "a"),
             (r#"{"name":"  ","agent":{"agent_name":"a"}}"#, "", "a"),
         ] {
-            assert_eq!(spawned(wish("spawn:cat", input, frame_name)).name.as_str(), expected, "{input}");
+            assert_eq!(spawned(wish("spawn:cat", input, frame_name)).name.0, expected, "{input}");
         }
         for input in
             [r#"{"cli":"x"}"#, r#"{"command":"x"}"#, r#"{"provider":"x"}"#, r#"{"agent":{"cli":"x"}}"#]

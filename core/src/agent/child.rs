@@ -44,12 +44,12 @@ pub(crate) fn child(
         .collect();
     let mut set = |name: &str, value: Text| env.push((name.to_string(), value));
     let plain = |text: &str| Text::Plain(text.to_string());
-    set("RELAY_AGENT_NAME", plain(order.name.as_str()));
+    set("RELAY_AGENT_NAME", plain(&order.name.0));
     set("RELAY_AGENT_TYPE", plain("agent"));
     set("RELAY_STRICT_AGENT_NAME", plain("1"));
     set("RELAY_BASE_URL", plain(base_url));
-    if let Some(workspace) = workspace.filter(|workspace| !workspace.as_str().is_empty()) {
-        set("RELAY_WORKSPACE_ID", plain(workspace.as_str()));
+    if let Some(workspace) = workspace.filter(|workspace| !workspace.0.is_empty()) {
+        set("RELAY_WORKSPACE_ID", plain(&workspace.0));
     }
     if let Some(registered) = registered {
         set("RELAY_AGENT_TOKEN", Text::Secret(registered.token.clone()));

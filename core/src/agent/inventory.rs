@@ -116,9 +116,8 @@ impl Inventory {
         name_of: impl Fn(&AgentId) -> Option<AgentName>,
     ) -> Option<AgentId> {
         self.awaited = false;
-        let called = |id: &AgentId, word: &str| {
-            id.as_str() == word || name_of(id).is_some_and(|name| name.as_str() == word)
-        };
+        let called =
+            |id: &AgentId, word: &str| id.0 == word || name_of(id).is_some_and(|name| name.0 == word);
         // Only what stands in quotes is surely a name and no word of the sentence.
         let quoted = || message.split(['"', '\'', '`']).skip(1).step_by(2);
         let named = self.listed.iter().find(|id| quoted().any(|word| called(id, word))).cloned();

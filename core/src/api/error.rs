@@ -15,7 +15,7 @@ use serde::Serialize;
 
 /// An answer to a request, ready for `Command::ApiReply`.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Reply {
+pub(crate) struct Reply {
     /// HTTP status.
     pub status: u16,
     /// `application/json` or `text/plain`.
@@ -26,7 +26,7 @@ pub struct Reply {
 
 impl Reply {
     /// A 200 with this view as JSON.
-    pub fn ok(view: &impl Serialize) -> Self {
+    pub(crate) fn ok(view: &impl Serialize) -> Self {
         Self::json(200, view)
     }
 
@@ -41,7 +41,7 @@ impl Reply {
 
 /// A request that cannot be answered as asked.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct ApiError {
+pub(crate) struct ApiError {
     /// HTTP status.
     pub status: u16,
     /// Stable identifier for programs; ours, or the engine's when it refused.
@@ -59,34 +59,27 @@ enum Shape {
     Spawn(Option<AgentName>),
     /// `{error: {code, message, retryable, statusCode}}`.
     Nested,
-    /// The message alone, as text: launchers wait on this one and must find no JSON.
-    Text,
 }
 
 impl ApiError {
     /// An error of an ordinary route.
-    pub fn new(status: u16, code: impl Into<Cow<'static, str>>, message: impl Into<String>) -> Self {
+    pub(crate) fn new(status: u16, code: impl Into<Cow<'static, str>>, message: impl Into<String>) -> Self {
         Self { status, code: code.into(), message: message.into(), shape: Shape::Plain }
     }
 
     /// The same in the shape of the spawn and release routes, with the agent's name if it is known.
     #[must_use]
-    pub fn of_spawn(self, name: Option<AgentName>) -> Self {
+    pub(crate) fn of_spawn(self, name: Option<AgentName>) -> Self {
         Self { shape: Shape::Spawn(name), ..self }
     }
 
     /// The key is missing or wrong.
-    pub fn unauthorized() -> Self {
+    pub(crate) fn unauthorized() -> Self {
         Self { shape: Shape::Nested, ..Self::new(401, "unauthorized", "Missing or invalid API key") }
     }
 
-    /// The broker has no lock or no state yet.
-    pub fn starting() -> Self {
-        Self { shape: Shape::Text, ..Self::new(503, "starting", "Broker is starting, please retry") }
-    }
-
     /// There is no such agent.
-    pub fn agent_not_found(name: &str) -> Self {
+    pub(crate) fn agent_not_found(name: &str) -> Self {
         Self::new(
             404,
             "agent_not_found",
@@ -95,16 +88,15 @@ impl ApiError {
     }
 
     /// The answer.
-    pub fn reply(&self) -> Reply {
+    pub(crate) fn reply(&self) -> Reply {
         let message = mask(&self.message);
         match &self.shape {
-            Shape::Text => Reply { status: self.status, content_type: "text/plain", body: message },
             Shape::Plain => Reply::json(self.status, &PlainBody { code: &self.code, message: &message }),
             Shape::Spawn(name) => Reply::json(
                 self.status,
                 &SpawnBody {
                     success: false,
-                    name: name.as_ref().map(|name| mask(name.as_str())),
+                    name: name.as_ref().map(|name| mask(&name.0)),
                     error: &message,
                     code: &self.code,
                 },
@@ -181,13 +173,6 @@ mod tests {
                 (status, "application/json", body)
             );
         }
-    }
-
-    #[test]
-    fn a_starting_broker_answers_in_plain_text() {
-        let reply = ApiError::starting().reply();
-        assert_eq!((reply.status, reply.content_type), (503, "text/plain"));
-        assert_eq!(reply.body, "Broker is starting, please retry");
     }
 
     #[test]

@@ -16,7 +16,7 @@ use serde::{Serialize, Serializer};
 /// Something that happened.
 #[derive(Clone, Debug, Serialize)]
 #[serde(tag = "kind", rename_all = "snake_case")]
-pub enum Event<'a> {
+pub(crate) enum Event<'a> {
     /// An agent was started.
     AgentSpawned {
         /// Who.
@@ -123,16 +123,6 @@ pub enum Event<'a> {
         #[serde(serialize_with = "masked")]
         reason: &'a str,
     },
-    /// A message is where it was sent.
-    MessageDeliveryConfirmed {
-        /// Which.
-        #[serde(flatten)]
-        delivery: DeliveryFacts<'a>,
-        /// Who wrote it.
-        from: &'a str,
-        /// Who has it.
-        to: &'a AgentName,
-    },
     /// A message was given up.
     DeadLetterAdded {
         /// Which.
@@ -166,7 +156,7 @@ pub enum Event<'a> {
 
 /// An agent, as events show it.
 #[derive(Clone, Debug, Serialize)]
-pub struct AgentFacts<'a> {
+pub(crate) struct AgentFacts<'a> {
     /// Its name.
     pub name: &'a AgentName,
     /// How it runs.
@@ -186,7 +176,7 @@ pub struct AgentFacts<'a> {
 /// How agents run. There is one way.
 #[derive(Clone, Copy, Debug, Default, Serialize)]
 #[serde(rename_all = "snake_case")]
-pub enum Runtime {
+pub(crate) enum Runtime {
     /// On a terminal.
     #[default]
     Pty,
@@ -194,7 +184,7 @@ pub enum Runtime {
 
 /// A delivery, as events show it.
 #[derive(Clone, Debug, Serialize)]
-pub struct DeliveryFacts<'a> {
+pub(crate) struct DeliveryFacts<'a> {
     /// For whom.
     pub name: &'a AgentName,
     /// Which.
@@ -208,7 +198,7 @@ pub struct DeliveryFacts<'a> {
 
 impl<'a> Event<'a> {
     /// An agent's process ended like this.
-    pub fn agent_exited(name: &'a AgentName, status: ExitStatus, reason: &'a str) -> Self {
+    pub(crate) fn agent_exited(name: &'a AgentName, status: ExitStatus, reason: &'a str) -> Self {
         let (code, signal) = match status {
             ExitStatus::Code(code) => (Some(code), None),
             ExitStatus::Signal(signal) => (None, Some(signal.to_string())),

@@ -18,13 +18,13 @@ mod ring;
 mod route;
 mod view;
 
-pub use error::{ApiError, Reply};
-pub use event::{AgentFacts, DeliveryFacts, Event, Runtime};
-pub use name::{NameError, validate_agent_name, validate_channel_name};
-pub use request::{SendMode, SendRequest, SnapshotFormat, SpawnRequest, Target};
-pub use ring::{EventRing, RingStats};
-pub use route::{ApiCall, route};
-pub use view::{
+pub(crate) use error::{ApiError, Reply};
+pub(crate) use event::{AgentFacts, DeliveryFacts, Event, Runtime};
+pub(crate) use name::validate_agent_name;
+pub(crate) use request::{SendMode, SendRequest, SnapshotFormat, SpawnRequest, Target};
+pub(crate) use ring::EventRing;
+pub(crate) use route::{ApiCall, route};
+pub(crate) use view::{
     AgentState, AgentView, DeadLetterView, HealthStatus, HealthView, PendingView, Screen, SentView,
     SessionView, SnapshotView, SpawnedView, StatusView, WorkspaceAuth, agents_reply, dead_letters_reply,
     input_reply, lease_reply, released_reply, resized_reply, shutdown_reply,

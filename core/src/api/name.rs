@@ -10,7 +10,7 @@ use alloc::string::{String, ToString};
 
 /// Why a name cannot be used.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum NameError {
+pub(crate) enum NameError {
     /// Nothing, or only white space.
     #[error("the name is empty; use 1 to {max} bytes", max = limits::NAME)]
     Empty,
@@ -29,12 +29,12 @@ pub enum NameError {
 }
 
 /// Checks the name of an agent.
-pub fn validate_agent_name(text: &str) -> Result<AgentName, NameError> {
+pub(crate) fn validate_agent_name(text: &str) -> Result<AgentName, NameError> {
     check(text).map(|()| AgentName(text.to_string()))
 }
 
 /// Checks the name of a channel, given with or without its `#`; returns it without.
-pub fn validate_channel_name(text: &str) -> Result<String, NameError> {
+pub(crate) fn validate_channel_name(text: &str) -> Result<String, NameError> {
     let name = text.strip_prefix('#').unwrap_or(text);
     check(name).map(|()| name.to_string())
 }
@@ -67,7 +67,7 @@ mod tests {
     fn ordinary_names_pass_unchanged() {
         let long = "n".repeat(limits::NAME);
         for name in ["a", "worker-1", "Ada Lovelace", "münchen", "@bob", "a.b", "🦀", &long] {
-            assert_eq!(validate_agent_name(name).unwrap().as_str(), name);
+            assert_eq!(validate_agent_name(name).unwrap().0, name);
         }
     }
 

@@ -18,7 +18,7 @@ use alloc::vec::Vec;
 
 /// An agent to start.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct SpawnRequest {
+pub(crate) struct SpawnRequest {
     /// Its name.
     pub name: AgentName,
     /// The program; `claude` when the client named none.
@@ -136,7 +136,7 @@ fn apply_harness(fields: &mut Fields) -> Result<(), ApiError> {
 
 /// A message to publish.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct SendRequest {
+pub(crate) struct SendRequest {
     /// To whom.
     pub to: Target,
     /// What; not blank.
@@ -151,7 +151,7 @@ pub struct SendRequest {
 
 /// Where a message goes.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Target {
+pub(crate) enum Target {
     /// One agent.
     Agent(AgentName),
     /// A channel, without its `#`.
@@ -160,7 +160,7 @@ pub enum Target {
 
 /// When a message is typed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
-pub enum SendMode {
+pub(crate) enum SendMode {
     /// When the agent is ready.
     #[default]
     Wait,
@@ -170,7 +170,7 @@ pub enum SendMode {
 
 impl SendMode {
     /// Its name on the wire.
-    pub const fn as_str(self) -> &'static str {
+    pub(crate) const fn as_str(self) -> &'static str {
         match self {
             Self::Wait => "wait",
             Self::Steer => "steer",
@@ -220,7 +220,7 @@ fn bad_name(field: &str, error: NameError) -> ApiError {
 
 /// How a screen is handed out.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum SnapshotFormat {
+pub(crate) enum SnapshotFormat {
     /// Lines of text.
     Plain,
     /// The bytes that would draw it.

@@ -8,7 +8,7 @@
 //!    `replay_gap` that tells what it cannot see any more. Nothing is lost in silence.
 //! 3. At most [`limits::STREAM_CREDIT`] bytes are in flight to a subscriber, however slow it is.
 //! 4. Output of agents is live only: it goes to subscribers that have seen everything else and have
-//!    credit left, and is counted where it is dropped.
+//!    credit left.
 
 use super::error::ApiError;
 use super::event::Event;
@@ -23,7 +23,7 @@ use serde::Serialize;
 
 /// The latest events and their subscribers.
 #[derive(Default)]
-pub struct EventRing {
+pub(crate) struct EventRing {
     /// The latest numbered events as JSON; the last one has the number `last`.
     events: VecDeque<String>,
     bytes: usize,
@@ -31,13 +31,12 @@ pub struct EventRing {
     subscribers: BTreeMap<SubscriberId, Subscriber>,
     /// What is on its way out: already taken from credit.
     out: Vec<(SubscriberId, String)>,
-    stats: RingStats,
 }
 
 impl fmt::Debug for EventRing {
     /// Free text shows as its length.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { events, bytes, last, subscribers, out, stats } = self;
+        let Self { events, bytes, last, subscribers, out } = self;
         let out = out.iter().map(|(subscriber, text)| (subscriber, text.len()));
         f.debug_struct("EventRing")
             .field("events", &events.len())
@@ -45,20 +44,8 @@ impl fmt::Debug for EventRing {
             .field("last", last)
             .field("subscribers", subscribers)
             .field("out", &out.collect::<Vec<_>>())
-            .field("stats", stats)
             .finish()
     }
-}
-
-/// Counters of an [`EventRing`].
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct RingStats {
-    /// Times that a subscriber was told of events it cannot see any more.
-    pub gaps: u64,
-    /// Chunks of output that a slow subscriber did not get.
-    pub chunks_dropped: u64,
-    /// Events that were too large to be shown.
-    pub omitted: u64,
 }
 
 #[derive(Debug)]
@@ -102,7 +89,7 @@ struct ReplayGap {
 
 impl EventRing {
     /// Takes an event. It leaves with the next [`pump`](Self::pump).
-    pub fn push(&mut self, event: &Event<'_>) {
+    pub(crate) fn push(&mut self, event: &Event<'_>) {
         if matches!(event, Event::WorkerStream { .. }) {
             self.push_live(event);
             return;
@@ -119,7 +106,6 @@ impl EventRing {
 
     fn numbered(&mut self, mut text: String) -> String {
         if text.len() > limits::EVENT_BYTES {
-            self.stats.omitted += 1;
             // The kind is the first field of every event.
             let of = text.split('"').nth(3).unwrap_or_default();
             text = json(&Omitted { kind: "event_omitted", of, bytes: text.len() });
@@ -139,8 +125,6 @@ impl EventRing {
             let up_to_date = subscriber.gap_since.is_none() && subscriber.next > self.last;
             if up_to_date && subscriber.spend(text.len()) {
                 self.out.push((*id, text.clone()));
-            } else {
-                self.stats.chunks_dropped += 1;
             }
         }
     }
@@ -149,7 +133,7 @@ impl EventRing {
     ///
     /// A number that was never given out comes from a former broker: the subscriber is told of a gap
     /// and sees everything that there is. Refused with 503 beyond [`limits::STREAMS`].
-    pub fn open(&mut self, subscriber: SubscriberId, since: u64) -> Result<(), ApiError> {
+    pub(crate) fn open(&mut self, subscriber: SubscriberId, since: u64) -> Result<(), ApiError> {
         if self.subscribers.len() >= limits::STREAMS {
             return Err(ApiError::new(
                 503,
@@ -166,7 +150,7 @@ impl EventRing {
     }
 
     /// The subscriber has taken so many bytes of what [`pump`](Self::pump) gave out for it.
-    pub fn drained(&mut self, subscriber: SubscriberId, bytes: usize) {
+    pub(crate) fn drained(&mut self, subscriber: SubscriberId, bytes: usize) {
         if let Some(subscriber) = self.subscribers.get_mut(&subscriber) {
             assert!(bytes <= subscriber.in_flight, "more was drained than was sent");
             subscriber.in_flight -= bytes;
@@ -174,30 +158,25 @@ impl EventRing {
     }
 
     /// The subscriber is gone.
-    pub fn gone(&mut self, subscriber: SubscriberId) {
+    pub(crate) fn gone(&mut self, subscriber: SubscriberId) {
         self.subscribers.remove(&subscriber);
         self.out.retain(|(id, _)| *id != subscriber);
     }
 
     /// Appends what is to be sent now, in order.
-    pub fn pump(&mut self, out: &mut Vec<(SubscriberId, String)>) {
+    pub(crate) fn pump(&mut self, out: &mut Vec<(SubscriberId, String)>) {
         self.advance();
         out.append(&mut self.out);
     }
 
     /// How many follow. Output of agents need not be decoded for nobody.
-    pub fn subscribers(&self) -> usize {
+    pub(crate) fn subscribers(&self) -> usize {
         self.subscribers.len()
     }
 
     /// Who follows.
-    pub fn subscriber_ids(&self) -> impl Iterator<Item = SubscriberId> {
+    pub(crate) fn subscriber_ids(&self) -> impl Iterator<Item = SubscriberId> {
         self.subscribers.keys().copied()
-    }
-
-    /// The counters.
-    pub const fn stats(&self) -> RingStats {
-        self.stats
     }
 
     /// The number of the oldest event that is kept, or of the next one when none is.
@@ -220,7 +199,6 @@ impl EventRing {
                     continue;
                 }
                 subscriber.gap_since = None;
-                self.stats.gaps += 1;
                 self.out.push((*id, text));
             }
             while let Some(text) = self.events.get((subscriber.next - oldest) as usize)

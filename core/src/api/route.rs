@@ -18,7 +18,7 @@ use alloc::string::{String, ToString};
 
 /// What a client wants. Names in paths are looked up, not validated: an odd one is simply not found.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum ApiCall {
+pub(crate) enum ApiCall {
     /// How the broker is. Needs no key.
     Health,
     /// Who the broker is.
@@ -111,7 +111,7 @@ const ROUTES: [(&str, &str, Route); 14] = [
 
 /// Turns a request into a call. `target` is path and query as they came, `upgrade` whether the client
 /// wants a WebSocket.
-pub fn route(
+pub(crate) fn route(
     method: &str,
     target: &str,
     upgrade: bool,

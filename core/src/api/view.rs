@@ -19,7 +19,7 @@ const API_VERSION: u8 = 2;
 
 /// How the broker is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum HealthStatus {
+pub(crate) enum HealthStatus {
     /// Everything works.
     Ok,
     /// Something does not; see the problems.
@@ -30,7 +30,7 @@ pub enum HealthStatus {
 
 /// `GET /health`.
 #[derive(Clone, Debug)]
-pub struct HealthView<'a> {
+pub(crate) struct HealthView<'a> {
     /// The verdict.
     pub status: HealthStatus,
     /// Version of this broker.
@@ -61,9 +61,9 @@ pub struct HealthView<'a> {
 
 impl HealthView<'_> {
     /// The answer.
-    pub fn reply(&self) -> Reply {
+    pub(crate) fn reply(&self) -> Reply {
         // Clients compare this with ids, so it is never null.
-        let workspace = self.workspace.map_or("ws_unknown", WorkspaceId::as_str);
+        let workspace = self.workspace.map_or("ws_unknown", |workspace| &workspace.0);
         let memberships: Vec<Value> =
             self.workspace.iter().map(|id| json!({"workspace_id": id, "is_default": true})).collect();
         let mut delivery = json!({"state": self.delivery});
@@ -96,7 +96,7 @@ impl HealthView<'_> {
 
 /// `GET /api/session`.
 #[derive(Clone, Debug)]
-pub struct SessionView<'a> {
+pub(crate) struct SessionView<'a> {
     /// Version of this broker.
     pub version: &'a str,
     /// The key of the workspace; only the holder of the local key sees this answer.
@@ -119,7 +119,7 @@ pub struct SessionView<'a> {
 
 impl SessionView<'_> {
     /// The answer.
-    pub fn reply(&self) -> Reply {
+    pub(crate) fn reply(&self) -> Reply {
         Reply::ok(&json!({
             "broker_version": self.version,
             "protocol_version": API_VERSION,
@@ -137,7 +137,7 @@ impl SessionView<'_> {
 
 /// What an agent is doing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum AgentState {
+pub(crate) enum AgentState {
     /// Starting, or writing to its terminal.
     Working,
     /// Waiting for input.
@@ -148,7 +148,7 @@ pub enum AgentState {
 
 /// One agent of a list.
 #[derive(Clone, Debug)]
-pub struct AgentView<'a> {
+pub(crate) struct AgentView<'a> {
     /// Its name.
     pub name: &'a AgentName,
     /// Its identity, once registered.
@@ -199,7 +199,7 @@ impl AgentView<'_> {
 }
 
 /// `GET /api/spawned`.
-pub fn agents_reply(agents: &[AgentView<'_>]) -> Reply {
+pub(crate) fn agents_reply(agents: &[AgentView<'_>]) -> Reply {
     Reply::ok(&json!({"agents": listed(agents)}))
 }
 
@@ -209,7 +209,7 @@ fn listed(agents: &[AgentView<'_>]) -> Vec<Value> {
 
 /// One delivery that is held.
 #[derive(Clone, Debug)]
-pub struct PendingView<'a> {
+pub(crate) struct PendingView<'a> {
     /// Its id.
     pub delivery: &'a DeliveryId,
     /// For whom.
@@ -230,7 +230,7 @@ pub struct PendingView<'a> {
 
 /// The workspace and the broker's own agent in it.
 #[derive(Clone, Debug)]
-pub struct WorkspaceAuth<'a> {
+pub(crate) struct WorkspaceAuth<'a> {
     /// Which.
     pub workspace: &'a WorkspaceId,
     /// Name of the broker's own agent.
@@ -241,7 +241,7 @@ pub struct WorkspaceAuth<'a> {
 
 /// `GET /api/status`.
 #[derive(Clone, Debug)]
-pub struct StatusView<'a> {
+pub(crate) struct StatusView<'a> {
     /// All agents.
     pub agents: &'a [AgentView<'a>],
     /// How many deliveries are held in all.
@@ -254,7 +254,7 @@ pub struct StatusView<'a> {
 
 impl StatusView<'_> {
     /// The answer.
-    pub fn reply(&self) -> Reply {
+    pub(crate) fn reply(&self) -> Reply {
         let pending: Vec<Value> = self
             .pending
             .iter()
@@ -303,7 +303,7 @@ impl StatusView<'_> {
 
 /// A successful `POST /api/spawn`.
 #[derive(Clone, Debug)]
-pub struct SpawnedView<'a> {
+pub(crate) struct SpawnedView<'a> {
     /// Its name.
     pub name: &'a AgentName,
     /// Its identity, unless it runs unregistered.
@@ -322,7 +322,7 @@ pub struct SpawnedView<'a> {
 
 impl SpawnedView<'_> {
     /// The answer.
-    pub fn reply(&self) -> Reply {
+    pub(crate) fn reply(&self) -> Reply {
         Reply::ok(&json!({
             "success": true,
             "name": self.name,
@@ -340,7 +340,7 @@ impl SpawnedView<'_> {
 
 /// What a terminal shows.
 #[derive(Clone, Debug)]
-pub enum Screen<'a> {
+pub(crate) enum Screen<'a> {
     /// Its lines.
     Plain(&'a str),
     /// The bytes that draw it.
@@ -349,7 +349,7 @@ pub enum Screen<'a> {
 
 /// `GET /api/spawned/{name}/snapshot`.
 #[derive(Clone, Debug)]
-pub struct SnapshotView<'a> {
+pub(crate) struct SnapshotView<'a> {
     /// Lines.
     pub rows: u16,
     /// Columns.
@@ -362,7 +362,7 @@ pub struct SnapshotView<'a> {
 
 impl SnapshotView<'_> {
     /// The answer.
-    pub fn reply(&self) -> Reply {
+    pub(crate) fn reply(&self) -> Reply {
         let (format, screen) = match self.screen {
             Screen::Plain(text) => ("plain", text.into()),
             Screen::Ansi(bytes) => ("ansi", base64::encode(bytes)),
@@ -379,7 +379,7 @@ impl SnapshotView<'_> {
 
 /// A message that the engine has accepted.
 #[derive(Clone, Debug)]
-pub struct SentView<'a> {
+pub(crate) struct SentView<'a> {
     /// Our name for the publish.
     pub event: &'a str,
     /// The engine's id of the message.
@@ -390,7 +390,7 @@ pub struct SentView<'a> {
 
 impl SentView<'_> {
     /// The answer.
-    pub fn reply(&self) -> Reply {
+    pub(crate) fn reply(&self) -> Reply {
         Reply::ok(&json!({
             "success": true,
             "event_id": self.event,
@@ -404,7 +404,7 @@ impl SentView<'_> {
 
 /// One message that could not be delivered.
 #[derive(Clone, Debug)]
-pub struct DeadLetterView<'a> {
+pub(crate) struct DeadLetterView<'a> {
     /// Its delivery.
     pub delivery: &'a DeliveryId,
     /// For whom.
@@ -430,7 +430,7 @@ pub struct DeadLetterView<'a> {
 }
 
 /// `GET /api/dead-letters`.
-pub fn dead_letters_reply(letters: &[DeadLetterView<'_>]) -> Reply {
+pub(crate) fn dead_letters_reply(letters: &[DeadLetterView<'_>]) -> Reply {
     let letters: Vec<Value> = letters
         .iter()
         .map(|letter| {
@@ -453,28 +453,28 @@ pub fn dead_letters_reply(letters: &[DeadLetterView<'_>]) -> Reply {
 }
 
 /// `POST /api/session/renew`; `lease` is what is left, ignored by a broker that persists.
-pub fn lease_reply(persist: bool, lease: Span) -> Reply {
+pub(crate) fn lease_reply(persist: bool, lease: Span) -> Reply {
     let left = if persist { 0 } else { lease.as_secs() };
     Reply::ok(&json!({"renewed": true, "expires_in_secs": left, "persist": persist}))
 }
 
 /// `DELETE /api/spawned/{name}`.
-pub fn released_reply(name: &AgentName) -> Reply {
+pub(crate) fn released_reply(name: &AgentName) -> Reply {
     Reply::ok(&json!({"success": true, "name": name}))
 }
 
 /// `POST /api/input/{name}`, once the terminal has taken it.
-pub fn input_reply(name: &AgentName, bytes: usize) -> Reply {
+pub(crate) fn input_reply(name: &AgentName, bytes: usize) -> Reply {
     Reply::ok(&json!({"name": name, "bytes_written": bytes}))
 }
 
 /// `POST /api/resize/{name}`.
-pub fn resized_reply(name: &AgentName, rows: u16, cols: u16) -> Reply {
+pub(crate) fn resized_reply(name: &AgentName, rows: u16, cols: u16) -> Reply {
     Reply::ok(&json!({"name": name, "rows": rows, "cols": cols}))
 }
 
 /// `POST /api/shutdown`.
-pub fn shutdown_reply() -> Reply {
+pub(crate) fn shutdown_reply() -> Reply {
     Reply::ok(&json!({"status": "shutting_down"}))
 }
 

@@ -7,7 +7,7 @@ use crate::agent::{Agent, Phase, TASK};
 use crate::api::{DeliveryFacts, Event};
 use crate::command::{Command, Level, StoreAction};
 use crate::delivery::dead::DeadLetter;
-use crate::delivery::payload::{Class, Message, classify_payload, extract};
+use crate::delivery::payload::{Message, extract, is_shown};
 use crate::delivery::{Frame, RowKey, Taken, Wanted};
 use crate::ids::{AgentId, AgentName, DeliveryId, MessageId, OpId, ProcessId, StoreId};
 use crate::inject::Evidence;
@@ -158,7 +158,7 @@ impl Broker {
             delivery_id: DeliveryId(delivery_id),
             mode: deliver.mode,
             payload: payload.to_owned(),
-            shown: matches!(classify_payload(payload), Class::Inject(_)),
+            shown: is_shown(payload),
             at: self.cx.now,
         }
     }
@@ -515,7 +515,7 @@ impl Broker {
         self.cx.log(Level::Error, "delivery", &message);
         let (delivery_id, event_id) = (&letter.delivery_id, &letter.message_id);
         let delivery = DeliveryFacts { name: &letter.agent, delivery_id, event_id, at: self.cx.now.wall };
-        let from = extract(&letter.payload, letter.agent.as_str(), letter.message_id.clone()).from;
+        let from = extract(&letter.payload, &letter.agent.0, letter.message_id.clone()).from;
         let (reason, attempts) = (letter.reason.as_str(), letter.attempts);
         self.events.push(&Event::DeadLetterAdded { delivery, from: &from, attempts, reason });
         self.dead.push(letter);
@@ -567,7 +567,7 @@ fn next_message(agent: &Agent, delivery: &mut crate::delivery::Delivery) -> Opti
         return Some((TASK, task.clone(), Mode::Wait));
     }
     let (key, frame) = delivery.take_next(agent.id()?)?;
-    let message = extract(&frame.payload, agent.name().as_str(), frame.msg_id.clone());
+    let message = extract(&frame.payload, &agent.name().0, frame.msg_id.clone());
     Some((key, message, frame.mode))
 }
 

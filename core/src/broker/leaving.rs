@@ -26,7 +26,7 @@ impl Broker {
         match self.roster.by_name(name).map(|agent| agent.process) {
             Some(process) => self.release(process, Origin::Api(request)),
             None => {
-                let error = ApiError::agent_not_found(name.as_str()).of_spawn(Some(name.clone()));
+                let error = ApiError::agent_not_found(&name.0).of_spawn(Some(name.clone()));
                 self.answer(request, error.reply());
             }
         }

@@ -47,7 +47,7 @@ impl Broker {
             Ok(Inbound::Invoke(invoke)) => self.on_invoke(&invoke),
             Ok(Inbound::Reply(reply)) => self.on_reply(&reply),
             Ok(Inbound::Error(error)) => self.on_error(&error),
-            Ok(Inbound::Ping | Inbound::ContextUpdate { .. }) => {}
+            Ok(Inbound::Ping | Inbound::ContextUpdate) => {}
             Ok(Inbound::Unknown { kind }) => {
                 let message = format!("left out a frame of unknown type {:?}", mask(&kind));
                 self.cx.log(Level::Debug, "link", &message);

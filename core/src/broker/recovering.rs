@@ -58,7 +58,7 @@ impl Broker {
         self.cx.marks.hit(Mark::NameLookedUp);
         let request = CallRequest {
             method: "GET",
-            url: edge::http_url(self.link.base_url(), &["v1", "agents", agent.name().as_str()]),
+            url: edge::http_url(self.link.base_url(), &["v1", "agents", &agent.name().0]),
             bearer: Some(key.clone()),
             headers: Vec::new(),
             body: None,

@@ -339,7 +339,7 @@ impl Broker {
 
     fn snapshot(&self, name: &AgentName, format: SnapshotFormat) -> Reply {
         let Some(agent) = self.roster.by_name(name) else {
-            return ApiError::agent_not_found(name.as_str()).reply();
+            return ApiError::agent_not_found(&name.0).reply();
         };
         let terminal = &agent.terminal.0;
         let (rows, cols) = terminal.size();
@@ -373,7 +373,7 @@ impl Broker {
 
     fn resize(&mut self, name: &AgentName, rows: u16, cols: u16) -> Reply {
         let Some(process) = self.roster.by_name(name).map(|agent| agent.process) else {
-            return ApiError::agent_not_found(name.as_str()).reply();
+            return ApiError::agent_not_found(&name.0).reply();
         };
         if let Some(agent) = self.roster.get_mut(process) {
             agent.terminal.0.resize(rows, cols);
@@ -385,7 +385,7 @@ impl Broker {
 
     fn input(&mut self, request: RequestId, name: &AgentName, data: Vec<u8>) {
         let Some(process) = self.roster.by_name(name).map(|agent| agent.process) else {
-            return self.reply(request, ApiError::agent_not_found(name.as_str()).reply());
+            return self.reply(request, ApiError::agent_not_found(&name.0).reply());
         };
         self.wait(request, Waiting::Input, INPUT);
         let Some(agent) = self.roster.get_mut(process) else {
@@ -426,7 +426,7 @@ impl Broker {
 }
 
 fn extract_letter(letter: &DeadLetter) -> Message {
-    extract(&letter.payload, letter.agent.as_str(), letter.message_id.clone())
+    extract(&letter.payload, &letter.agent.0, letter.message_id.clone())
 }
 
 fn agent_view<'a>(

@@ -11,7 +11,7 @@
 //!    [`limits::REPLAY_MAX`]; of what was dropped for want of room, whenever half the room is free again.
 
 pub(crate) mod dead;
-pub mod payload;
+pub(crate) mod payload;
 mod remembered;
 mod row;
 mod window;

@@ -20,7 +20,7 @@ use serde_json::value::RawValue;
 
 /// What becomes of a row, by the type of its payload.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Class {
+pub(crate) enum Class {
     /// It is shown to the agent and acked once the agent has taken it.
     Inject(Family),
     /// A receipt or a reaction: acked, never shown.
@@ -31,7 +31,7 @@ pub enum Class {
 
 /// What kind of message an injected row carries.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Family {
+pub(crate) enum Family {
     /// The outcome of an action that the agent asked for.
     ActionResult,
     /// A message in a channel, or one without a type.
@@ -45,7 +45,7 @@ pub enum Family {
 }
 
 /// The class of a payload type. Types are compared exactly; the empty type is a plain message.
-pub fn classify(payload_type: &str) -> Class {
+pub(crate) fn classify(payload_type: &str) -> Class {
     match payload_type {
         "action.completed" | "action.failed" | "action.denied" => Class::Inject(Family::ActionResult),
         "" | "message.created" | "message.received" | "message.new" | "message.sent"
@@ -72,12 +72,18 @@ pub fn classify(payload_type: &str) -> Class {
 
 /// The class of a raw JSON payload, read without building a tree of it. A payload that is no
 /// object, or has no type that is a string, counts as the empty type.
-pub fn classify_payload(payload: &str) -> Class {
+pub(crate) fn classify_payload(payload: &str) -> Class {
     classify(&payload_type(payload))
 }
 
+/// Whether a row with this raw JSON payload is shown to its agent, and so acked only once the agent has
+/// taken it. Whoever judges a trace asks this, too.
+pub fn is_shown(payload: &str) -> bool {
+    matches!(classify_payload(payload), Class::Inject(_))
+}
+
 /// The `type` of a raw JSON payload, or the empty text.
-pub fn payload_type(payload: &str) -> Cow<'_, str> {
+pub(crate) fn payload_type(payload: &str) -> Cow<'_, str> {
     #[derive(Deserialize)]
     struct Head<'a> {
         #[serde(borrow, rename = "type")]
@@ -97,7 +103,7 @@ pub fn payload_type(payload: &str) -> Cow<'_, str> {
 
 /// Where a message was sent.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub enum Target {
+pub(crate) enum Target {
     /// A channel, with its leading `#`.
     Channel(String),
     /// One agent, or a group that has no name.
@@ -106,7 +112,7 @@ pub enum Target {
 
 impl Target {
     /// The channel with its `#`, or the name.
-    pub fn as_str(&self) -> &str {
+    pub(crate) fn as_str(&self) -> &str {
         let (Self::Channel(name) | Self::Direct(name)) = self;
         name
     }
@@ -114,7 +120,7 @@ impl Target {
 
 /// A message as it is shown to an agent, before it is made safe for a terminal.
 #[derive(Clone, PartialEq, Eq)]
-pub struct Message {
+pub(crate) struct Message {
     /// The text, with its white space (invariant 2).
     pub body: String,
     /// The sender's name; `relaycast` where the payload has none.
@@ -158,7 +164,7 @@ const CHANNEL: &[Path] = &[&["data", "channel_name"], &["channel"], &["message",
 const THREAD: &[Path] = &[&["data", "thread_id"], &["thread_id"], &["threadId"], &["data", "parent_id"]];
 
 /// Reads the message that a raw JSON payload carries for `recipient`. Never fails (invariant 1).
-pub fn extract(payload: &str, recipient: &str, message_id: MessageId) -> Message {
+pub(crate) fn extract(payload: &str, recipient: &str, message_id: MessageId) -> Message {
     // What is no readable JSON (nested too deeply, say) is shown as one string.
     let value = serde_json::from_str(payload).unwrap_or_else(|_| Value::String(payload.to_owned()));
     let trimmed = |places| first_text(&value, places).map(|text| text.trim().to_owned());

@@ -144,7 +144,7 @@ impl Window {
 
     /// A frame of the mailbox, `seq` at least 1, in replay round `round`.
     pub(crate) fn accept(&mut self, seq: u64, frame: Frame, round: u64) -> Taken {
-        if canary!(OneDedupSet) && self.fan_outs.contains(frame.msg_id.as_str()) {
+        if canary!(OneDedupSet) && self.fan_outs.contains(&frame.msg_id.0) {
             return Taken::Duplicate;
         }
         if self.base != Base::Provisional && seq <= self.acked {
@@ -180,9 +180,9 @@ impl Window {
     /// A fan-out event: `seq` 0, outside of the sequence.
     pub(crate) fn accept_fan_out(&mut self, frame: Frame, round: u64) -> Taken {
         if canary!(OneDedupSet) {
-            self.fan_outs.insert(frame.msg_id.as_str());
+            self.fan_outs.insert(&frame.msg_id.0);
         }
-        if !self.fan_outs.insert(frame.delivery_id.as_str()) {
+        if !self.fan_outs.insert(&frame.delivery_id.0) {
             return Taken::Duplicate;
         }
         if self.is_full(frame.payload.len()) {
@@ -197,7 +197,7 @@ impl Window {
     fn accept_below(&mut self, seq: u64, frame: Frame, round: u64) -> Taken {
         let given = matches!(self.base, Base::Given(_));
         let was_hole = self.holes.iter().any(|(low, high)| (*low..=*high).contains(&seq));
-        if self.remembered.contains(frame.delivery_id.as_str()) || (given && !was_hole) {
+        if self.remembered.contains(&frame.delivery_id.0) || (given && !was_hole) {
             return Taken::Duplicate;
         }
         self.accept_loose(frame, round)
@@ -207,7 +207,7 @@ impl Window {
         if self.is_full(frame.payload.len()) {
             return Taken::Overflow;
         }
-        if !self.remembered.insert(frame.delivery_id.as_str()) {
+        if !self.remembered.insert(&frame.delivery_id.0) {
             return Taken::Duplicate;
         }
         if frame.shown {
@@ -231,7 +231,7 @@ impl Window {
     }
 
     fn insert(&mut self, seq: u64, frame: Frame, round: u64) {
-        self.remembered.insert(frame.delivery_id.as_str());
+        self.remembered.insert(&frame.delivery_id.0);
         self.bytes += frame.payload.len();
         let mut row = Row::new(frame, RowState::Held, round);
         // The gap that this row splits keeps the proofs that it has collected.

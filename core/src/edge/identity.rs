@@ -15,13 +15,13 @@ use sha2::{Digest as _, Sha256};
 /// The id of the node that serves `cwd` (canonical) of this machine in this workspace.
 ///
 /// The parts are separated by a NUL, which none of them can contain.
-pub fn node_id(seed: &str, cwd: &str, workspace: &WorkspaceId) -> NodeId {
+pub(crate) fn node_id(seed: &str, cwd: &str, workspace: &WorkspaceId) -> NodeId {
     let digest = Sha256::new()
         .chain_update(seed)
         .chain_update([0])
         .chain_update(cwd)
         .chain_update([0])
-        .chain_update(workspace.as_str())
+        .chain_update(&workspace.0)
         .finalize();
     NodeId(format!("node_{}", hex(&digest[..16])))
 }
@@ -38,9 +38,9 @@ pub fn machine_seed<E>(read: Result<Option<String>, E>) -> Result<Option<String>
 }
 
 /// Name, without extension, of the file that caches the token of `node`.
-pub fn token_file_stem(node: &NodeId) -> String {
+pub(crate) fn token_file_stem(node: &NodeId) -> String {
     let keep = |c: char| c.is_ascii_alphanumeric() || c == '-' || c == '_';
-    or_default(replaced(node.as_str(), keep, '_'), "node")
+    or_default(replaced(&node.0, keep, '_'), "node")
 }
 
 /// The form of an instance name that is used in file names: letters and digits of any script.
@@ -70,7 +70,7 @@ mod tests {
     fn the_node_id_depends_on_seed_directory_and_workspace() {
         let id = |seed, cwd, workspace| node_id(seed, cwd, &WorkspaceId::from(workspace));
         let base = id("node_seed123", "/Users/will/Projects/relay", "ws_1");
-        assert_eq!(base.as_str(), "node_189961082a81a6f905cc4e5b8d65e3be");
+        assert_eq!(base.0, "node_189961082a81a6f905cc4e5b8d65e3be");
         assert_ne!(id("node_seed124", "/Users/will/Projects/relay", "ws_1"), base);
         assert_ne!(id("node_seed123", "/Users/will/Projects", "ws_1"), base);
         assert_ne!(id("node_seed123", "/Users/will/Projects/relay", "ws_2"), base);

@@ -62,7 +62,7 @@ pub fn normalise_base_url(text: &str) -> Result<String, UrlError> {
 }
 
 /// The URL of the node WebSocket below a normalised base URL.
-pub fn node_ws_url(base: &str) -> String {
+pub(crate) fn node_ws_url(base: &str) -> String {
     let ws = match base.split_once("://") {
         Some(("https", rest)) => format!("wss://{rest}"),
         Some(("http", rest)) => format!("ws://{rest}"),
@@ -72,7 +72,7 @@ pub fn node_ws_url(base: &str) -> String {
 }
 
 /// The URL of an HTTP call below a normalised base URL; every segment is encoded.
-pub fn http_url(base: &str, segments: &[&str]) -> String {
+pub(crate) fn http_url(base: &str, segments: &[&str]) -> String {
     segments.iter().fold(base.trim_end_matches('/').to_string(), |mut url, segment| {
         url.push('/');
         url.push_str(&percent_encode(segment));
@@ -81,7 +81,7 @@ pub fn http_url(base: &str, segments: &[&str]) -> String {
 }
 
 /// `text` as one path segment: everything but unreserved characters as `%XX`.
-pub fn percent_encode(text: &str) -> String {
+pub(crate) fn percent_encode(text: &str) -> String {
     const DIGITS: &[u8; 16] = b"0123456789ABCDEF";
     let mut out = String::with_capacity(text.len());
     for byte in text.bytes() {
@@ -97,7 +97,7 @@ pub fn percent_encode(text: &str) -> String {
 }
 
 /// The text behind `%XX`; `None` for a broken escape or bytes that are not UTF-8.
-pub fn percent_decode(text: &str) -> Option<String> {
+pub(crate) fn percent_decode(text: &str) -> Option<String> {
     let digit = |byte: u8| char::from(byte).to_digit(16);
     let mut out = Vec::with_capacity(text.len());
     let mut bytes = text.bytes();

@@ -27,7 +27,7 @@ const LOOK_BACK: u16 = 8;
 
 /// The end of a written text, as looked for on the screen.
 #[derive(Clone, PartialEq, Eq)]
-pub struct Tail {
+pub(crate) struct Tail {
     /// The last characters first, since screens are read upwards.
     reversed: String,
 }
@@ -41,7 +41,7 @@ impl fmt::Debug for Tail {
 
 impl Tail {
     /// The last up to 24 letters and digits of a text, from as few of its last lines as give 8.
-    pub fn of(text: &Text) -> Self {
+    pub(crate) fn of(text: &Text) -> Self {
         let mut reversed = String::new();
         let mut count = 0;
         for line in text.as_str().rsplit('\n') {
@@ -57,7 +57,7 @@ impl Tail {
 
     /// Whether the tail stands on the screen: on the cursor's row or the 8 above it, or anywhere if
     /// the program hides its cursor or uses the alternate screen.
-    pub fn seen_on(&self, screen: &Terminal) -> bool {
+    pub(crate) fn seen_on(&self, screen: &Terminal) -> bool {
         let rows = if screen.alternate_screen() || screen.cursor_hidden() {
             0..=u16::MAX
         } else {

@@ -16,7 +16,7 @@ use alloc::vec::Vec;
 
 /// The program that an agent is.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Harness {
+pub(crate) enum Harness {
     /// Claude Code.
     Claude,
     /// Codex.
@@ -31,7 +31,7 @@ pub enum Harness {
 
 impl Harness {
     /// The harness of a program, by the last part of its path; `claude:opus` is a `claude`.
-    pub fn of(argv0: &str) -> Self {
+    pub(crate) fn of(argv0: &str) -> Self {
         let name = argv0.rsplit('/').next().unwrap_or(argv0);
         match name.split(':').next().unwrap_or(name) {
             "claude" => Self::Claude,
@@ -43,7 +43,7 @@ impl Harness {
     }
 
     /// The key that stops what the program is doing, if it has one.
-    pub const fn interrupt_key(self) -> Option<&'static [u8]> {
+    pub(crate) const fn interrupt_key(self) -> Option<&'static [u8]> {
         match self {
             Self::Claude | Self::Codex | Self::Gemini | Self::Opencode => Some(b"\x1b"),
             Self::Other => None,
@@ -52,7 +52,7 @@ impl Harness {
 
     /// The dialog that is up on a screen, by a name for people, if one is. While it is, nothing may
     /// be typed.
-    pub fn dialog(self, screen: &Terminal) -> Option<&'static str> {
+    pub(crate) fn dialog(self, screen: &Terminal) -> Option<&'static str> {
         if self == Self::Other {
             return None;
         }

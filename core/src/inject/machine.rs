@@ -68,7 +68,7 @@ impl fmt::Debug for Job {
 
 /// Why an injection counts as confirmed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Evidence {
+pub(crate) enum Evidence {
     /// Taken, and the end of the text stands on the screen.
     Screen,
     /// Taken, and the program produced output after the submit.
@@ -79,7 +79,7 @@ pub enum Evidence {
 
 impl Evidence {
     /// The stable name of the evidence.
-    pub const fn name(self) -> &'static str {
+    pub(crate) const fn name(self) -> &'static str {
         match self {
             Self::Screen => "screen",
             Self::Activity => "activity",

@@ -1,10 +1,10 @@
 //! Injection: how a message becomes keystrokes, and how we know that a program took them.
 
-pub mod evidence;
-pub mod harness;
+pub(crate) mod evidence;
+pub(crate) mod harness;
 pub(crate) mod machine;
-pub mod paste;
-pub mod readiness;
-pub mod text;
+pub(crate) mod paste;
+pub(crate) mod readiness;
+pub(crate) mod text;
 
-pub use machine::Evidence;
+pub(crate) use machine::Evidence;

@@ -14,7 +14,7 @@ use alloc::vec::Vec;
 
 /// Longest line for a terminal in canonical mode, in bytes. Linux keeps 4,095 of a line and drops
 /// the rest; the distance leaves room for what a person has typed before.
-pub const CANONICAL_LINE: usize = 4_000;
+pub(crate) const CANONICAL_LINE: usize = 4_000;
 
 const PASTE_START: &[u8] = b"\x1b[200~";
 const PASTE_END: &[u8] = b"\x1b[201~";
@@ -29,7 +29,7 @@ const TAB: &str = "    ";
 
 /// How a terminal takes text.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Format {
+pub(crate) enum Format {
     /// The program has asked for bracketed paste: the whole text is one paste.
     Paste,
     /// Every line is a line that was typed.
@@ -41,7 +41,7 @@ pub enum Format {
 
 /// The bytes to write for a text, without the CR that submits it. A line that is too long for a
 /// canonical terminal ends in ` \` and goes on after `… ` in the next one.
-pub fn plan(text: &Text, format: Format) -> Vec<u8> {
+pub(crate) fn plan(text: &Text, format: Format) -> Vec<u8> {
     match format {
         Format::Paste => [PASTE_START, text.as_str().as_bytes(), PASTE_END].concat(),
         Format::Plain { canonical: false } => text.as_str().replace('\t', TAB).into_bytes(),

@@ -16,18 +16,18 @@ use crate::term::Terminal;
 use crate::time::Span;
 
 /// So long without output means that a program has drawn what it had to draw.
-pub const QUIET: Span = Span::millis(250);
+pub(crate) const QUIET: Span = Span::millis(250);
 
 /// A screen is judged only when nothing has been drawn on it for so long: in the middle of a drawing
 /// the beginning of a dialog looks like a prompt.
 const SETTLED: Span = Span::millis(50);
 
 /// A program without a rule is taken for ready so long after it was started, however it chatters.
-pub const OTHER_AT_LATEST: Span = Span::secs(2);
+pub(crate) const OTHER_AT_LATEST: Span = Span::secs(2);
 
 /// A known program whose screen we do not recognise gets its text after all: vendors change
 /// screens, and a message must not wait for ever.
-pub const UNRECOGNISED_AFTER: Span = Span::secs(60);
+pub(crate) const UNRECOGNISED_AFTER: Span = Span::secs(60);
 
 /// More output than this, in bytes, followed by quiet, is a drawn screen.
 const DRAWN: u64 = 500;
@@ -37,7 +37,7 @@ const READY_MARK: &str = "->pty:ready";
 
 /// The answer of [`ready`].
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Readiness {
+pub(crate) enum Readiness {
     /// It takes text.
     Ready {
         /// Only for want of patience: the screen of a known harness was not recognised.
@@ -57,7 +57,7 @@ pub enum Readiness {
 
 /// Whether a program takes text, from its screen, the time since its last output (or since it was
 /// started, if there was none), and the time since it was started.
-pub fn ready(harness: Harness, screen: &Terminal, quiet_for: Span, since_exec: Span) -> Readiness {
+pub(crate) fn ready(harness: Harness, screen: &Terminal, quiet_for: Span, since_exec: Span) -> Readiness {
     if let Some(dialog) = harness.dialog(screen) {
         return Readiness::Blocked { dialog };
     }

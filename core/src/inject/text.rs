@@ -15,7 +15,7 @@ use alloc::format;
 use alloc::string::{String, ToString};
 
 /// What every injected message begins with. Agents and other tools look for it.
-pub const HEADER: &str = "Relay message from ";
+pub(crate) const HEADER: &str = "Relay message from ";
 
 /// Longest name or id in the header, in bytes: more than real ones have, and a header stays short.
 const FIELD_MAX: usize = 128;
@@ -31,18 +31,18 @@ const EMPTY_FIELD: &str = "unknown";
 
 /// A message that is safe to write to a terminal once it is framed (invariants 1 to 3).
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub struct Text(String);
+pub(crate) struct Text(String);
 
 impl Text {
     /// The whole text, header included.
-    pub fn as_str(&self) -> &str {
+    pub(crate) fn as_str(&self) -> &str {
         &self.0
     }
 }
 
 /// Renders a message as `Relay message from <sender> [in <channel>] [thread <id>] [<id>]: <body>`,
 /// with the message id always in brackets.
-pub fn render(message: &Message) -> Text {
+pub(crate) fn render(message: &Message) -> Text {
     let mut text = format!("{HEADER}{}", field(display_name(&message.from)));
     if let Target::Channel(name) = &message.target {
         text += &format!(" in {}", field(name));
@@ -50,7 +50,7 @@ pub fn render(message: &Message) -> Text {
     if let Some(thread) = &message.thread {
         text += &format!(" thread {}", field(thread));
     }
-    text += &format!(" [{}]: {}", field(message.message_id.as_str()), sanitise(&message.body));
+    text += &format!(" [{}]: {}", field(&message.message_id.0), sanitise(&message.body));
     Text(text)
 }
 
@@ -74,7 +74,7 @@ fn field(text: &str) -> String {
 
 /// Makes a body safe: line ends become LF, other control characters but TAB go, paste brackets and
 /// lines that pose as headers lose their effect. Leading white space stays, trailing goes.
-pub fn sanitise(body: &str) -> String {
+pub(crate) fn sanitise(body: &str) -> String {
     let plain = without_controls(body);
     let plain = plain.trim_end();
     if plain.trim_start().is_empty() {

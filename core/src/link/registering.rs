@@ -11,12 +11,11 @@ use super::token::Minted;
 use super::{Link, LinkEvent, PROVIDER, Phase, ReplyTo, Request};
 use crate::command::Level;
 use crate::cx::Cx;
-use crate::ids::NodeId;
 use crate::limits;
 use crate::marks::Mark;
 use crate::secret::mask;
 use crate::timers::Timer;
-use crate::wire::{Capability, CapabilityKind, Dialect, ErrorFrame, Node, Object, Provider, Reply};
+use crate::wire::{Dialect, ErrorFrame, Node, Object, Provider, Reply};
 use alloc::format;
 use alloc::string::{String, ToString};
 use alloc::vec::Vec;
@@ -34,17 +33,11 @@ impl Link {
     }
 
     pub(super) fn node(&self) -> Node {
-        let spawn = |harness: &String| Capability {
-            name: format!("spawn:{harness}"),
-            kind: Some(CapabilityKind::Capacity),
-            metadata: None,
-        };
-        let release =
-            Capability { name: "release".to_string(), kind: Some(CapabilityKind::Capacity), metadata: None };
+        let spawn = |harness: &String| format!("spawn:{harness}");
         Node {
             name: self.node_name().unwrap_or_default().to_string(),
             node_id: self.node_id().cloned().unwrap_or_else(|| "".into()),
-            capabilities: self.config.harnesses.iter().map(spawn).chain([release]).collect(),
+            capabilities: self.config.harnesses.iter().map(spawn).chain(["release".to_string()]).collect(),
             max_agents: self.config.max_agents,
             tags: Vec::new(),
             version: format!("relay-broker/{}", self.config.version),
@@ -68,7 +61,7 @@ impl Link {
             // An engine that names its replies itself: the node descriptor can be nothing else.
             None if matches!(self.phase, Phase::Registering(_))
                 && Object::parse(reply.data.get()).and_then(|data| data.id("id")).as_deref()
-                    == node_id.as_ref().map(NodeId::as_str) =>
+                    == node_id.as_ref().map(|id| id.0.as_str()) =>
             {
                 ReplyTo::Link(self.confirm(cx))
             }

@@ -1,6 +1,6 @@
 //! Frames from the engine.
 //!
-//! Owns: the reading of a frame's text into borrowed parts, and the two reply bodies that others rely on.
+//! Owns: the reading of a frame's text into borrowed parts, and the one reply body that others rely on.
 //! Must not know: which request a reply answers, or which deliveries are new.
 //!
 //! 1. A `deliver` is refused only if nobody could say whose it is or where it stands in the sequence: a
@@ -8,7 +8,7 @@
 //! 2. No id is made up: what the engine did not say is `None`.
 //! 3. An agent's token leaves this module only as a [`Secret`].
 
-use super::{CURSOR_CAPABILITY, Object, VERSION};
+use super::{Object, VERSION};
 use crate::Secret;
 use crate::ids::{AgentId, AgentName};
 use alloc::borrow::Cow;
@@ -17,7 +17,7 @@ use serde_json::value::RawValue;
 
 /// A frame from the engine (`core/PROTOCOL.md` §3).
 #[derive(Debug)]
-pub enum Inbound<'a> {
+pub(crate) enum Inbound<'a> {
     /// A message or event for one agent.
     Deliver(Deliver<'a>),
     /// Work for this node.
@@ -27,14 +27,7 @@ pub enum Inbound<'a> {
     /// The refusal of a request of ours.
     Error(ErrorFrame<'a>),
     /// `context.update`: presence, membership or delivery news. Nothing depends on it.
-    ContextUpdate {
-        /// `presence`, `channel`, `thread`, `agent`, or what a later engine adds; empty if absent.
-        topic: Cow<'a, str>,
-        /// For example `member.joined` or `delivery.failed`; empty if absent.
-        event: Cow<'a, str>,
-        /// What happened; `null` if absent.
-        data: &'a RawValue,
-    },
+    ContextUpdate,
     /// A sign of life that wants no answer.
     Ping,
     /// A type that this broker does not know.
@@ -46,7 +39,7 @@ pub enum Inbound<'a> {
 
 /// `deliver`: one row of an agent's mailbox, or one event outside of any sequence (`core/PROTOCOL.md` §5).
 #[derive(Debug)]
-pub struct Deliver<'a> {
+pub(crate) struct Deliver<'a> {
     /// Whose it is.
     pub identity: Identity<'a>,
     /// This delivery of this message; the same again when it is repeated.
@@ -65,26 +58,26 @@ pub struct Deliver<'a> {
 
 /// The recipient of a `deliver`: an id, a name, or both; never neither.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Identity<'a> {
+pub(crate) struct Identity<'a> {
     agent_id: Option<Cow<'a, str>>,
     name: Option<Cow<'a, str>>,
 }
 
 impl Identity<'_> {
     /// The agent identity that the row belongs to.
-    pub fn agent_id(&self) -> Option<&str> {
+    pub(crate) fn agent_id(&self) -> Option<&str> {
         self.agent_id.as_deref()
     }
 
     /// The agent's name at the time of sending.
-    pub fn name(&self) -> Option<&str> {
+    pub(crate) fn name(&self) -> Option<&str> {
         self.name.as_deref()
     }
 }
 
 /// How a delivery stands to the work its agent is doing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Mode {
+pub(crate) enum Mode {
     /// In its turn.
     Wait,
     /// Before everything that waits, interrupting if the agent can be interrupted.
@@ -93,7 +86,7 @@ pub enum Mode {
 
 /// `action.invoke`: an invocation that the engine has placed on this node (`core/PROTOCOL.md` §7).
 #[derive(Debug)]
-pub struct Invoke<'a> {
+pub(crate) struct Invoke<'a> {
     /// The idempotency key: a repeat carries the same one.
     pub invocation_id: Cow<'a, str>,
     /// For example `spawn:claude`; empty if the engine named none, so that it can still be answered.
@@ -107,7 +100,7 @@ pub struct Invoke<'a> {
 }
 
 /// `reply`: a request of ours was carried out.
-pub struct Reply<'a> {
+pub(crate) struct Reply<'a> {
     /// The request's id; an id of the engine's own making if the request had none.
     pub id: Option<Cow<'a, str>>,
     /// What the request yields; `null` if absent.
@@ -116,7 +109,7 @@ pub struct Reply<'a> {
 
 /// The data of the reply to `agent.register` and `agent.recover`.
 #[derive(Debug, PartialEq, Eq)]
-pub struct RegisteredAgent {
+pub(crate) struct RegisteredAgent {
     /// The identity, new or taken over.
     pub agent_id: AgentId,
     /// The only credential of that identity from now on.
@@ -125,15 +118,6 @@ pub struct RegisteredAgent {
     pub name: Option<AgentName>,
     /// The highest sequence acked so far; given only where the cursor capability was accepted.
     pub delivery_ack_seq: Option<u64>,
-}
-
-/// What the reply to `node.register` says about the engine.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct NodeRegistration {
-    /// The engine knows providers (6.0 and later).
-    pub provider: bool,
-    /// The engine took the cursor capability: it holds deliveries back until an agent is registered.
-    pub cursor: bool,
 }
 
 impl fmt::Debug for Reply<'_> {
@@ -145,7 +129,7 @@ impl fmt::Debug for Reply<'_> {
 
 impl Reply<'_> {
     /// The data as that of `agent.register`; `None` if it has no agent id or no token.
-    pub fn registered_agent(&self) -> Option<RegisteredAgent> {
+    pub(crate) fn registered_agent(&self) -> Option<RegisteredAgent> {
         let data = Object::parse(self.data.get())?;
         Some(RegisteredAgent {
             agent_id: AgentId(data.id("agent_id")?.into_owned()),
@@ -154,26 +138,11 @@ impl Reply<'_> {
             delivery_ack_seq: data.whole("delivery_ack_seq"),
         })
     }
-
-    /// The data as that of `node.register`. Whatever is not stated counts as not offered.
-    pub fn node_registration(&self) -> NodeRegistration {
-        let Some(data) = Object::parse(self.data.get()) else {
-            return NodeRegistration { provider: false, cursor: false };
-        };
-        let accepted = |capability: &Object<'_>| {
-            capability.text("name").is_some_and(|name| name == CURSOR_CAPABILITY)
-                && capability.flag("accepted") == Some(true)
-        };
-        NodeRegistration {
-            provider: data.object("provider").is_some(),
-            cursor: data.objects("accepted_capabilities").iter().any(accepted),
-        }
-    }
 }
 
 /// `error`: a request of ours was refused. The connection stays open.
 #[derive(Debug)]
-pub struct ErrorFrame<'a> {
+pub(crate) struct ErrorFrame<'a> {
     /// The request's id, unless the engine could not read it (`invalid_message` carries a foreign one).
     pub id: Option<Cow<'a, str>>,
     /// A stable code; `unknown_error` if the engine gave none.
@@ -184,7 +153,7 @@ pub struct ErrorFrame<'a> {
 
 /// A frame of which nothing could be used. It is counted and logged; the connection stays.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Undecodable {
+pub(crate) struct Undecodable {
     /// The frame's type, when that much was readable.
     pub kind: Option<&'static str>,
     /// What was missing.
@@ -202,7 +171,7 @@ impl fmt::Display for Undecodable {
 /// # Errors
 /// [`Undecodable`] for text that is no JSON object or has no `type`, for a `deliver` without identity or
 /// sequence, and for an `action.invoke` without id.
-pub fn decode(text: &str) -> Result<Inbound<'_>, Undecodable> {
+pub(crate) fn decode(text: &str) -> Result<Inbound<'_>, Undecodable> {
     let refused = |reason| Undecodable { kind: None, reason };
     let frame = Object::parse(text).ok_or_else(|| refused("it is not a JSON object"))?;
     let kind = frame.text("type").ok_or_else(|| refused("it has no type"))?;
@@ -217,11 +186,7 @@ pub fn decode(text: &str) -> Result<Inbound<'_>, Undecodable> {
             code: frame.id("code").unwrap_or(Cow::Borrowed("unknown_error")),
             message: frame.text("message").unwrap_or_default(),
         }),
-        "context.update" => Inbound::ContextUpdate {
-            topic: frame.text("topic").unwrap_or_default(),
-            event: frame.text("event").unwrap_or_default(),
-            data: raw(&frame, "data"),
-        },
+        "context.update" => Inbound::ContextUpdate,
         "ping" => Inbound::Ping,
         _ => Inbound::Unknown { kind },
     })

@@ -10,27 +10,22 @@
 mod inbound;
 mod object;
 mod outbound;
+#[cfg(test)]
+mod tests;
 
-pub use inbound::{
-    Deliver, ErrorFrame, Identity, Inbound, Invoke, Mode, NodeRegistration, RegisteredAgent, Reply,
-    Undecodable, decode,
-};
-pub use object::Object;
-pub use outbound::{
-    Capability, CapabilityKind, InventoryAgent, Node, Outcome, Provider, action_result, agent_deregister,
-    agent_recover, agent_register, delivery_ack, inventory_sync,
+pub(crate) use inbound::{Deliver, ErrorFrame, Inbound, Invoke, Mode, RegisteredAgent, Reply, decode};
+pub(crate) use object::Object;
+pub(crate) use outbound::{
+    InventoryAgent, Node, Outcome, Provider, action_result, agent_deregister, agent_recover, agent_register,
+    delivery_ack, inventory_sync,
 };
 
 /// The `v` of every frame.
 const VERSION: u8 = 1;
 
-/// The capability that asks an engine (6.0.3 and later) to state each agent's cursor and to hold its
-/// deliveries back until the agent is registered (`core/PROTOCOL.md` §5).
-pub const CURSOR_CAPABILITY: &str = "relay:delivery-cursor-v1";
-
 /// Which strict schema the engine applies to the frames of a node.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Dialect {
+pub(crate) enum Dialect {
     /// Engines from 6.0: named providers, and from 6.0.3 the delivery cursor.
     Provider,
     /// Engines 5.x: one socket per node; they refuse a frame that names a provider.

@@ -23,13 +23,13 @@ const EXACT_FLOAT: f64 = 9_007_199_254_740_992.0;
 
 /// A JSON object with unparsed values, in the order they were written.
 #[derive(Debug)]
-pub struct Object<'a> {
+pub(crate) struct Object<'a> {
     entries: Vec<(Cow<'a, [u8]>, &'a RawValue)>,
 }
 
 impl<'a> Object<'a> {
     /// Reads `json`; `None` when it is not one syntactically sound object.
-    pub fn parse(json: &'a str) -> Option<Self> {
+    pub(crate) fn parse(json: &'a str) -> Option<Self> {
         serde_json::from_str(json).ok()
     }
 
@@ -40,13 +40,13 @@ impl<'a> Object<'a> {
     }
 
     /// The value of `key`, unless it is absent or `null`.
-    pub fn get(&self, key: &str) -> Option<&'a RawValue> {
+    pub(crate) fn get(&self, key: &str) -> Option<&'a RawValue> {
         let (_, value) = self.entries.iter().rfind(|(name, _)| **name == *key.as_bytes())?;
         (value.get() != "null").then_some(*value)
     }
 
     /// The text at `key`: a string as it is, or a number in its decimal form.
-    pub fn text(&self, key: &str) -> Option<Cow<'a, str>> {
+    pub(crate) fn text(&self, key: &str) -> Option<Cow<'a, str>> {
         let json = self.get(key)?.get();
         match json.as_bytes().first()? {
             b'"' => serde_json::from_str(json).ok().map(Bytes::into_text),
@@ -56,12 +56,12 @@ impl<'a> Object<'a> {
     }
 
     /// The id or name at `key`: a text that is not empty.
-    pub fn id(&self, key: &str) -> Option<Cow<'a, str>> {
+    pub(crate) fn id(&self, key: &str) -> Option<Cow<'a, str>> {
         self.text(key).filter(|id| !id.is_empty())
     }
 
     /// The number at `key`, if it is whole and not negative: `3`, `3.0`, `3e0` or any of them as a string.
-    pub fn whole(&self, key: &str) -> Option<u64> {
+    pub(crate) fn whole(&self, key: &str) -> Option<u64> {
         let text = self.text(key)?;
         text.parse().ok().or_else(|| {
             let number: f64 = text.parse().ok()?;
@@ -71,7 +71,7 @@ impl<'a> Object<'a> {
     }
 
     /// The boolean at `key`.
-    pub fn flag(&self, key: &str) -> Option<bool> {
+    pub(crate) fn flag(&self, key: &str) -> Option<bool> {
         match self.get(key)?.get() {
             "true" => Some(true),
             "false" => Some(false),
@@ -80,15 +80,8 @@ impl<'a> Object<'a> {
     }
 
     /// The object at `key`.
-    pub fn object(&self, key: &str) -> Option<Self> {
+    pub(crate) fn object(&self, key: &str) -> Option<Self> {
         Self::parse(self.get(key)?.get())
-    }
-
-    /// The objects of the array at `key`, other elements left out; empty when it is no array.
-    pub fn objects(&self, key: &str) -> Vec<Self> {
-        let elements: Option<Vec<&'a RawValue>> =
-            self.get(key).and_then(|array| serde_json::from_str(array.get()).ok());
-        elements.unwrap_or_default().into_iter().filter_map(|element| Self::parse(element.get())).collect()
     }
 }
 

@@ -8,26 +8,30 @@
 //!    its own making.
 //! 3. Nothing but [`Node`] depends on the dialect.
 
-use super::{CURSOR_CAPABILITY, Dialect, VERSION};
+use super::{Dialect, VERSION};
 use crate::ids::{AgentId, AgentName, FrameId, InvocationId, NodeId};
 use alloc::string::String;
 use alloc::vec::Vec;
 use serde::Serialize;
 use serde_json::value::RawValue;
-use serde_json::{Map, Value};
+
+/// The capability that asks an engine (6.0.3 and later) to state each agent's cursor and to hold its
+/// deliveries back until the agent is registered (`core/PROTOCOL.md` §5).
+const CURSOR_CAPABILITY: &str = "relay:delivery-cursor-v1";
 
 /// What stands in for an empty error text, which the engine would take for success.
 const EMPTY_ERROR: &str = "failed without a reason";
 
 /// What a node says about itself: constant while the broker lives.
 #[derive(Clone, Debug)]
-pub struct Node {
+pub(crate) struct Node {
     /// The display name, unique in the workspace.
     pub name: String,
     /// The id that the node token was minted for.
     pub node_id: NodeId,
-    /// What it can do. The cursor capability is added here where the dialect knows it.
-    pub capabilities: Vec<Capability>,
+    /// What it can do, for example `spawn:claude` or `release`. The cursor capability is added here where the
+    /// dialect knows it.
+    pub capabilities: Vec<String>,
     /// The most agents it hosts; 0 for no limit.
     pub max_agents: u32,
     /// Free labels for placement.
@@ -41,48 +45,26 @@ pub struct Node {
 /// One party that serves a node. An engine lets a connection with the same instance take over at once, and
 /// refuses another instance while the first still lives (`core/PROTOCOL.md` §4).
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub struct Provider {
+pub(crate) struct Provider {
     /// The stable name that frames for agents are routed by.
     pub name: String,
     /// The process, the same over all its connections.
     pub instance_id: String,
 }
 
-/// One thing a node can do.
-#[derive(Clone, Debug, PartialEq, Serialize)]
-pub struct Capability {
-    /// For example `spawn:claude` or `release`.
-    pub name: String,
-    /// Left out, the engine judges by the name: `spawn`, `spawn:*` and `release` are capacity.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub kind: Option<CapabilityKind>,
-    /// Anything else that an action wants to publish.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub metadata: Option<Map<String, Value>>,
-}
-
-/// What the engine makes of a capability.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "lowercase")]
-pub enum CapabilityKind {
-    /// An action that agents can invoke by name.
-    Action,
-    /// Room for work that the engine places.
-    Capacity,
+/// One thing a node can do: all that this one offers is capacity, on which the engine places work.
+#[derive(Serialize)]
+struct Capability<'a> {
+    name: &'a str,
+    kind: &'static str,
 }
 
 impl Node {
     /// `node.register`: makes the node online; answered.
-    pub fn register(&self, id: &FrameId, dialect: Dialect) -> String {
-        let cursor = Capability {
-            name: CURSOR_CAPABILITY.into(),
-            kind: Some(CapabilityKind::Capacity),
-            metadata: None,
-        };
-        let mut capabilities: Vec<&Capability> = self.capabilities.iter().collect();
-        if dialect == Dialect::Provider {
-            capabilities.push(&cursor);
-        }
+    pub(crate) fn register(&self, id: &FrameId, dialect: Dialect) -> String {
+        let cursor = (dialect == Dialect::Provider).then_some(CURSOR_CAPABILITY);
+        let names = self.capabilities.iter().map(String::as_str).chain(cursor);
+        let capabilities = names.map(|name| Capability { name, kind: "capacity" }).collect();
         encode(&Frame::NodeRegister {
             id,
             name: &self.name,
@@ -99,7 +81,7 @@ impl Node {
     ///
     /// Repeats no capabilities: they are replaced as a whole, and only registering should do that. The load
     /// is the share of `max_agents` in use, 0 without a limit.
-    pub fn heartbeat(&self, active_agents: u32, handlers_live: bool, dialect: Dialect) -> String {
+    pub(crate) fn heartbeat(&self, active_agents: u32, handlers_live: bool, dialect: Dialect) -> String {
         let load = if self.max_agents == 0 {
             0.0
         } else {
@@ -118,7 +100,7 @@ impl Node {
     }
 
     /// `node.deregister`: the goodbye; never answered.
-    pub fn deregister(&self, dialect: Dialect) -> String {
+    pub(crate) fn deregister(&self, dialect: Dialect) -> String {
         encode(&Frame::NodeDeregister { provider: self.provider(dialect) })
     }
 
@@ -131,7 +113,7 @@ impl Node {
 /// ends the token of whoever holds it (`core/PROTOCOL.md` §4). Answered.
 ///
 /// `invocation_id` is the spawn that caused it; an agent with a `session_ref` is declared resumable.
-pub fn agent_register(
+pub(crate) fn agent_register(
     id: &FrameId,
     name: &AgentName,
     invocation_id: Option<&InvocationId>,
@@ -143,7 +125,7 @@ pub fn agent_register(
 
 /// `agent.recover`: takes up an identity again that this node registered before, on engines whose
 /// `agent.register` only creates. Answered.
-pub fn agent_recover(
+pub(crate) fn agent_recover(
     id: &FrameId,
     name: &AgentName,
     expected_agent_id: &AgentId,
@@ -155,20 +137,20 @@ pub fn agent_recover(
 }
 
 /// `agent.deregister`: the agent has left this node. Answered by engines from 8.7 if it carries an id.
-pub fn agent_deregister(id: Option<&FrameId>, agent_id: &AgentId, name: Option<&AgentName>) -> String {
+pub(crate) fn agent_deregister(id: Option<&FrameId>, agent_id: &AgentId, name: Option<&AgentName>) -> String {
     encode(&Frame::AgentDeregister { id, agent_id, name })
 }
 
 /// `delivery.ack`: every row of the agent up to and including `up_to_seq` is done. By name, because that is
 /// what the engine looks up. Never answered.
-pub fn delivery_ack(agent: &AgentName, up_to_seq: u64) -> String {
+pub(crate) fn delivery_ack(agent: &AgentName, up_to_seq: u64) -> String {
     encode(&Frame::DeliveryAck { agent, up_to_seq })
 }
 
 /// What became of an invocation.
 #[derive(Clone, Copy, Debug, Serialize)]
 #[serde(rename_all = "lowercase")]
-pub enum Outcome<'a> {
+pub(crate) enum Outcome<'a> {
     /// It succeeded, with any JSON.
     Output(&'a RawValue),
     /// It failed, with a code or a sentence.
@@ -176,7 +158,7 @@ pub enum Outcome<'a> {
 }
 
 /// `action.result`: the end of an invocation. Never answered.
-pub fn action_result(invocation_id: &InvocationId, outcome: Outcome<'_>) -> String {
+pub(crate) fn action_result(invocation_id: &InvocationId, outcome: Outcome<'_>) -> String {
     let outcome = match outcome {
         Outcome::Error("") => Outcome::Error(EMPTY_ERROR),
         other => other,
@@ -186,7 +168,7 @@ pub fn action_result(invocation_id: &InvocationId, outcome: Outcome<'_>) -> Stri
 
 /// One agent of an inventory.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub struct InventoryAgent<'a> {
+pub(crate) struct InventoryAgent<'a> {
     /// Its identity.
     pub agent_id: &'a AgentId,
     /// Its name, by which the engine looks it up.
@@ -200,7 +182,7 @@ pub struct InventoryAgent<'a> {
 }
 
 /// `inventory.sync`: these agents, and no others, live here (`core/PROTOCOL.md` §8). Answered.
-pub fn inventory_sync(id: &FrameId, agents: &[InventoryAgent<'_>]) -> String {
+pub(crate) fn inventory_sync(id: &FrameId, agents: &[InventoryAgent<'_>]) -> String {
     encode(&Frame::InventorySync { id, agents })
 }
 
@@ -215,7 +197,7 @@ enum Frame<'a> {
         node_id: &'a NodeId,
         #[serde(skip_serializing_if = "Option::is_none")]
         provider: Option<&'a Provider>,
-        capabilities: Vec<&'a Capability>,
+        capabilities: Vec<Capability<'a>>,
         max_agents: u32,
         tags: &'a [String],
         version: &'a str,

@@ -108,10 +108,6 @@ fn every_event_has_the_fields_that_clients_read() {
             json!({"kind": "delivery_failed", "reason": "unverified"}),
         ),
         (
-            Event::MessageDeliveryConfirmed { delivery: facts.clone(), from: "eve", to: &name },
-            json!({"kind": "message_delivery_confirmed", "from": "eve", "to": "w1"}),
-        ),
-        (
             Event::DeadLetterAdded { delivery: facts, from: "eve", attempts: 3, reason: "unverified" },
             json!({"kind": "dead_letter_added", "from": "eve", "attempts": 3, "reason": "unverified"}),
         ),

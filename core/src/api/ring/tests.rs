@@ -88,7 +88,6 @@ fn no_gap_is_told_where_nothing_was_lost() {
     released(&mut ring, limits::EVENT_RING);
     ring.open(B, 0).unwrap();
     assert_eq!(received(&mut ring, B).len(), limits::EVENT_RING);
-    assert_eq!(ring.stats().gaps, 0);
 }
 
 #[test]
@@ -102,7 +101,6 @@ fn a_late_subscriber_is_told_of_the_gap_once() {
     assert_eq!(seqs(&events[1..3]), [11, 12]);
     ring.open(B, 10).unwrap();
     assert_eq!(seqs(&received(&mut ring, B))[0], 11, "it has seen all that is gone");
-    assert_eq!(ring.stats().gaps, 1);
 }
 
 #[test]
@@ -136,7 +134,6 @@ fn a_slow_subscriber_holds_its_place_within_its_credit() {
     assert_eq!(seqs(&received(&mut ring, A)), [6]);
     ring.drained(A, sent - out[0].1.len());
     assert_eq!(seqs(&received(&mut ring, A)), [7, 8]);
-    assert_eq!(ring.stats().gaps, 0, "it was slow, but it lost nothing");
 }
 
 #[test]
@@ -157,7 +154,6 @@ fn a_subscriber_that_falls_out_of_the_ring_is_told_once_and_goes_on() {
     let oldest = newest + 1 - limits::EVENT_RING as u64;
     assert_eq!(events[0], gap_of(1, oldest));
     assert_eq!(seqs(&events[1..]), (oldest..=newest).collect::<Vec<_>>());
-    assert_eq!(ring.stats().gaps, 1);
 }
 
 #[derive(Clone, Debug)]
@@ -247,7 +243,6 @@ fn an_event_that_is_too_large_is_replaced_by_its_kind_and_size() {
         (&json!("event_omitted"), &json!("relay_inbound"), &json!(1))
     );
     assert!(events[0]["bytes"].as_u64().unwrap() > limits::EVENT_BYTES as u64);
-    assert_eq!(ring.stats().omitted, 1);
 }
 
 #[test]
@@ -268,7 +263,7 @@ fn output_is_live_unnumbered_and_in_order_with_events() {
 }
 
 #[test]
-fn output_is_dropped_and_counted_where_credit_has_run_out() {
+fn output_is_dropped_where_credit_has_run_out() {
     let mut ring = EventRing::default();
     ring.open(A, 0).unwrap();
     let big = "x".repeat(600_000);
@@ -279,7 +274,6 @@ fn output_is_dropped_and_counted_where_credit_has_run_out() {
     let out = pump(&mut ring);
     let got: Vec<_> = out.iter().map(|(id, text)| (*id, text.len() > 600_000)).collect();
     assert_eq!(got, [(A, true), (A, false), (B, false)]);
-    assert_eq!(ring.stats().chunks_dropped, 1);
 }
 
 #[test]

@@ -14,7 +14,7 @@
 use super::super::Broken;
 use super::super::facts::Frame;
 use super::super::scene::Scene;
-use relay_core::delivery::payload::{Class, classify_payload};
+use relay_core::edge::is_shown;
 use relay_core::ids::{LinkId, OpId, ProcessId, StoreId};
 use relay_core::{Command, Input, StoreAction, StoreFile};
 use serde_json::Value;
@@ -252,7 +252,7 @@ impl Row {
             let good = |byte: u8| byte.is_ascii_alphanumeric() || b"-_".contains(&byte);
             (1..=ID).contains(&id.len()) && id.bytes().all(good)
         };
-        let shown = matches!(classify_payload(&frame["payload"].to_string()), Class::Inject(_));
+        let shown = is_shown(&frame["payload"].to_string());
         Self { shown, delivery_id: id("delivery_id"), msg_id: id("msg_id").filter(plain), taken_before }
     }
 }
