@@ -122,6 +122,8 @@ pub(crate) const REGISTER_OVER_HTTP: Span = Span::secs(4);
 pub(crate) const TERMINAL_DRAIN: Span = Span::millis(250);
 /// A dead letter, identity or token that could not be written is written again after this.
 pub const REWRITE: Span = Span::secs(30);
+/// A channel that could not be made or joined is tried again after this.
+pub const JOIN_RETRY: Span = Span::secs(15);
 
 /// Body of a local API request, in bytes.
 pub const API_BODY: usize = 1024 * 1024;

@@ -3,6 +3,7 @@
 //! Owns: the enums that a completion is routed by.
 //! Must not know: what happens then.
 
+use crate::broker::Member;
 use crate::delivery::RowKey;
 use crate::ids::{AgentId, AgentName, InvocationId, ProcessId, RequestId};
 
@@ -13,10 +14,14 @@ pub(crate) enum CallFor {
     Workspace,
     /// Registering the broker's own agent.
     OwnAgent,
+    /// Another token for the broker's own agent, whose token was refused.
+    OwnToken,
     /// Minting a node token.
     Mint,
-    /// A step of getting the broker's own agent, or an agent here, into a channel. Only failures matter.
+    /// A step of getting somebody into a channel.
     Channel {
+        /// Who.
+        member: Member,
         /// The channel, without `#`.
         channel: alloc::string::String,
     },

@@ -52,6 +52,8 @@ pub(crate) enum Timer {
     ReplayCheck,
     /// Dead letters and files that could not be written are written again.
     Rewrite,
+    /// Agents that could not be got into their channels are got there.
+    Join,
     /// The owner of a broker without lasting state did not renew its lease.
     Lease,
 }
@@ -78,6 +80,7 @@ impl Timer {
             Self::Shutdown => "shutdown",
             Self::ReplayCheck => "replay check",
             Self::Rewrite => "rewrite",
+            Self::Join => "join",
             Self::Lease => "lease",
         }
     }

@@ -137,6 +137,9 @@ impl Broker {
         let Some(agent) = self.roster.get_mut(process) else {
             return;
         };
+        if agent.ended {
+            return self.cx.count_stale(true);
+        }
         agent.ended = true;
         if agent.exited.is_some() {
             self.settle_exit(process);
@@ -148,9 +151,11 @@ impl Broker {
 
     pub(super) fn on_exited(&mut self, process: ProcessId, status: ExitStatus) {
         let Some(agent) = self.roster.get_mut(process) else {
-            self.cx.count_stale(true);
-            return;
+            return self.cx.count_stale(true);
         };
+        if agent.exited.is_some() {
+            return self.cx.count_stale(true);
+        }
         agent.exited = Some(status);
         if agent.ended {
             self.settle_exit(process);

@@ -278,7 +278,8 @@ impl Broker {
                 let event = self.link.on_call(&mut self.cx, &purpose, reply);
                 self.on_link_event(event);
             }
-            CallFor::Channel { channel } => self.on_channel_call(&channel, reply),
+            CallFor::OwnToken => self.on_own_token(reply),
+            CallFor::Channel { member, channel } => self.on_channel_call(member, &channel, reply),
             CallFor::Publish(request) => self.on_published(request, reply),
             CallFor::LookUp(process) => self.on_looked_up(process, reply),
             CallFor::RegisterOverHttp { process, name } => {

@@ -2,7 +2,7 @@
 //!
 //! Owns: the areas, and the routing of every input to the area it concerns and of its consequences to
 //! the others. The parts of that routing stand in one file per subject: `spawning`, `leaving`,
-//! `delivering`, `linking`, `registering`, `recovering`, `publishing`, `serving`, `stopping`.
+//! `delivering`, `linking`, `registering`, `recovering`, `publishing`, `joining`, `serving`, `stopping`.
 //! Must not know: names of wire fields, forms of answers.
 //!
 //! 1. `handle` is called only when the output is drained: every command has one causing input.
@@ -11,6 +11,7 @@
 //!    every input, in the order of the opening sequence.
 
 mod delivering;
+mod joining;
 mod leaving;
 mod linking;
 mod publishing;
@@ -47,6 +48,8 @@ use alloc::format;
 use alloc::string::String;
 use alloc::vec::Vec;
 use delivering::{Burials, Early};
+pub(crate) use joining::Member;
+use joining::Memberships;
 use linking::Replays;
 use registering::Registrations;
 use serving::Requests;
@@ -62,7 +65,7 @@ pub struct Broker {
     promised: Option<Mono>,
     version: String,
     persist: bool,
-    channels: Vec<String>,
+    memberships: Memberships,
     link: Link,
     delivery: Delivery,
     dead: DeadLetters,
@@ -116,7 +119,7 @@ impl Broker {
             promised: None,
             version: config.version,
             persist: config.persist,
-            channels: config.channels,
+            memberships: Memberships::new(config.channels),
             link,
             delivery: Delivery::default(),
             dead,
@@ -252,6 +255,7 @@ impl Broker {
             Timer::Terminal(process) => self.on_terminal_timer(process),
             Timer::Request(request) => self.on_request_timeout(request),
             Timer::Rewrite => self.rewrite(),
+            Timer::Join => self.join_channels(),
             Timer::Store(store) => self.on_store_timeout(store),
             Timer::Shutdown => self.on_shutdown_timer(),
             Timer::Lease => self.on_lease(),

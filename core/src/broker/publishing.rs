@@ -1,16 +1,18 @@
-//! The broker and what it says to the engine for others: messages, and membership in channels.
+//! The broker and what it says to the engine for others.
 //!
-//! Owns: the HTTP calls of `/api/send` and of joining channels, and what their answers mean.
+//! Owns: the HTTP calls of `/api/send`, and what their answers mean.
 //!
 //! 1. A message of the local API is always published to the engine, never handed to a local agent
 //!    directly, and never sent twice without the same idempotency key.
+//! 2. A refused token of the broker's own agent is replaced, and what it was refused for said again,
+//!    once.
 
 use super::Broker;
 use super::serving::Waiting;
 use crate::api::{ApiError, SendMode, SendRequest, SentView, Target};
 use crate::command::{CallRequest, Level, Text};
 use crate::edge;
-use crate::ids::{AgentName, MessageId, ProcessId, RequestId};
+use crate::ids::{AgentName, MessageId, RequestId};
 use crate::input::CallReply;
 use crate::limits;
 use crate::link::answer::{Answer, Refused};
@@ -22,8 +24,19 @@ use alloc::string::{String, ToString};
 use alloc::vec::Vec;
 use serde_json::json;
 
-/// The channel that the engine makes every agent a member of.
-const GENERAL: &str = "general";
+/// A message on its way to the engine.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Publishing {
+    message: SendRequest,
+    /// Idempotency key.
+    key: String,
+    /// What it was said with.
+    token: Secret,
+    /// The token of the broker's own agent was refused for it.
+    refused: bool,
+    /// It waits for another token.
+    waits: bool,
+}
 
 impl Broker {
     pub(super) fn publish(&mut self, request: RequestId, message: SendRequest) {
@@ -35,18 +48,20 @@ impl Broker {
         #[cfg(canary)]
         self.register_speaker(message.from.as_deref());
         let key = self.cx.rng.hex(Stream::Publish, self.cx.counters.next(), 16);
-        let to = match &message.to {
-            Target::Agent(name) => name.0.clone(),
-            Target::Channel(channel) => format!("#{channel}"),
-        };
+        let publishing = Publishing { message, key, token, refused: false, waits: false };
+        self.publish_call(request, &publishing);
+        self.wait(request, Waiting::Publish(publishing), limits::PUBLISH);
+    }
+
+    fn publish_call(&mut self, request: RequestId, publishing: &Publishing) {
+        let Publishing { message, key, token, .. } = publishing;
         let call = CallRequest {
             method: "POST",
-            url: edge::http_url(self.link.base_url(), &publish_path(&message)),
-            bearer: Some(token),
+            url: edge::http_url(self.link.base_url(), &publish_path(message)),
+            bearer: Some(token.clone()),
             headers: [("idempotency-key", Text::Plain(key.clone()))].into(),
-            body: Some(publish_body(&message)),
+            body: Some(publish_body(message)),
         };
-        self.wait(request, Waiting::Publish { to, event: format!("http_{key}") }, limits::PUBLISH);
         self.cx.call(CallFor::Publish(request), call, limits::PUBLISH);
     }
 
@@ -64,7 +79,8 @@ impl Broker {
             headers: Vec::new(),
             body: Some(json!({ "name": name, "type": "agent" }).to_string()),
         };
-        self.cx.call(CallFor::Channel { channel: String::new() }, call, limits::CALL);
+        let purpose = CallFor::Channel { member: super::Member::Broker, channel: String::new() };
+        self.cx.call(purpose, call, limits::CALL);
     }
 
     /// Who speaks: an agent here, else the broker's own agent.
@@ -72,70 +88,86 @@ impl Broker {
         let agent = from.and_then(|from| self.roster.by_name(&AgentName::from(from)));
         let agent =
             agent.and_then(|agent| agent.registered.as_ref()).map(|registered| registered.token.clone());
-        agent.or_else(|| Some(self.link.membership()?.own.as_ref()?.token.clone()))
+        agent.or_else(|| self.own_token())
+    }
+
+    pub(super) fn own_token(&self) -> Option<Secret> {
+        Some(self.link.membership()?.own.as_ref()?.token.clone())
     }
 
     pub(super) fn on_published(&mut self, request: RequestId, reply: Result<CallReply<'_>, Refused>) {
-        let Some(Waiting::Publish { to, event }) = self.requests.waiting.get(&request).cloned() else {
+        let Some(Waiting::Publish(publishing)) = self.requests.waiting.get(&request).cloned() else {
             return;
         };
         let reply = match reply.and_then(Answer::read) {
             Ok(answer) => {
                 let message = answer.text("id").map(MessageId);
                 let workspace = self.link.workspace();
+                let event = format!("http_{}", publishing.key);
                 SentView { event: &event, message: message.as_ref(), workspace }.reply()
             }
-            Err(refused) => publish_error(&refused, &to).reply(),
+            Err(refused) if refused.status == Some(401) && self.say_again(request, &publishing) => return,
+            Err(refused) => publish_error(&refused, &publishing.message.to).reply(),
         };
         self.answer(request, reply);
     }
 
-    /// Makes the operator's channels and joins them, once there is an own agent. Only failures matter.
-    pub(super) fn join_channels(&mut self) {
-        let Some(own) = self.link.membership().and_then(|membership| membership.own.clone()) else {
-            return;
-        };
-        for channel in core::mem::take(&mut self.channels) {
-            self.channel_call(
-                &channel,
-                &["v1", "channels"],
-                Some(json!({ "name": channel }).to_string()),
-                &own.token,
-            );
-            self.channel_call(&channel, &["v1", "channels", &channel, "join"], None, &own.token);
+    /// The token that a message was said with is refused: whether it is, or will be, said with another
+    /// (invariant 2).
+    fn say_again(&mut self, request: RequestId, publishing: &Publishing) -> bool {
+        let current = self.speaker(publishing.message.from.as_deref());
+        let waits = current.as_ref() == Some(&publishing.token);
+        if publishing.refused || (waits && (self.own_token() != current || !self.renew_own_token())) {
+            return false;
         }
-    }
-
-    /// Joins an agent to the channels of its order, with its own token.
-    pub(super) fn join_agent_channels(&mut self, process: ProcessId) {
-        let Some(agent) = self.roster.get(process) else {
-            return;
-        };
-        let Some(registered) = agent.registered.clone() else {
-            return;
-        };
-        for channel in agent.order.channels.clone().iter().filter(|channel| *channel != GENERAL) {
-            self.channel_call(channel, &["v1", "channels", channel, "join"], None, &registered.token);
+        let publishing = Publishing { refused: true, waits, ..publishing.clone() };
+        if waits {
+            self.requests.waiting.insert(request, Waiting::Publish(publishing));
+        } else if let Some(token) = current {
+            self.say(request, Publishing { token, ..publishing });
         }
+        true
     }
 
-    fn channel_call(&mut self, channel: &str, path: &[&str], body: Option<String>, token: &Secret) {
-        let request = CallRequest {
-            method: "POST",
-            url: edge::http_url(self.link.base_url(), path),
-            bearer: Some(token.clone()),
-            headers: Vec::new(),
-            body: Some(body.unwrap_or_else(|| "{}".to_string())),
+    fn say(&mut self, request: RequestId, publishing: Publishing) {
+        self.publish_call(request, &publishing);
+        self.requests.waiting.insert(request, Waiting::Publish(publishing));
+    }
+
+    /// Asks for another token of the broker's own agent; false without a key to ask with.
+    pub(super) fn renew_own_token(&mut self) -> bool {
+        let renews = self.link.renew_own_token(&mut self.cx);
+        if renews {
+            let message = "the token of this broker's own agent is refused; asking for another";
+            self.cx.log(Level::Warn, "api", message);
+        }
+        renews
+    }
+
+    pub(super) fn on_own_token(&mut self, reply: Result<CallReply<'_>, Refused>) {
+        let renewed = self.link.on_own_token(&mut self.cx, reply);
+        let waits = |(request, waiting): (&RequestId, &Waiting)| match waiting {
+            Waiting::Publish(publishing) if publishing.waits => Some((*request, publishing.clone())),
+            _ => None,
         };
-        self.cx.call(CallFor::Channel { channel: channel.to_string() }, request, limits::CALL);
-    }
-
-    pub(super) fn on_channel_call(&mut self, channel: &str, reply: Result<CallReply<'_>, Refused>) {
-        match reply.and_then(Answer::read) {
-            Ok(_) => {}
-            // It exists, or the agent is in it.
-            Err(refused) if refused.status == Some(409) => {}
-            Err(refused) => self.cx.log(Level::Warn, "api", &format!("channel #{channel}: {refused}")),
+        let waiting: Vec<(RequestId, Publishing)> = self.requests.waiting.iter().filter_map(waits).collect();
+        for (request, publishing) in waiting {
+            match (&renewed, self.own_token()) {
+                (Err(refused), _) => {
+                    self.answer(request, publish_error(refused, &publishing.message.to).reply());
+                }
+                (Ok(()), token) => {
+                    let token = token.unwrap_or_else(|| publishing.token.clone());
+                    self.say(request, Publishing { token, waits: false, ..publishing });
+                }
+            }
+        }
+        match renewed {
+            Ok(()) => self.join_channels(),
+            Err(refused) => {
+                let message = format!("no other token for this broker's own agent: {refused}");
+                self.cx.log(Level::Error, "api", &message);
+            }
         }
     }
 }
@@ -169,10 +201,14 @@ pub(super) fn publish_unconfirmed() -> ApiError {
 }
 
 /// What the engine's refusal of a message means for the client.
-fn publish_error(refused: &Refused, to: &str) -> ApiError {
+fn publish_error(refused: &Refused, to: &Target) -> ApiError {
     match refused.status {
         Some(404) if refused.code == "agent_not_found" => {
-            ApiError::new(404, "agent_not_found", format!("Agent \"{to}\" not found"))
+            let name = match to {
+                Target::Agent(name) => name.as_str(),
+                Target::Channel(channel) => channel,
+            };
+            ApiError::new(404, "agent_not_found", format!("Agent \"{name}\" not found"))
         }
         Some(status @ (400 | 403 | 404 | 409)) => {
             ApiError::new(status, refused.code.clone(), format!("the engine refused the message: {refused}"))

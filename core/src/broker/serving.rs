@@ -7,7 +7,7 @@
 //! 2. No answer waits for the engine, except those of `spawn` and `send`, which have deadlines.
 
 use super::Broker;
-use super::publishing::publish_unconfirmed;
+use super::publishing::{Publishing, publish_unconfirmed};
 use crate::action::SpawnOrder;
 use crate::agent::{Agent, Origin, Phase};
 use crate::api::{
@@ -41,7 +41,7 @@ pub(super) enum Waiting {
     Spawn,
     Release,
     Input,
-    Publish { to: String, event: String },
+    Publish(Publishing),
 }
 
 /// The requests that are not answered yet.
@@ -139,7 +139,7 @@ impl Broker {
                     .of_spawn(None)
             }
             Waiting::Input => ApiError::new(504, "worker_timeout", "the agent does not read its terminal"),
-            Waiting::Publish { .. } => publish_unconfirmed(),
+            Waiting::Publish(_) => publish_unconfirmed(),
         };
         self.answer(request, error.reply());
         if waiting == Waiting::Input {
@@ -173,7 +173,7 @@ impl Broker {
             self.requests.waiting.iter().map(|(request, waiting)| (*request, waiting.clone())).collect();
         for (request, waiting) in waiting {
             let error = match waiting {
-                Waiting::Publish { .. } => publish_unconfirmed(),
+                Waiting::Publish(_) => publish_unconfirmed(),
                 Waiting::Release => continue,
                 Waiting::Spawn => shutting_down().of_spawn(None),
                 Waiting::Input => shutting_down(),

@@ -79,10 +79,15 @@ impl Broker {
             // Any answer would stand for ever; without one the engine asks the next life.
             return;
         }
-        if self.actions.begin(&mut self.cx, &id) == Asked::Repeated {
+        let asked = self.actions.begin(&mut self.cx, &id);
+        let wish = read_wish(invoke);
+        if asked == Asked::Repeated {
+            if let Wish::Release(_) = wish {
+                // On its repeated result an engine moves away who lives under that name now.
+                self.inventory.hasten();
+            }
             return;
         }
-        let wish = read_wish(invoke);
         self.cx.log(Level::Info, "action", &format!("invocation {id}: {}", mask(&invoke.action)));
         match wish {
             Wish::Spawn(order) => match self.accept(order, Origin::Invocation(id.clone())) {
@@ -231,7 +236,7 @@ impl Broker {
                 self.finish(&id, Outcome::Output(output.to_string()));
             }
         }
-        self.join_agent_channels(process);
+        self.want_channels(process);
         self.pump(process);
     }
 

@@ -54,6 +54,11 @@ impl<'a> Answer<'a> {
 }
 
 impl Refused {
+    /// Whether the same call may succeed later: the engine was not reached, failed, or was busy.
+    pub(crate) fn is_transient(&self) -> bool {
+        self.status.is_none_or(|status| !(400..500).contains(&status) || status == 408 || status == 429)
+    }
+
     /// The call itself failed.
     pub(crate) fn by_fault(fault: &Fault<'_>) -> Self {
         let code = match fault.kind {

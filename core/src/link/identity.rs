@@ -87,6 +87,8 @@ pub(super) struct Identity {
     file: File,
     membership: Option<Membership>,
     names_tried: u32,
+    /// Another token of the own agent is asked for.
+    renewing: bool,
     /// The file could not be written.
     unwritten: bool,
 }
@@ -126,6 +128,7 @@ impl Identity {
             file,
             membership: None,
             names_tried: 0,
+            renewing: false,
             unwritten: false,
         };
         identity.adopt_saved();
@@ -234,6 +237,42 @@ impl Identity {
         Step::Known
     }
 
+    /// Asks for another token of the own agent, whose token is refused; false without a key to ask with.
+    pub(super) fn renew(&mut self, cx: &mut Cx) -> bool {
+        let own = self.membership.as_ref().and_then(|membership| membership.own.as_ref());
+        let (Some(own), Some(key)) = (own, &self.key) else {
+            return false;
+        };
+        if core::mem::replace(&mut self.renewing, true) {
+            return true;
+        }
+        let request = CallRequest {
+            method: "POST",
+            url: edge::http_url(&self.base_url, &["v1", "agents", own.name.as_str(), "rotate-token"]),
+            bearer: Some(key.clone()),
+            headers: Vec::new(),
+            body: Some("{}".to_string()),
+        };
+        cx.call(CallFor::OwnToken, request, limits::CALL);
+        true
+    }
+
+    /// The answer about another token.
+    pub(super) fn on_renewed(
+        &mut self,
+        cx: &mut Cx,
+        reply: Result<CallReply<'_>, Refused>,
+    ) -> Result<(), Refused> {
+        self.renewing = false;
+        let token = reply.and_then(Answer::read)?.text("token").and_then(|token| Secret::new(&token));
+        let token = token.ok_or_else(|| Refused::malformed("POST /v1/agents/…/rotate-token", "token"))?;
+        if let Some(own) = self.membership.as_mut().and_then(|membership| membership.own.as_mut()) {
+            own.token = token;
+            self.save(cx);
+        }
+        Ok(())
+    }
+
     /// Sorts an answer: usable, taken name, for later, or hopeless.
     fn judge<'a>(&mut self, reply: Result<CallReply<'a>, Refused>) -> Result<Answer<'a>, Step> {
         let refused = match reply.and_then(Answer::read) {
@@ -245,10 +284,8 @@ impl Identity {
                 self.names_tried += 1;
                 Step::Next
             }
-            Some(status) if (400..500).contains(&status) && status != 408 && status != 429 => {
-                Step::Fatal(refused)
-            }
-            _ => Step::Later(refused),
+            _ if refused.is_transient() => Step::Later(refused),
+            _ => Step::Fatal(refused),
         })
     }
 
@@ -285,6 +322,22 @@ impl Identity {
         if let Some(content) = Secret::new(&text) {
             cx.store(StoreFor::Identity, StoreAction::Replace { file: StoreFile::Identity, content });
         }
+    }
+}
+
+impl super::Link {
+    /// Asks for another token of the broker's own agent, once at a time; false without a key.
+    pub(crate) fn renew_own_token(&mut self, cx: &mut Cx) -> bool {
+        self.identity.renew(cx)
+    }
+
+    /// The answer about another token of the broker's own agent.
+    pub(crate) fn on_own_token(
+        &mut self,
+        cx: &mut Cx,
+        reply: Result<CallReply<'_>, Refused>,
+    ) -> Result<(), Refused> {
+        self.identity.on_renewed(cx, reply)
     }
 }
 

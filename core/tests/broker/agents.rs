@@ -291,6 +291,23 @@ fn a_start_that_is_reported_again_changes_nothing() {
 }
 
 #[test]
+fn an_end_that_is_reported_again_changes_nothing() {
+    type End = fn(&Spawned) -> Event;
+    let ends: [End; 2] =
+        [|bob| Event::Exited(bob.process, ExitStatus::Signal(9)), |bob| Event::Eof(bob.process)];
+    for end in ends {
+        let mut rig = Rig::online();
+        let bob = rig.spawn("bob");
+        rig.feed(end(&bob));
+        let wake = rig.wake;
+        rig.advance(Span::millis(100));
+        rig.feed(end(&bob));
+        assert_eq!(rig.wake, wake);
+        assert_eq!(rig.stats().stale_completions, 1);
+    }
+}
+
+#[test]
 fn an_exit_is_told_and_frees_the_name() {
     let mut rig = Rig::online();
     let bob = rig.spawn("bob");

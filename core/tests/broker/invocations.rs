@@ -243,6 +243,20 @@ fn a_release_of_a_child_that_does_not_go_is_answered_when_it_is_killed() {
     assert_eq!(result(&rig, "inv_1")["output"]["released"], true);
 }
 
+#[test]
+fn a_release_that_is_asked_for_again_makes_the_engine_told_who_lives_here() {
+    let mut rig = Rig::online();
+    rig.spawn("bob");
+    rig.invoke("inv_1", "release", json!({ "name": "bob" }));
+    rig.advance(SECOND);
+    rig.spawn("bob");
+    let listed = rig.sent("inventory.sync").len();
+    rig.invoke("inv_1", "release", json!({ "name": "bob" }));
+    rig.advance(SECOND);
+    // On the repeated result an engine may move the living agent of that name away.
+    assert!(rig.sent("inventory.sync").len() > listed);
+}
+
 /// A broker whose engine speaks the older dialect and leaves `agent.register` unanswered.
 fn silent_older_engine() -> Rig {
     let mut rig = Rig::with(|_, engine| engine.register_refusals.push_back("invalid_message")).ready();

@@ -15,6 +15,7 @@ mod odd;
 mod readiness;
 mod registering;
 mod regressions;
+mod speaking;
 mod stopping;
 mod support;
 mod token;

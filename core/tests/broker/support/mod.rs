@@ -65,7 +65,8 @@ pub(crate) struct Rig {
     broker: Broker,
     pub(crate) config: Config,
     pub(crate) now: Now,
-    wake: Option<Mono>,
+    /// When the broker wants to be woken.
+    pub(crate) wake: Option<Mono>,
     /// Completions that follow from commands, in their order.
     pub(crate) due: VecDeque<Event>,
     pub(crate) engine: Engine,
