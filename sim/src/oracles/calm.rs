@@ -13,7 +13,7 @@
 use super::Oracles;
 use super::facts::Frame;
 use crate::engine::Engine;
-use relay_core::Command;
+use relay_core::{Command, limits};
 
 /// An open row of an agent that reads.
 #[derive(Clone, Copy, Debug)]
@@ -76,9 +76,12 @@ impl Oracles {
     }
 }
 
-/// For so long a broker may still repeat what it could not write while things failed: it does so once
-/// per period of the limits. In virtual µs.
-const REWRITE: u64 = relay_core::limits::REWRITE.0 + 1_000_000;
+/// For so long a broker may still repeat what it could not write while things failed: what it began to
+/// write then is given up after one limit, and written again after the other. In virtual µs.
+const REWRITE: u64 = limits::STORE.0 + limits::REWRITE.0 + 1_000_000;
+
+/// The same for channels that could not be made or joined.
+const JOIN: u64 = limits::CALL.0 + limits::JOIN_RETRY.0 + 1_000_000;
 
 /// L4: judges what a broker does that has had nothing to do for so long, in virtual µs.
 pub(super) fn quiet(lasts: u64, command: &Command, frame: Option<&Frame<'_>>) -> Result<(), String> {
@@ -88,6 +91,7 @@ pub(super) fn quiet(lasts: u64, command: &Command, frame: Option<&Frame<'_>>) ->
             Ok(())
         }
         Command::Store { .. } if lasts < REWRITE => Ok(()),
+        Command::Call { request, .. } if lasts < JOIN && request.url.contains("/v1/channels") => Ok(()),
         Command::LinkPing { .. } | Command::ApiReply { .. } | Command::Log(_) => Ok(()),
         // Programs live a life of their own: readers of events are shown it, and it is looked into.
         Command::StreamSend { .. } | Command::PtyCheck { .. } | Command::PtyWrite { .. } => Ok(()),
