@@ -42,7 +42,7 @@ pub const DISABLED_MINT: Span = Span::secs(600);
 pub const CLOCK_JUMP: Span = Span::secs(5);
 
 /// An engine call for identity or token.
-pub(crate) const CALL: Span = Span::secs(10);
+pub const CALL: Span = Span::secs(10);
 /// Bytes of an engine's HTTP answer that are read.
 pub const CALL_BODY: usize = 256 * 1024;
 /// Text handed to a link and not yet drained, in bytes.
@@ -147,7 +147,7 @@ pub(crate) const SHUTDOWN_INJECTIONS: Span = Span::secs(1);
 /// Shutdown: the close handshake.
 pub(crate) const SHUTDOWN_CLOSE: Span = Span::secs(1);
 /// A store operation.
-pub(crate) const STORE: Span = Span::secs(10);
+pub const STORE: Span = Span::secs(10);
 
 const _: () = {
     assert!(HEARTBEAT.0 * 3 < NODE_TTL.0, "two lost heartbeats must not make the node offline");

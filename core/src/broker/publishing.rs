@@ -205,7 +205,7 @@ fn publish_error(refused: &Refused, to: &Target) -> ApiError {
     match refused.status {
         Some(404) if refused.code == "agent_not_found" => {
             let name = match to {
-                Target::Agent(name) => name.as_str(),
+                Target::Agent(name) => &name.0,
                 Target::Channel(channel) => channel,
             };
             ApiError::new(404, "agent_not_found", format!("Agent \"{name}\" not found"))

@@ -248,7 +248,7 @@ impl Identity {
         }
         let request = CallRequest {
             method: "POST",
-            url: edge::http_url(&self.base_url, &["v1", "agents", own.name.as_str(), "rotate-token"]),
+            url: edge::http_url(&self.base_url, &["v1", "agents", &own.name.0, "rotate-token"]),
             bearer: Some(key.clone()),
             headers: Vec::new(),
             body: Some("{}".to_string()),
