@@ -11,6 +11,8 @@ mod inbound;
 mod object;
 mod outbound;
 #[cfg(test)]
+mod properties;
+#[cfg(test)]
 mod tests;
 
 pub(crate) use inbound::{Deliver, ErrorFrame, Inbound, Invoke, Mode, RegisteredAgent, Reply, decode};
