@@ -204,7 +204,7 @@ proptest! {
             frame.text = format!("{},\"mode\":\"{mode}\"}}", frame.text.trim_end().strip_suffix('}').unwrap());
             frame.meant.insert("mode", string(mode.to_owned(), 0));
         }
-        let named = frame.id("agent_id").or(frame.id("agent")).is_some();
+        let named = frame.id("agent_id").is_some() || frame.id("agent").is_some();
         let Ok(inbound) = decode(&frame.text) else {
             prop_assert!(!named || frame.whole("seq").is_none(), "refused: {}", frame.text);
             return Ok(());
