@@ -174,9 +174,9 @@ impl EventRing {
         self.subscribers.len()
     }
 
-    /// Who follows.
-    pub(crate) fn subscriber_ids(&self) -> impl Iterator<Item = SubscriberId> {
-        self.subscribers.keys().copied()
+    /// Lets go of everybody who follows.
+    pub(crate) fn close(&mut self) -> impl Iterator<Item = SubscriberId> {
+        core::mem::take(&mut self.subscribers).into_keys()
     }
 
     /// The number of the oldest event that is kept, or of the next one when none is.

@@ -306,6 +306,7 @@ impl Broker {
         }
     }
 
+    /// Events for those who follow.
     fn flush_events(&mut self) {
         if self.events.subscribers() == 0 {
             return;

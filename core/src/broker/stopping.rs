@@ -119,15 +119,21 @@ impl Broker {
         self.flush_link();
         let event = self.link.stop(&mut self.cx);
         self.on_link_event(event);
-        for subscriber in self.events.subscriber_ids() {
+        self.cx.wake_in(Timer::Shutdown, limits::AGENT_GRACE);
+    }
+
+    /// Followers have seen everything, the last agent's end too.
+    fn close_streams(&mut self) {
+        self.flush_events();
+        for subscriber in self.events.close() {
             self.cx.push(Command::StreamClose { subscriber, code: 1001, reason: "shutting down" });
         }
-        self.cx.wake_in(Timer::Shutdown, limits::AGENT_GRACE);
     }
 
     pub(super) fn exit(&mut self, code: u8) {
         if self.stopping.step != Step::Exited {
             self.stopping.step = Step::Exited;
+            self.close_streams();
             self.cx.push(Command::Exit { code });
         }
     }

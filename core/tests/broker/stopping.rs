@@ -153,6 +153,19 @@ fn a_client_can_ask_for_the_end() {
 }
 
 #[test]
+fn followers_see_the_last_agent_go_before_their_stream_is_closed() {
+    let mut rig = Rig::online();
+    rig.follow();
+    rig.next_program = Program { mortal: false, ..Program::cat() };
+    rig.spawn("bob");
+    rig.handle(Input::Terminate);
+    let since = rig.now.mono;
+    until_exit(&mut rig, since);
+    assert_eq!(rig.events("agent_exited").len(), 1);
+    assert_eq!(rig.stream_closes, 1);
+}
+
+#[test]
 fn a_broker_without_lasting_state_ends_when_nobody_renews_its_lease() {
     let mut rig = Rig::with(|config, _| config.persist = false).ready();
     for _ in 0..3 {

@@ -4,13 +4,14 @@
 //! limit, behind which heartbeats and acks wait; a subscriber that nobody reads and that is fed on.
 //!
 //! 1. S9: bytes handed to one link, terminal or event stream and not taken yet stay within the credit.
+//!    Nothing is handed to a stream that is closed.
 //! 2. L3: the deadline of every operation lies ahead, and not farther than the longest limit.
 
 use super::At;
 use relay_core::ids::{LinkId, OpId, ProcessId, SubscriberId};
 use relay_core::limits::{LINK_CREDIT, PTY_CREDIT, STREAM_CREDIT};
 use relay_core::{Command, Input};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// No operation may take longer than this: a write to a terminal waits for its program, all others are
 /// over much sooner. In µs.
@@ -20,6 +21,7 @@ const LONGEST: u64 = 60 * 1_000_000;
 pub(super) struct Bounds {
     links: BTreeMap<LinkId, usize>,
     streams: BTreeMap<SubscriberId, usize>,
+    closed: BTreeSet<SubscriberId>,
     terminals: BTreeMap<ProcessId, BTreeMap<OpId, usize>>,
 }
 
@@ -57,6 +59,13 @@ impl Bounds {
                 let held = self.links.entry(*link).or_default();
                 let before = std::mem::replace(held, *held + text.len());
                 within(before, LINK_CREDIT, "a link")
+            }
+            Command::StreamSend { subscriber, .. } if self.closed.contains(subscriber) => {
+                Err(format!("{subscriber:?} is closed and is sent something"))
+            }
+            Command::StreamClose { subscriber, .. } => {
+                self.closed.insert(*subscriber);
+                Ok(())
             }
             Command::StreamSend { subscriber, text } => {
                 let held = self.streams.entry(*subscriber).or_default();
@@ -143,6 +152,14 @@ mod tests {
         bounds.input(&Input::StreamDrained { subscriber: SubscriberId(1), bytes: 1 });
         assert_eq!(bounds.command(&send(1)), Ok(()));
         assert!(bounds.command(&send(1)).is_err());
+    }
+
+    #[test]
+    fn a_stream_that_is_closed_gets_nothing() {
+        let mut bounds = Bounds::default();
+        let subscriber = SubscriberId(1);
+        assert_eq!(bounds.command(&Command::StreamClose { subscriber, code: 1001, reason: "" }), Ok(()));
+        assert!(bounds.command(&Command::StreamSend { subscriber, text: String::new() }).is_err());
     }
 
     #[test]

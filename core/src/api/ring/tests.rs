@@ -286,7 +286,7 @@ fn a_subscriber_that_is_gone_gets_nothing_and_may_drain_late() {
     assert!(pump(&mut ring).is_empty());
     ring.drained(A, 1_000);
     ring.gone(A);
-    assert_eq!((ring.subscribers(), ring.subscriber_ids().count()), (0, 0));
+    assert_eq!((ring.subscribers(), ring.close().count()), (0, 0));
 }
 
 #[test]

@@ -372,11 +372,15 @@ impl Rig {
             }
             Command::ApiStream { request, subscriber } => self.streams.push((request.0, subscriber)),
             Command::StreamSend { text, .. } => {
+                assert_eq!(self.stream_closes, 0, "nothing follows the close of a stream");
                 self.stream_texts.push(serde_json::from_str(&text).unwrap());
             }
             Command::StreamClose { .. } => self.stream_closes += 1,
             Command::Log(line) => self.logs.push((line.level, line.message)),
-            Command::Exit { code } => self.exit = Some(code),
+            Command::Exit { code } => {
+                assert_eq!(self.stream_closes, self.streams.len(), "no stream is left open");
+                self.exit = Some(code);
+            }
         }
     }
 
