@@ -64,6 +64,10 @@ impl Broker {
         self.stopping.step = Step::Settling;
         self.stopping.deadline = self.cx.now.mono.after(limits::SHUTDOWN);
         self.refuse_waiting();
+        let spawning = self.roster.iter().filter(|agent| agent.is_spawning()).map(|agent| agent.process);
+        for process in spawning.collect::<Vec<ProcessId>>() {
+            self.release_for_stop(process);
+        }
         self.cx.wake_in(Timer::Shutdown, limits::SHUTDOWN_INJECTIONS);
     }
 

@@ -153,6 +153,26 @@ fn a_client_can_ask_for_the_end() {
 }
 
 #[test]
+fn a_spawn_that_was_refused_because_of_the_end_is_not_started() {
+    let mut rig = Rig::online();
+    // Another agent has a message half typed, which the stop waits for.
+    rig.next_program = Program { reads: false, ..Program::cat() };
+    let eve = rig.spawn("eve");
+    rig.deliver(&eve, 1, "hi");
+    rig.engine.agents = Agents::Hold;
+    let spawn = rig.ask_spawn("bob");
+    let register = rig.last_sent("agent.register");
+    let children = rig.children.len();
+    rig.handle(Input::Terminate);
+    rig.settle();
+    assert_eq!(rig.reply_to(spawn).expect("an answer").0, 503);
+    let data = rig.identity("bob");
+    rig.reply(&register["id"], data);
+    rig.advance(Span::secs(1));
+    assert_eq!(rig.children.len(), children);
+}
+
+#[test]
 fn followers_see_the_last_agent_go_before_their_stream_is_closed() {
     let mut rig = Rig::online();
     rig.follow();
