@@ -106,7 +106,7 @@ fn broker_9_1_6_enrols_spawns_receives_and_acks_at_the_engine_of_5_0_5() {
         node["data"]["capabilities"].to_string().contains("spawn:cat").then_some(())
     });
     let spawn = json!({ "name": "second", "cli": "cat", "target_node": name });
-    let id = alice.call("/v1/agents/spawn", &spawn, "invocation_id");
+    let id = alice.invoke("spawn", &spawn);
     soon("the end of the spawn", || {
         let invocation = alice.invocation("spawn", &id);
         assert_ne!(invocation["status"], "failed", "{invocation}");

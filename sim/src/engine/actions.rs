@@ -6,6 +6,7 @@
 //! 1. A dispatched invocation that is not ended in 30 s goes back, with the same id: to a node that was
 //!    not tried, else later to any; while it is back nobody's result counts.
 //! 2. A release goes only to the node of its agent.
+//! 3. A spawn is sent to a node that is online with live handlers; one that names its node waits for that.
 
 use super::http::{Answer, Call, Caller, Refusal, refuse};
 use super::ids::{InvocationKey, NodeKey, iso};
@@ -28,6 +29,11 @@ impl Engine {
 
     pub(super) fn post_spawn(&mut self, call: &Call<'_>) -> Answer {
         call.text("name")?;
+        if let Some(known) = self.options.profile.spawn_harnesses
+            && !known.contains(&call.text("cli")?)
+        {
+            return Err(refuse(400, "invalid_request", format!("cli: expected one of {}", known.join(", "))));
+        }
         self.spawn(call, call.body.clone())
     }
 
@@ -64,10 +70,13 @@ impl Engine {
                     format!("node {target:?} does not offer {capability}"),
                 ));
             }
-            if self.state.nodes[node.0].online && self.handlers_live(node) && !self.has_spare(node) {
+            if !self.is_ready(node) {
+                self.book(key, node);
+            } else if self.has_spare(node) {
+                self.place(call.now, key, node);
+            } else {
                 return Err(refuse(503, "handler_unavailable", format!("node {target:?} is full")));
             }
-            self.place(call.now, key, node);
         } else if !self.place_anywhere(call.now, key) {
             return Err(refuse(503, "handler_unavailable", format!("no live node offers {capability}")));
         }
@@ -106,7 +115,8 @@ impl Engine {
         };
         let key = self.make_invocation(call, "release", "release", input);
         self.state.invocations[key.0].provider.clone_from(&self.state.agents[agent.0].provider);
-        self.assign(call.now, key, node);
+        self.assign(key, node);
+        self.send_invocation(call.now, key);
         let waits = self.state.invocations[key.0].state == InvocationState::Pending;
         if self.options.profile.local_release && waits && !self.state.nodes[node.0].online {
             self.end(call.now, key, Value::Null, None);
@@ -203,12 +213,8 @@ impl Engine {
         let invocation = &self.state.invocations[key.0];
         let nodes = self.state.workspaces[invocation.workspace.0].nodes.values().copied();
         let mut eligible: Vec<NodeKey> = nodes
-            .filter(|node| !invocation.tried.contains(node) && self.state.nodes[node.0].online)
-            .filter(|node| {
-                self.handlers_live(*node)
-                    && self.has_spare(*node)
-                    && self.offers(*node, &invocation.capability)
-            })
+            .filter(|node| !invocation.tried.contains(node) && self.is_ready(*node))
+            .filter(|node| self.has_spare(*node) && self.offers(*node, &invocation.capability))
             .collect();
         eligible.sort_by(|a, b| {
             self.load(*a).total_cmp(&self.load(*b)).then(self.active_agents(*a).cmp(&self.active_agents(*b)))
@@ -221,19 +227,24 @@ impl Engine {
     }
 
     fn place(&mut self, now: i64, key: InvocationKey, node: NodeKey) {
+        self.book(key, node);
+        self.send_invocation(now, key);
+    }
+
+    /// An invocation waits for a node that offers it.
+    fn book(&mut self, key: InvocationKey, node: NodeKey) {
         let capability = self.state.invocations[key.0].capability.clone();
         let provider =
             self.provider_for(node, &capability).unwrap_or(super::nodes::DEFAULT_PROVIDER).to_owned();
         self.state.invocations[key.0].provider = provider;
-        self.assign(now, key, node);
+        self.assign(key, node);
     }
 
-    fn assign(&mut self, now: i64, key: InvocationKey, node: NodeKey) {
+    fn assign(&mut self, key: InvocationKey, node: NodeKey) {
         let invocation = &mut self.state.invocations[key.0];
         (invocation.node, invocation.state, invocation.retry_after) =
             (Some(node), InvocationState::Pending, None);
         invocation.tried.insert(node);
-        self.send_invocation(now, key);
     }
 
     /// Writes the frame, if the socket is open.

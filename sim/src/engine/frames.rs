@@ -212,6 +212,7 @@ impl Engine {
 
     fn heartbeat(&mut self, now: i64, inbound: &Inbound) {
         let number = |key: &str| inbound.frame.get(key).and_then(schema::whole);
+        let was_ready = self.is_ready(inbound.node);
         let slot = self.provider_of(inbound.node, &inbound.provider);
         slot.active_agents = number("active_agents").unwrap_or(0);
         slot.max_agents = number("max_agents").unwrap_or(slot.max_agents);
@@ -219,9 +220,9 @@ impl Engine {
         slot.load = inbound.frame.get("load").and_then(Value::as_f64).unwrap_or(0.0);
         self.aggregate_capacity(inbound.node);
         let node = &mut self.state.nodes[inbound.node.0];
-        let was_offline = !node.online;
         (node.online, node.last_heartbeat, node.proved_life) = (true, Some(now), true);
-        if self.options.profile.drain_on_heartbeat || was_offline {
+        let returns = !was_ready && self.is_ready(inbound.node);
+        if self.options.profile.drain_on_heartbeat || returns {
             self.drain_invocations(now, inbound.node, &inbound.provider);
         }
     }

@@ -236,6 +236,11 @@ impl Engine {
             .any(|provider| provider.connection.is_some() && provider.handlers_live)
     }
 
+    /// Whether a node takes new work now.
+    pub(super) fn is_ready(&self, key: NodeKey) -> bool {
+        self.state.nodes[key.0].online && self.handlers_live(key)
+    }
+
     pub(super) fn load(&self, key: NodeKey) -> f64 {
         self.state.nodes[key.0].providers.values().fold(0.0, |load, provider| provider.load.max(load))
     }

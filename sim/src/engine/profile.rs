@@ -211,6 +211,9 @@ pub struct Profile {
     pub bind_adopts_provider: bool,
     /// A release of an agent whose node is away completes at once.
     pub local_release: bool,
+    /// The harnesses that `POST /v1/agents/spawn` takes for its `cli`, which is required then; without a
+    /// list it takes any, or none.
+    pub spawn_harnesses: Option<&'static [&'static str]>,
 }
 
 const FRAMES_5: FrameRules = FrameRules {
@@ -257,6 +260,7 @@ const V5_0_5: Profile = Profile {
     registration_contract: false,
     bind_adopts_provider: false,
     local_release: false,
+    spawn_harnesses: Some(&["claude", "codex", "gemini", "aider", "goose", "opencode", "grok"]),
 };
 
 const V6_0_3: Profile = Profile {
@@ -267,6 +271,7 @@ const V6_0_3: Profile = Profile {
     replay_on_register: Replay::Newly,
     replay_on_inventory: Replay::Newly,
     sequence: Sequence::Monotonic,
+    spawn_harnesses: None,
     ..V5_0_5
 };
 

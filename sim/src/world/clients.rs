@@ -105,16 +105,17 @@ impl World<'_> {
             }
             Step::Invoke { agent } => {
                 let kind = self.plan.agents[agent].kind;
-                // Every second order names the harness only in its action.
-                let wish = match number % 2 {
-                    0 => json!({ "name": name(agent), "cli": kind.command(), "task": "" }),
-                    _ => {
-                        let capability = format!("spawn:{}", kind.command());
-                        json!({ "name": name(agent), "capability": capability, "task": "" })
-                    }
-                };
-                if kind.is_placeable() {
+                if !kind.is_placeable() {
+                    return;
+                }
+                // Every second order is an action of an agent, and names the harness only there.
+                if number.is_multiple_of(2) {
+                    let wish = json!({ "name": name(agent), "cli": kind.command(), "task": "" });
                     self.order("/v1/agents/spawn", &wish);
+                } else {
+                    let capability = format!("spawn:{}", kind.command());
+                    let wish = json!({ "name": name(agent), "capability": capability, "task": "" });
+                    self.post(number, "/v1/actions/spawn/invoke", &wish);
                 }
             }
             Step::InvokeRelease { agent } => {

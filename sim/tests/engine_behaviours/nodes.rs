@@ -1,21 +1,15 @@
 //! The engine model's nodes: enrolment, rotation, upgrades, socket replacement, liveness.
 
-mod support;
-
+use crate::support::{ALL, Bench, Node, WITH_CURSOR, keys, pairs, releases, text};
 use relay_sim::engine::ProfileName;
 use serde_json::{Value, json};
-use support::{ALL, Bench, Node, WITH_CURSOR, keys, pairs, text};
 
 /// Enrols with the given header as proof.
 fn enrol(bench: &mut Bench, proof: Option<&str>, body: &Value) -> (u16, Value) {
     let key = bench.key.clone();
     let headers: Vec<_> = proof.map(|token| ("x-relaycast-node-token", token)).into_iter().collect();
     let response = bench.request("POST", "/v1/nodes", Some(&key), &headers, body);
-    (response.status, support::parsed(&response.body))
-}
-
-fn by_id(profile: ProfileName) -> bool {
-    profile >= ProfileName::V8_2_2
+    (response.status, crate::support::parsed(&response.body))
 }
 
 #[test]
@@ -64,11 +58,11 @@ fn enrolling_answers_a_descriptor_and_a_token() {
     }
 }
 
-#[test]
-fn enrolling_again_rotates_the_token_and_forces_the_node_offline() {
+pub(crate) fn enrolling_again_rotates_the_token_and_forces_the_node_offline() {
     for profile in ALL {
         let mut bench = Bench::new(profile);
         let (node, connection) = bench.broker("n");
+        let (alice, _) = (bench.agent("alice"), bench.worker(connection, "bob"));
         assert_eq!(bench.node_view(&node)["status"], "online");
         let body = json!({ "name": "n", "node_id": node.id, "version": "2" });
         let (status, answer) = enrol(&mut bench, Some(&node.token), &body);
@@ -81,6 +75,8 @@ fn enrolling_again_rotates_the_token_and_forces_the_node_offline() {
         );
         assert_eq!(bench.engine.upgrade(bench.now, "/v1/node/ws", Some(&node.token)), Err(401));
         assert_eq!(bench.closes(), [], "the open socket lives on");
+        bench.dm(&alice, "bob", "x");
+        assert_eq!(bench.delivered(connection), pairs(&[("bob", 1)]), "{profile}");
         bench.heartbeat(connection);
         assert_eq!(bench.node_view(&node)["status"], "online", "{profile}");
         let kept =
@@ -89,42 +85,36 @@ fn enrolling_again_rotates_the_token_and_forces_the_node_offline() {
     }
 }
 
-#[test]
-fn a_name_that_another_id_holds_is_rotated_or_a_conflict() {
-    for profile in ALL {
-        let mut bench = Bench::new(profile);
-        let node = bench.node("n");
-        let (status, answer) =
-            enrol(&mut bench, Some(&node.token), &json!({ "name": "n", "node_id": "node_other" }));
-        if by_id(profile) {
-            assert_eq!((status, &answer["error"]["code"]), (409, &json!("node_name_conflict")));
-            continue;
-        }
-        assert_eq!((status, &answer["data"]["id"]), (201, &json!(node.id)), "{profile}");
-        let taken = Node { id: "node_other".into(), token: text(&answer["data"]["token"]), ..node };
-        let connection = bench.connect(&taken);
-        let frame = bench.registration(&taken, "i1");
-        assert_eq!(bench.error(connection, frame), "node_id_mismatch");
-    }
-}
-
-#[test]
-fn a_used_node_id_under_a_new_name_renames_or_fails_inside() {
-    for profile in ALL {
-        let mut bench = Bench::new(profile);
-        let node = bench.node("n");
-        let body = json!({ "name": "renamed", "node_id": node.id });
-        let (status, answer) = enrol(&mut bench, Some(&node.token), &body);
-        if by_id(profile) {
-            assert_eq!((status, &answer["data"]["name"]), (201, &json!("renamed")), "{profile}");
-        } else {
-            assert_eq!((status, &answer["error"]["code"]), (500, &json!("internal_error")), "{profile}");
+/// A node is enrolled; then again under the same name with another id, and under another name with its id.
+pub(crate) fn a_clash_of_names_and_ids_rotates_renames_or_is_refused() {
+    let by_name = [(201, Value::Null), (500, json!("internal_error"))];
+    let by_id = [(409, json!("node_name_conflict")), (201, Value::Null)];
+    for (profile, expected) in releases([by_name.clone(), by_name, by_id.clone(), by_id.clone(), by_id]) {
+        let wishes = [("n", "node_other"), ("renamed", "node_n")];
+        for ((name, id), expected) in wishes.into_iter().zip(expected) {
+            let mut bench = Bench::new(profile);
+            let node = bench.node("n");
+            let (status, answer) =
+                enrol(&mut bench, Some(&node.token), &json!({ "name": name, "node_id": id }));
+            assert_eq!((status, answer["error"]["code"].clone()), expected, "{profile}: {name} {id}");
+            if status != 201 {
+                bench.connect(&node);
+                continue;
+            }
+            let data = &answer["data"];
+            assert_eq!((&data["id"], &data["name"]), (&json!(node.id), &json!(name)), "{profile}");
+            // Who wanted another id is told only now that this one is not its own.
+            let enrolled = Node { id: id.into(), name: name.into(), token: text(&data["token"]) };
+            let connection = bench.connect(&enrolled);
+            let frame = bench.registration(&enrolled, "i1");
+            let answer = bench.ask(connection, frame);
+            let code = if id == node.id { Value::Null } else { json!("node_id_mismatch") };
+            assert_eq!(answer["code"], code, "{profile}: {answer}");
         }
     }
 }
 
-#[test]
-fn a_node_id_of_another_workspace_is_never_handed_over() {
+pub(crate) fn a_node_id_of_another_workspace_is_never_handed_over() {
     for profile in ALL {
         let mut bench = Bench::new(profile);
         let node = bench.node("n");
@@ -141,36 +131,35 @@ fn a_node_id_of_another_workspace_is_never_handed_over() {
 
 #[test]
 fn empty_and_marked_node_names_are_refused_by_newer_releases() {
-    for profile in ALL {
+    for (profile, refused) in releases([false, false, true, true, true]) {
         let mut bench = Bench::new(profile);
         let (status, answer) = enrol(&mut bench, None, &json!({ "name": "#n" }));
-        if by_id(profile) {
+        if refused {
             assert_eq!((status, &answer["error"]["code"]), (400, &json!("invalid_node_name")));
         } else {
             assert_eq!(status, 201, "{profile}");
         }
         let (status, answer) = enrol(&mut bench, None, &json!({ "name": "" }));
-        let code = if by_id(profile) { "invalid_node_name" } else { "invalid_request" };
+        let code = if refused { "invalid_node_name" } else { "invalid_request" };
         assert_eq!((status, &answer["error"]["code"]), (400, &json!(code)), "{profile}");
     }
 }
 
-#[test]
-fn from_9_on_an_existing_node_is_touched_only_against_proof() {
-    for profile in ALL {
+pub(crate) fn from_9_on_an_existing_node_is_touched_only_against_proof() {
+    for (profile, wanted) in releases([false, false, false, false, true]) {
         let mut bench = Bench::new(profile);
         let node = bench.node("n");
         let body = json!({ "name": "n", "node_id": node.id });
         for proof in [None, Some("nt_live_wrong")] {
             let (status, answer) = enrol(&mut bench, proof, &body);
-            if profile < ProfileName::V9_0_0 {
+            if !wanted {
                 assert_eq!(status, 201, "{profile}");
                 continue;
             }
             assert_eq!((status, &answer["error"]["code"]), (409, &json!("node_token_proof_required")));
             bench.connect(&node);
         }
-        if profile >= ProfileName::V9_0_0 {
+        if wanted {
             let (status, answer) = enrol(&mut bench, Some(&node.token), &body);
             assert_eq!(status, 201);
             assert_ne!(answer["data"]["token"], json!(node.token));
@@ -178,9 +167,24 @@ fn from_9_on_an_existing_node_is_touched_only_against_proof() {
     }
 }
 
-#[test]
-fn a_machine_finds_its_own_dead_node_again_in_newer_releases() {
-    for profile in ALL {
+/// The only way back after an answer that was lost: its token is nobody's proof but the engine's.
+pub(crate) fn a_lost_answer_to_an_enrolment_is_recovered_by_its_key_from_9_on() {
+    for (profile, recovered) in releases([false, false, false, false, true]) {
+        let mut bench = Bench::new(profile);
+        let (key, node) = (bench.key.clone(), bench.node("n"));
+        let body = json!({ "name": "n", "node_id": node.id });
+        let headers = [("x-relaycast-node-token", &*node.token), ("idempotency-key", "k")];
+        let mut mint = || bench.request("POST", "/v1/nodes", Some(&key), &headers, &body);
+        let (lost, again) = (mint(), mint());
+        assert_eq!((lost.status, again.status), (201, 201), "{profile}");
+        assert_eq!(lost.body == again.body, recovered, "{profile}");
+        let token = text(&crate::support::parsed(&again.body)["data"]["token"]);
+        bench.connect(&Node { token, ..node });
+    }
+}
+
+pub(crate) fn a_machine_finds_its_own_dead_node_again_in_newer_releases() {
+    for (profile, found) in releases([false, false, false, true, true]) {
         let mut bench = Bench::new(profile);
         let body = |name: &str| json!({ "name": name, "machine_id": "m1" });
         let (_, first) = enrol(&mut bench, None, &body("one"));
@@ -197,7 +201,7 @@ fn a_machine_finds_its_own_dead_node_again_in_newer_releases() {
         bench.pass(60_000);
         let (_, stale) = enrol(&mut bench, Some(&node.token), &body("four"));
         let adopted = stale["data"]["id"] == json!(node.id);
-        assert_eq!(adopted, profile >= ProfileName::V8_11_4, "{profile}");
+        assert_eq!(adopted, found, "{profile}");
         if adopted {
             let token = text(&stale["data"]["token"]);
             let (_, again) = enrol(&mut bench, Some(&token), &body("five"));
@@ -206,8 +210,7 @@ fn a_machine_finds_its_own_dead_node_again_in_newer_releases() {
     }
 }
 
-#[test]
-fn the_upgrade_knows_only_101_401_and_426() {
+pub(crate) fn the_upgrade_knows_only_101_401_and_426() {
     let mut bench = Bench::new(ProfileName::V6_0_3);
     let (node, ann) = (bench.node("n"), bench.agent("ann"));
     let mut upgrade = |path: &str, bearer: Option<&str>| bench.engine.upgrade(bench.now, path, bearer).err();
@@ -233,8 +236,7 @@ fn an_upgrade_sends_nothing_and_does_not_make_the_node_online() {
     }
 }
 
-#[test]
-fn in_5_a_second_socket_replaces_the_first_at_the_upgrade() {
+pub(crate) fn in_5_a_second_socket_replaces_the_first_at_the_upgrade() {
     let mut bench = Bench::new(ProfileName::V5_0_5);
     let (node, old) = bench.broker("n");
     let (ann, bob) = (bench.agent("ann"), bench.worker(old, "bob"));
@@ -248,8 +250,7 @@ fn in_5_a_second_socket_replaces_the_first_at_the_upgrade() {
     assert_eq!(bench.rows(&bob), [(1, "delivered")]);
 }
 
-#[test]
-fn from_6_on_sockets_coexist_until_one_registers() {
+pub(crate) fn from_6_on_sockets_coexist_until_one_registers() {
     for profile in WITH_CURSOR {
         let mut bench = Bench::new(profile);
         let (node, old) = bench.broker("n");
@@ -265,8 +266,7 @@ fn from_6_on_sockets_coexist_until_one_registers() {
     }
 }
 
-#[test]
-fn another_instance_takes_over_only_when_the_incumbent_was_silent_for_the_window() {
+pub(crate) fn another_instance_takes_over_only_when_the_incumbent_was_silent_for_the_window() {
     for profile in WITH_CURSOR {
         let mut bench = Bench::new(profile);
         let (node, old) = bench.broker("n");
@@ -282,8 +282,7 @@ fn another_instance_takes_over_only_when_the_incumbent_was_silent_for_the_window
     }
 }
 
-#[test]
-fn without_a_provider_every_connection_is_an_instance_of_its_own() {
+pub(crate) fn without_a_provider_every_connection_is_an_instance_of_its_own() {
     let mut bench = Bench::new(ProfileName::V6_0_3);
     let node = bench.node("n");
     let (old, new) = (bench.connect(&node), bench.connect(&node));
@@ -297,8 +296,7 @@ fn without_a_provider_every_connection_is_an_instance_of_its_own() {
     bench.reply(new, frame);
 }
 
-#[test]
-fn the_end_of_a_socket_takes_its_agents_offline_at_once() {
+pub(crate) fn the_end_of_a_socket_takes_its_agents_offline_at_once() {
     for profile in ALL {
         let mut bench = Bench::new(profile);
         let (node, connection) = bench.broker("n");
@@ -314,8 +312,7 @@ fn the_end_of_a_socket_takes_its_agents_offline_at_once() {
     }
 }
 
-#[test]
-fn a_silent_node_is_offline_after_45_s_but_its_socket_still_carries_frames() {
+pub(crate) fn a_silent_node_is_offline_after_45_s_but_its_socket_still_carries_frames() {
     for profile in ALL {
         let mut bench = Bench::new(profile);
         let (node, connection) = bench.broker("n");
@@ -338,8 +335,7 @@ fn a_silent_node_is_offline_after_45_s_but_its_socket_still_carries_frames() {
     }
 }
 
-#[test]
-fn heartbeats_acks_and_results_are_never_answered() {
+pub(crate) fn heartbeats_acks_and_results_are_never_answered() {
     for profile in ALL {
         let mut bench = Bench::new(profile);
         let (_, connection) = bench.broker("n");
@@ -369,8 +365,7 @@ fn a_forced_disconnect_and_a_rotation_by_hand_behave_as_the_engine_does() {
     assert_eq!(bench.node_view(&node)["status"], "offline");
 }
 
-#[test]
-fn a_full_node_refuses_agents_and_a_heartbeat_overwrites_its_count() {
+pub(crate) fn a_full_node_refuses_agents_and_a_heartbeat_overwrites_its_count() {
     for profile in ALL {
         let mut bench = Bench::new(profile);
         let node = bench.node("n");
@@ -387,5 +382,44 @@ fn a_full_node_refuses_agents_and_a_heartbeat_overwrites_its_count() {
         assert_eq!(refused, (409, "node_capacity_exceeded".into()));
         bench.beat(connection, 0);
         bench.reply(connection, register);
+    }
+}
+
+pub(crate) fn an_agent_that_has_its_slot_needs_no_other_and_0_is_no_limit() {
+    for profile in ALL {
+        let mut bench = Bench::new(profile);
+        let node = bench.node("n");
+        let connection = bench.connect(&node);
+        let mut frame = bench.registration(&node, "i1");
+        frame["max_agents"] = json!(1);
+        bench.reply(connection, frame.clone());
+        let bob = bench.worker(connection, "bob");
+        let again = match bench.engine.profile().name {
+            ProfileName::V5_0_5 | ProfileName::V6_0_3 => json!({ "type": "agent.register", "name": "bob" }),
+            _ => json!({ "type": "agent.recover", "name": "bob", "expected_agent_id": bob.id }),
+        };
+        bench.reply(connection, again);
+        frame["max_agents"] = json!(0);
+        assert_eq!(bench.reply(connection, frame)["max_agents"], 0, "{profile}");
+        for name in ["carol", "dave", "eve"] {
+            bench.worker(connection, name);
+        }
+        assert_eq!(bench.node_view(&node)["active_agents"], 4, "{profile}");
+    }
+}
+
+pub(crate) fn the_limits_of_providers_add_up_until_one_without_limit_means_none() {
+    // In 5.0.5 a node has one provider.
+    for (profile, expected) in releases([None, Some(3), Some(0), Some(0), Some(0)]) {
+        let Some(expected) = expected else { continue };
+        let mut bench = Bench::new(profile);
+        let node = bench.node("n");
+        for (name, limit) in [("broker", 0), ("other", 1), ("third", 2)] {
+            let connection = bench.connect(&node);
+            let mut frame = bench.registration(&node, "i1");
+            (frame["provider"]["name"], frame["max_agents"]) = (json!(name), json!(limit));
+            bench.reply(connection, frame);
+        }
+        assert_eq!(bench.node_view(&node)["max_agents"], expected, "{profile}");
     }
 }

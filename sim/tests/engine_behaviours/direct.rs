@@ -1,9 +1,7 @@
 //! Agents without a broker: their own implicit node. Events that reach any agent that can be reached.
 
-mod support;
-
+use crate::support::{ALL, Bench, Node, numbered, pairs, text};
 use serde_json::{Value, json};
-use support::{ALL, Bench, Node, numbered, pairs, text};
 
 /// The implicit node of an agent.
 fn direct(bench: &mut Bench, token: &str) -> Node {
@@ -64,8 +62,7 @@ fn mail_of_a_deregistered_agent_goes_to_its_own_node_again() {
     }
 }
 
-#[test]
-fn a_denied_action_is_told_under_the_name_of_the_action() {
+pub(crate) fn a_denied_action_is_told_under_the_name_of_the_action() {
     for profile in ALL {
         let mut bench = Bench::new(profile);
         let (_, broker) = bench.broker("n");

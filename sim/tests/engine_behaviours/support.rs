@@ -3,8 +3,6 @@
 //! Owns: calling the public API and sorting what comes out by socket.
 //! Must not know: rules. It asserts only that what a test takes for granted did happen.
 
-#![allow(dead_code, reason = "each test file uses a part of the bench")]
-
 use relay_sim::engine::{ConnectionId, Engine, HttpRequest, HttpResponse, Options, Output, ProfileName};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
@@ -19,6 +17,11 @@ pub(crate) const ALL: [ProfileName; 5] = ProfileName::ALL;
 /// Profiles with named providers and the cursor handshake.
 pub(crate) const WITH_CURSOR: [ProfileName; 4] =
     [ProfileName::V6_0_3, ProfileName::V8_2_2, ProfileName::V8_11_4, ProfileName::V9_0_0];
+
+/// Each release with what is expected of it, oldest first.
+pub(crate) fn releases<T>(expected: [T; 5]) -> impl Iterator<Item = (ProfileName, T)> {
+    ALL.into_iter().zip(expected)
+}
 
 /// An enrolled node.
 #[derive(Clone)]
@@ -278,8 +281,13 @@ impl Bench {
     }
 
     pub(crate) fn beat(&mut self, connection: ConnectionId, active_agents: u64) {
+        self.beat_with(connection, active_agents, true);
+    }
+
+    /// A heartbeat that says whether the handlers of the node are live.
+    pub(crate) fn beat_with(&mut self, connection: ConnectionId, active_agents: u64, handlers_live: bool) {
         let mut frame = json!({
-            "type": "node.heartbeat", "load": 0, "active_agents": active_agents, "handlers_live": true,
+            "type": "node.heartbeat", "load": 0, "active_agents": active_agents, "handlers_live": handlers_live,
         });
         if self.has_cursor() {
             frame["provider"] = json!({ "name": "broker", "instance_id": "i1" });

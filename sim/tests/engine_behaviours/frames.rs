@@ -1,10 +1,8 @@
 //! The engine model's frames: schemas per release, errors, registration, the minimal session.
 
-mod support;
-
+use crate::support::{ALL, Bench, CURSOR, WITH_CURSOR, keys, numbered, pairs, releases, text};
 use relay_sim::engine::{Event, ProfileName};
 use serde_json::{Value, json};
-use support::{ALL, Bench, CURSOR, WITH_CURSOR, keys, numbered, pairs, text};
 
 /// Whether a frame passes the schema of a release.
 fn passes(profile: ProfileName, mut frame: Value) -> bool {
@@ -21,46 +19,56 @@ fn with(mut frame: Value, key: &str, value: Value) -> Value {
     frame
 }
 
-#[test]
-fn optional_keys_exist_from_their_release_on_and_are_errors_before() {
-    use ProfileName::{V6_0_3, V8_2_2, V8_11_4};
+pub(crate) fn each_release_knows_its_own_keys_and_frames_and_no_other() {
     let register = json!({
         "type": "node.register", "name": "n", "node_id": "node_n", "capabilities": [], "max_agents": 0, "tags": [],
         "version": "1", "resume_cursor": null,
     });
     let heartbeat = json!({ "type": "node.heartbeat", "load": 0, "active_agents": 0, "handlers_live": true });
+    let without_load = json!({ "type": "node.heartbeat", "active_agents": 0, "handlers_live": true });
     let agent = json!({ "type": "agent.register", "name": "a", "session_ref": "s", "resumable": true });
+    let recover = json!({ "type": "agent.recover", "name": "a", "expected_agent_id": "1" });
+    let message = json!({ "type": "node.message", "to": "a", "from": "b", "text": "x", "mode": "steer" });
     let provider = json!({ "name": "broker", "instance_id": "i1" });
     let capability = |key: &str, value: Value| {
         let item = with(json!({ "name": "x" }), key, value);
         with(register.clone(), "capabilities", json!([item]))
     };
+    let ever = [true; 5];
+    let since_6 = [false, true, true, true, true];
+    let since_8_2 = [false, false, true, true, true];
+    let since_8_11 = [false, false, false, true, true];
     let cases = [
-        (with(register.clone(), "provider", provider.clone()), V6_0_3),
-        (with(register.clone(), "machine_id", json!("m")), V6_0_3),
-        (capability("global", json!(true)), V6_0_3),
-        (capability("queue", json!(true)), V6_0_3),
-        (with(register.clone(), "repo_keys", json!(["k"])), V8_2_2),
-        (with(heartbeat.clone(), "provider", provider), V6_0_3),
-        (with(heartbeat.clone(), "load", Value::Null), V8_2_2),
-        (with(heartbeat.clone(), "load_reported", json!(true)), V8_2_2),
-        (with(agent.clone(), "auto_join_general", json!(false)), V8_11_4),
-        (json!({ "type": "agent.recover", "name": "a", "expected_agent_id": "1" }), V8_2_2),
-        (json!({ "type": "node.spawn", "input": {} }), V6_0_3),
+        (register.clone(), ever),
+        (heartbeat.clone(), ever),
+        (agent.clone(), ever),
+        (capability("kind", json!("capacity")), ever),
+        (capability("metadata", json!({})), ever),
+        (with(heartbeat.clone(), "max_agents", json!(3)), ever),
+        (with(register.clone(), "provider", provider.clone()), since_6),
+        (with(register.clone(), "machine_id", json!("m")), since_6),
+        (capability("global", json!(true)), since_6),
+        (capability("queue", json!(true)), since_6),
+        (with(heartbeat.clone(), "provider", provider.clone()), since_6),
+        (with(json!({ "type": "node.deregister" }), "provider", provider), since_6),
+        (json!({ "type": "node.spawn", "input": {} }), since_6),
+        (message, since_6),
+        (without_load, since_8_2),
+        (with(heartbeat.clone(), "load", Value::Null), since_8_2),
+        (with(heartbeat, "load_reported", json!(true)), since_8_2),
+        (with(register, "repo_keys", json!(["k"])), since_8_2),
+        (recover, since_8_2),
+        (with(agent, "auto_join_general", json!(false)), since_8_11),
     ];
-    for profile in ALL {
-        for (frame, since) in &cases {
-            assert_eq!(passes(profile, frame.clone()), profile >= *since, "{profile}: {frame}");
-        }
-        for frame in [&register, &heartbeat, &agent] {
-            assert!(passes(profile, frame.clone()), "{profile}: {frame}");
+    for (frame, known) in cases {
+        for (profile, known) in releases(known) {
+            assert_eq!(passes(profile, frame.clone()), known, "{profile}: {frame}");
             assert!(!passes(profile, with(frame.clone(), "surprise", json!(1))), "{profile}: {frame}");
         }
     }
 }
 
-#[test]
-fn missing_keys_and_wrong_types_are_invalid_messages_in_every_release() {
+pub(crate) fn missing_keys_and_wrong_types_are_invalid_messages_in_every_release() {
     let wrong = [
         json!({ "type": "node.heartbeat", "load": 0, "handlers_live": true }),
         json!({ "type": "node.heartbeat", "load": -1, "active_agents": 0, "handlers_live": true }),
@@ -83,8 +91,7 @@ fn missing_keys_and_wrong_types_are_invalid_messages_in_every_release() {
     }
 }
 
-#[test]
-fn an_invalid_message_has_a_foreign_id_and_leaves_the_socket_open() {
+pub(crate) fn an_invalid_message_has_a_foreign_id_and_leaves_the_socket_open() {
     for profile in ALL {
         let mut bench = Bench::new(profile);
         let (_, connection) = bench.broker("n");
@@ -236,8 +243,7 @@ fn the_minimal_session_runs_as_written() {
     assert_eq!((&done["status"], &done["output"]), (&json!("completed"), &json!({ "ok": 1 })));
 }
 
-#[test]
-fn the_reply_to_agent_register_has_exactly_its_keys() {
+pub(crate) fn the_reply_to_agent_register_has_exactly_its_keys() {
     for profile in ALL {
         let mut bench = Bench::new(profile);
         let (node, connection) = bench.broker("n");
@@ -271,6 +277,9 @@ fn second_registrations(profile: ProfileName) -> [Option<String>; 4] {
         |(name, before)| {
             let answer = bench.ask(here, json!({ "type": "agent.register", "name": name }));
             if answer["type"] == "error" {
+                if let Some(before) = before {
+                    bench.get("/v1/agent", &before.token);
+                }
                 return Some(text(&answer["code"]));
             }
             let before = before.expect("busy elsewhere is never taken over");
@@ -283,21 +292,16 @@ fn second_registrations(profile: ProfileName) -> [Option<String>; 4] {
     )
 }
 
-#[test]
-fn a_known_name_is_taken_over_by_older_and_refused_by_newer_releases() {
-    let exists = || Some("agent_already_exists".to_owned());
-    for profile in ALL {
-        let expected = if profile < ProfileName::V8_2_2 {
-            [None, Some("agent_location_conflict".to_owned()), None, None]
-        } else {
-            [exists(), exists(), exists(), exists()]
-        };
+pub(crate) fn a_known_name_is_taken_over_with_a_new_token_or_refused() {
+    let upsert = [None, Some("agent_location_conflict"), None, None];
+    let create_only = [Some("agent_already_exists"); 4];
+    for (profile, expected) in releases([upsert, upsert, create_only, create_only, create_only]) {
+        let expected = expected.map(|code| code.map(str::to_owned));
         assert_eq!(second_registrations(profile), expected, "{profile}");
     }
 }
 
-#[test]
-fn a_node_recovers_its_own_agents_only() {
+pub(crate) fn a_node_recovers_its_own_agents_only() {
     for profile in ALL.into_iter().filter(|name| *name >= ProfileName::V8_2_2) {
         let mut bench = Bench::new(profile);
         let ((node, home), (_, other)) = (bench.broker("home"), bench.broker("other"));
@@ -340,8 +344,21 @@ fn a_deregistered_agent_is_offline_on_its_direct_node_and_keeps_its_mail() {
     }
 }
 
-#[test]
-fn a_refused_registration_leaves_a_connection_that_acts_as_the_default_provider() {
+pub(crate) fn in_5_a_refused_registration_leaves_a_socket_that_is_served_all_the_same() {
+    let mut bench = Bench::new(ProfileName::V5_0_5);
+    let node = bench.node("n");
+    let connection = bench.connect(&node);
+    let frame = with(bench.registration(&node, "i1"), "node_id", json!("other"));
+    assert_eq!(bench.error(connection, frame), "node_id_mismatch");
+    assert_eq!(bench.closes(), []);
+    let (alice, bob) = (bench.agent("alice"), bench.worker(connection, "bob"));
+    bench.dm(&alice, "bob", "x");
+    assert_eq!(bench.delivered(connection), pairs(&[("bob", 1)]));
+    bench.ack(connection, "bob", 1);
+    assert_eq!(bench.rows(&bob), [(1, "acked")]);
+}
+
+pub(crate) fn a_refused_registration_leaves_a_connection_that_acts_as_the_default_provider() {
     for profile in WITH_CURSOR {
         let mut bench = Bench::new(profile);
         let (node, old) = bench.broker("n");

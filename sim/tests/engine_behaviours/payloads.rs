@@ -1,10 +1,8 @@
 //! The engine model's payloads, key by key, and who is sent what.
 
-mod support;
-
+use crate::support::{ALL, Agent, Bench, keys, numbered, pairs, text};
 use relay_sim::engine::{ConnectionId, ProfileName};
 use serde_json::{Value, json};
-use support::{ALL, Agent, Bench, keys, numbered, pairs, text};
 
 /// `alice` and `bob` on one node, `carol` only over HTTP.
 struct Scene {
@@ -43,8 +41,7 @@ fn general(bench: &mut Bench) -> Value {
     bench.get("/v1/channels", &key)[0]["id"].clone()
 }
 
-#[test]
-fn a_channel_message_has_its_shape() {
+pub(crate) fn a_channel_message_has_its_shape() {
     for profile in ALL {
         let mut scene = scene(profile);
         let (alice, bob) = (scene.alice.clone(), scene.bob.clone());
@@ -71,8 +68,7 @@ fn a_channel_message_has_its_shape() {
     }
 }
 
-#[test]
-fn a_thread_reply_has_its_shape_and_hangs_on_the_root() {
+pub(crate) fn a_thread_reply_has_its_shape_and_hangs_on_the_root() {
     for profile in ALL {
         let mut scene = scene(profile);
         let (alice, bob) = (scene.alice.clone(), scene.bob.clone());
@@ -98,8 +94,7 @@ fn a_thread_reply_has_its_shape_and_hangs_on_the_root() {
     }
 }
 
-#[test]
-fn a_direct_message_has_its_shape_and_metadata_from_8_on() {
+pub(crate) fn a_direct_message_has_its_shape_and_metadata_from_8_on() {
     for profile in ALL {
         let mut scene = scene(profile);
         let (alice, bob) = (scene.alice.clone(), scene.bob.clone());
@@ -136,8 +131,7 @@ fn a_direct_message_has_its_shape_and_metadata_from_8_on() {
     }
 }
 
-#[test]
-fn a_reply_in_a_direct_conversation_stays_a_thread_reply() {
+pub(crate) fn a_reply_in_a_direct_conversation_stays_a_thread_reply() {
     for profile in ALL {
         let mut scene = scene(profile);
         let (alice, bob) = (scene.alice.clone(), scene.bob.clone());
@@ -156,8 +150,7 @@ fn a_reply_in_a_direct_conversation_stays_a_thread_reply() {
     }
 }
 
-#[test]
-fn a_group_message_has_its_shape() {
+pub(crate) fn a_group_message_has_its_shape() {
     for profile in ALL {
         let mut scene = scene(profile);
         let (alice, bob) = (scene.alice.clone(), scene.bob.clone());
@@ -178,8 +171,7 @@ fn a_group_message_has_its_shape() {
     }
 }
 
-#[test]
-fn the_sender_and_strangers_get_nothing_and_muted_members_only_mentions() {
+pub(crate) fn the_sender_and_strangers_get_nothing_and_muted_members_only_mentions() {
     for profile in ALL {
         let mut scene = scene(profile);
         let (alice, bob, carol) = (scene.alice.clone(), scene.bob.clone(), scene.carol.clone());
@@ -204,8 +196,7 @@ fn the_sender_and_strangers_get_nothing_and_muted_members_only_mentions() {
     }
 }
 
-#[test]
-fn a_receipt_reuses_the_message_id_and_reaches_even_the_reader() {
+pub(crate) fn a_receipt_reuses_the_message_id_and_reaches_even_the_reader() {
     for profile in ALL {
         let mut scene = scene(profile);
         let (alice, bob) = (scene.alice.clone(), scene.bob.clone());
@@ -232,8 +223,7 @@ fn a_receipt_reuses_the_message_id_and_reaches_even_the_reader() {
     }
 }
 
-#[test]
-fn a_reaction_comes_and_goes_as_events_of_its_message() {
+pub(crate) fn a_reaction_comes_and_goes_as_events_of_its_message() {
     let mut scene = scene(ProfileName::V6_0_3);
     let (alice, bob) = (scene.alice.clone(), scene.bob.clone());
     let message = scene.bench.say(&alice, "x");
@@ -262,23 +252,40 @@ fn a_reaction_comes_and_goes_as_events_of_its_message() {
     assert_eq!(frames[0]["msg_id"], json!(message));
 }
 
-#[test]
-fn an_event_can_reach_an_agent_before_the_message_that_it_is_about() {
-    let mut scene = scene(ProfileName::V6_0_3);
-    let (alice, carol) = (scene.alice.clone(), scene.carol.clone());
-    scene.bench.engine.reorder_live_frames(true);
-    let message = scene.bench.say(&alice, "x");
-    let path = format!("/v1/messages/{message}/read");
-    scene.bench.post(&path, &carol.token, json!({}));
-    scene.bench.engine.reorder_live_frames(false);
-    let frames = scene.bench.delivers(scene.connection);
-    let to_bob: Vec<_> = frames.iter().filter(|frame| frame["agent"] == "bob").collect();
-    assert_eq!((&to_bob[0]["seq"], &to_bob[1]["seq"]), (&json!(0), &json!(1)));
-    assert_eq!(to_bob[0]["msg_id"], to_bob[1]["msg_id"]);
+pub(crate) fn an_event_can_reach_an_agent_before_the_message_that_it_is_about() {
+    for profile in ALL {
+        let mut scene = scene(profile);
+        let (alice, carol) = (scene.alice.clone(), scene.carol.clone());
+        scene.bench.engine.reorder_live_frames(true);
+        let message = scene.bench.say(&alice, "x");
+        let path = format!("/v1/messages/{message}/read");
+        scene.bench.post(&path, &carol.token, json!({}));
+        scene.bench.engine.reorder_live_frames(false);
+        let frames = scene.bench.delivers(scene.connection);
+        let to_bob: Vec<_> = frames.iter().filter(|frame| frame["agent"] == "bob").collect();
+        assert_eq!((&to_bob[0]["seq"], &to_bob[1]["seq"]), (&json!(0), &json!(1)), "{profile}");
+        assert_eq!(to_bob[0]["msg_id"], to_bob[1]["msg_id"]);
+    }
 }
 
-#[test]
-fn the_end_of_an_action_is_told_to_its_caller() {
+pub(crate) fn events_of_a_message_come_while_its_row_is_deferred() {
+    for profile in ALL {
+        let mut scene = scene(profile);
+        let (alice, bob, carol) = (scene.alice.clone(), scene.bob.clone(), scene.carol.clone());
+        let (message, frames) = scene.caused(&alice, "/v1/channels/general/messages", json!({ "text": "x" }));
+        let message = text(&message["id"]);
+        let delivery = text(&frames[0]["delivery_id"]);
+        scene.caused(&bob, &format!("/v1/deliveries/{delivery}/defer"), json!({}));
+        assert_eq!(scene.bench.rows(&bob), [(1, "queued")], "{profile}");
+        let reactions = format!("/v1/messages/{message}/reactions");
+        let (_, events) = scene.caused(&carol, &reactions, json!({ "emoji": "eyes" }));
+        let to_bob = events.iter().find(|frame| frame["agent"] == "bob").expect("an event for bob");
+        assert_eq!((&to_bob["seq"], &to_bob["msg_id"]), (&json!(0), &json!(message)), "{profile}");
+        assert_eq!(scene.bench.rows(&bob), [(1, "queued")], "the row itself still waits: {profile}");
+    }
+}
+
+pub(crate) fn the_end_of_an_action_is_told_to_its_caller() {
     for profile in ALL {
         for (result, kind, output, error) in [
             (

@@ -1,10 +1,8 @@
 //! The engine model's deliveries: replay, holes, order, cursor gating, acks, the provider trap.
 
-mod support;
-
-use relay_sim::engine::{Options, ProfileName};
+use crate::support::{ALL, Bench, Scene, WITH_CURSOR, numbered, pairs, parsed, releases, scene};
+use relay_sim::engine::{Options, Output, ProfileName};
 use serde_json::{Value, json};
-use support::{ALL, Bench, Scene, WITH_CURSOR, numbered, pairs, scene};
 
 impl Scene {
     /// Closes the socket and opens another one; what bob is sent until his inventory is answered.
@@ -17,8 +15,7 @@ impl Scene {
     }
 }
 
-#[test]
-fn a_delivered_frame_is_not_sent_again_by_any_timer() {
+pub(crate) fn a_delivered_frame_is_not_sent_again_by_any_timer() {
     for profile in ALL {
         let mut scene = scene(profile);
         scene.dms(2);
@@ -34,8 +31,7 @@ fn a_delivered_frame_is_not_sent_again_by_any_timer() {
     }
 }
 
-#[test]
-fn a_replayed_frame_is_identical_to_the_live_one() {
+pub(crate) fn a_replayed_frame_is_identical_to_the_live_one() {
     for profile in ALL {
         let mut scene = scene(profile);
         let root = scene.bench.say(&scene.alice, "hi @bob");
@@ -58,8 +54,7 @@ fn a_replayed_frame_is_identical_to_the_live_one() {
     }
 }
 
-#[test]
-fn a_middle_row_that_ended_leaves_a_hole_and_the_cursor_below_it() {
+pub(crate) fn a_middle_row_that_ended_leaves_a_hole_and_the_cursor_below_it() {
     for profile in ALL {
         for end in ["expire", "ack", "fail"] {
             let mut scene = scene(profile);
@@ -79,12 +74,14 @@ fn a_middle_row_that_ended_leaves_a_hole_and_the_cursor_below_it() {
             scene.bench.ack(connection, "bob", 1);
             assert_eq!(scene.bench.engine.ack_cursor(&scene.bob.id), 1, "it stays below the hole");
             assert_eq!(numbered(&scene.replayed())[0], ("bob".to_owned(), 3), "{profile} {end}");
+            scene.dms(1);
+            assert_eq!(scene.bench.rows(&scene.bob)[3], (4, "delivered"), "the hole is never filled");
+            assert_eq!(scene.bench.engine.ack_cursor(&scene.bob.id), 1, "{profile} {end}");
         }
     }
 }
 
-#[test]
-fn reordered_live_frames_swap_in_pairs_and_are_all_delivered() {
+pub(crate) fn reordered_live_frames_swap_in_pairs_and_are_all_delivered() {
     for profile in ALL {
         let mut scene = scene(profile);
         scene.bench.engine.reorder_live_frames(true);
@@ -105,27 +102,7 @@ fn reordered_live_frames_swap_in_pairs_and_are_all_delivered() {
     }
 }
 
-#[test]
-fn registering_an_agent_replays_the_node_in_5_and_only_that_agent_later() {
-    for profile in ALL {
-        let mut scene = scene(profile);
-        scene.dms(1);
-        let connection = scene.connection;
-        scene.bench.delivers(connection);
-        scene.bench.send(connection, json!({ "type": "agent.register", "name": "carol" }));
-        let frames = scene.bench.frames(connection);
-        assert_eq!(frames[0]["type"], "reply", "the reply comes first");
-        let replayed = numbered(&frames[1..]);
-        if profile == ProfileName::V5_0_5 {
-            assert_eq!(replayed, pairs(&[("bob", 1)]));
-        } else {
-            assert_eq!(replayed, [], "{profile}");
-        }
-    }
-}
-
-#[test]
-fn an_upserting_registration_replays_what_is_unacked_with_the_same_sequences() {
+pub(crate) fn an_upserting_registration_replays_what_is_unacked_with_the_same_sequences() {
     let mut scene = scene(ProfileName::V6_0_3);
     scene.dms(3);
     let connection = scene.connection;
@@ -137,32 +114,44 @@ fn an_upserting_registration_replays_what_is_unacked_with_the_same_sequences() {
     assert_eq!(numbered(&frames[1..]), pairs(&[("bob", 2), ("bob", 3)]), "it starts mid-stream");
 }
 
-#[test]
-fn a_second_inventory_replays_everything_nothing_or_everything_again() {
-    for profile in ALL {
+/// What is sent behind the reply to each kind of frame, while two rows of bob are unacked.
+pub(crate) fn each_release_replays_after_frames_of_its_own() {
+    for (profile, expected) in releases([
+        // node.register, another agent.register, the first inventory.sync, every later one
+        [true, true, true, true],
+        [false, false, true, false],
+        [false, false, true, false],
+        [false, false, true, true],
+        [false, false, true, true],
+    ]) {
         let mut scene = scene(profile);
         scene.dms(2);
-        let connection = scene.connection;
-        scene.bench.delivers(connection);
+        let node_register = scene.bench.registration(&scene.node, "i1");
+        let agent_register = json!({ "type": "agent.register", "name": "carol" });
         let inventory = scene.bench.inventory(&[&scene.bob]);
-        for round in 0..3 {
+        scene.bench.close(scene.connection);
+        let connection = scene.bench.connect(&scene.node);
+        let frames = [node_register, agent_register, inventory.clone(), inventory.clone()];
+        let replays = frames.map(|frame| {
             scene.bench.pass(10_000);
-            scene.bench.heartbeat(connection);
-            scene.bench.send(connection, inventory.clone());
-            let frames = scene.bench.frames(connection);
-            assert_eq!(frames[0]["type"], "reply");
-            let expected = if profile == ProfileName::V5_0_5 || profile >= ProfileName::V8_11_4 {
-                pairs(&[("bob", 1), ("bob", 2)])
-            } else {
-                Vec::new()
-            };
-            assert_eq!(numbered(&frames[1..]), expected, "{profile} round {round}");
-        }
+            scene.bench.send(connection, frame);
+            let answers = scene.bench.frames(connection);
+            assert_eq!(answers[0]["type"], "reply", "the reply comes first: {profile}");
+            let sent = numbered(&answers[1..]);
+            assert!(sent.is_empty() || sent == pairs(&[("bob", 1), ("bob", 2)]), "{profile}: {sent:?}");
+            !sent.is_empty()
+        });
+        assert_eq!(replays, expected, "{profile}");
+        scene.bench.ack(connection, "bob", 1);
+        scene.bench.pass(60_000);
+        scene.bench.send(connection, inventory);
+        let sent = numbered(&scene.bench.frames(connection)[1..]);
+        let unacked = if expected[3] { pairs(&[("bob", 2)]) } else { Vec::new() };
+        assert_eq!(sent, unacked, "a refresh repeats what is unacked, no more: {profile}");
     }
 }
 
-#[test]
-fn a_new_cursor_connection_is_sent_nothing_for_an_agent_that_is_not_ready() {
+pub(crate) fn a_new_cursor_connection_is_sent_nothing_for_an_agent_that_is_not_ready() {
     for profile in WITH_CURSOR {
         let mut scene = scene(profile);
         let carol = scene.bench.worker(scene.connection, "carol");
@@ -185,8 +174,7 @@ fn a_new_cursor_connection_is_sent_nothing_for_an_agent_that_is_not_ready() {
     }
 }
 
-#[test]
-fn a_connection_without_the_cursor_is_replayed_at_its_registration() {
+pub(crate) fn a_connection_without_the_cursor_is_replayed_at_its_registration() {
     for profile in ALL {
         let mut scene = scene(profile);
         scene.dms(2);
@@ -203,32 +191,29 @@ fn a_connection_without_the_cursor_is_replayed_at_its_registration() {
     }
 }
 
-#[test]
-fn before_a_registration_only_5_delivers() {
-    for profile in ALL {
+pub(crate) fn a_socket_that_did_not_register_is_sent_nothing_but_in_5() {
+    for (profile, sent) in releases([true, false, false, false, false]) {
         let mut scene = scene(profile);
         scene.bench.close(scene.connection);
         let connection = scene.bench.connect(&scene.node);
         scene.dms(1);
-        let expected = if profile == ProfileName::V5_0_5 { pairs(&[("bob", 1)]) } else { Vec::new() };
+        let expected = if sent { pairs(&[("bob", 1)]) } else { Vec::new() };
         assert_eq!(scene.bench.delivered(connection), expected, "{profile}");
     }
 }
 
-#[test]
-fn registering_the_node_again_on_its_socket_gates_agents_in_6_0_3_only() {
-    for profile in WITH_CURSOR {
+pub(crate) fn registering_the_node_again_on_its_socket_gates_its_agents_in_6_0_3() {
+    for (profile, sent) in releases([true, false, true, true, true]) {
         let mut scene = scene(profile);
         let connection = scene.connection;
         scene.bench.register(connection, &scene.node);
         scene.dms(1);
-        let expected = if profile == ProfileName::V6_0_3 { Vec::new() } else { pairs(&[("bob", 1)]) };
+        let expected = if sent { pairs(&[("bob", 1)]) } else { Vec::new() };
         assert_eq!(scene.bench.delivered(connection), expected, "{profile}");
     }
 }
 
-#[test]
-fn the_sequence_goes_on_over_connections_and_tokens_and_rooms() {
+pub(crate) fn the_sequence_goes_on_over_connections_and_tokens_and_rooms() {
     for profile in ALL {
         let mut scene = scene(profile);
         let key = scene.bench.key.clone();
@@ -243,8 +228,7 @@ fn the_sequence_goes_on_over_connections_and_tokens_and_rooms() {
     }
 }
 
-#[test]
-fn an_ack_from_the_future_hides_nothing_new_from_6_0_3_on() {
+pub(crate) fn an_ack_from_the_future_hides_nothing_new_from_6_0_3_on() {
     for profile in ALL {
         let mut scene = scene(profile);
         let connection = scene.connection;
@@ -266,22 +250,19 @@ fn an_ack_from_the_future_hides_nothing_new_from_6_0_3_on() {
     }
 }
 
-#[test]
-fn pruned_numbers_come_back_in_5_only() {
-    for profile in ALL {
+pub(crate) fn pruned_numbers_come_back_in_5_only() {
+    for (profile, next) in releases([1, 3, 3, 3, 3]) {
         let mut scene = scene(profile);
         let connection = scene.connection;
         scene.dms(2);
         scene.bench.ack(connection, "bob", 2);
         scene.bench.engine.prune_mailbox(&scene.bob.id);
         scene.dms(1);
-        let next = if profile == ProfileName::V5_0_5 { 1 } else { 3 };
         assert_eq!(scene.bench.rows(&scene.bob), [(next, "delivered")], "{profile}");
     }
 }
 
-#[test]
-fn an_ack_needs_the_name_and_the_place_of_the_agent() {
+pub(crate) fn an_ack_needs_the_name_and_the_place_of_the_agent() {
     for profile in ALL {
         let mut scene = scene(profile);
         let (_, other) = scene.bench.broker("other");
@@ -323,5 +304,36 @@ fn the_same_seed_and_the_same_calls_give_the_same_outputs() {
     for profile in ALL {
         assert_eq!(run(profile, 1), run(profile, 1), "{profile}");
         assert_ne!(run(profile, 1).0, run(profile, 2).0, "{profile}");
+    }
+}
+
+/// A sender that never sees its answer asks again: by then the message may be read and acked.
+pub(crate) fn what_a_request_sends_may_be_acked_before_its_answer_arrives() {
+    for profile in ALL {
+        let mut scene = scene(profile);
+        let (token, connection) = (scene.alice.token.clone(), scene.connection);
+        let body = json!({ "to": "bob", "text": "x" });
+        let headers = [("idempotency-key", "k")];
+        assert_eq!(scene.bench.frames(connection), Vec::<Value>::new());
+        let on_its_way = scene.bench.request("POST", "/v1/dm", Some(&token), &headers, &body);
+        assert_eq!(scene.bench.delivered(connection), pairs(&[("bob", 1)]), "{profile}");
+        scene.bench.ack(connection, "bob", 1);
+        assert_eq!(scene.bench.rows(&scene.bob), [(1, "acked")]);
+        let again = scene.bench.request("POST", "/v1/dm", Some(&token), &headers, &body);
+        assert_eq!((on_its_way.status, again.status, &again.body), (201, 201, &on_its_way.body), "{profile}");
+        assert_eq!(scene.bench.frames(connection), Vec::<Value>::new(), "no second delivery: {profile}");
+    }
+}
+
+/// The other order: the answer is there, and what the request caused has not left yet.
+pub(crate) fn a_request_is_answered_before_anything_of_it_is_sent() {
+    for profile in ALL {
+        let mut scene = scene(profile);
+        let message = scene.bench.dm(&scene.alice, "bob", "x");
+        let Some(Output::Send { connection, text }) = scene.bench.engine.poll() else {
+            panic!("nothing was sent: {profile}");
+        };
+        assert_eq!((connection, parsed(&text)["msg_id"].clone()), (scene.connection, json!(message)));
+        assert_eq!(scene.bench.engine.poll(), None, "{profile}");
     }
 }

@@ -1,10 +1,8 @@
 //! The engine model's mailbox limits: depth, time to live, and what senders are told.
 
-mod support;
-
+use crate::support::{ALL, Bench, numbered, pairs, text};
 use relay_sim::engine::{Options, ProfileName};
 use serde_json::{Value, json};
-use support::{ALL, Bench, numbered, pairs, text};
 
 fn small(profile: ProfileName) -> Bench {
     Bench::with(Options { profile: profile.into(), mailbox_depth: 2, ttl_ms: 60_000, ..Options::default() })
@@ -15,8 +13,7 @@ fn expires_on_read(profile: ProfileName) -> bool {
     profile < ProfileName::V8_2_2
 }
 
-#[test]
-fn a_full_mailbox_skips_the_recipient_and_tells_the_sender_after_the_201() {
+pub(crate) fn a_full_mailbox_skips_the_recipient_and_tells_the_sender_after_the_201() {
     for profile in ALL {
         let mut bench = small(profile);
         let (_, connection) = bench.broker("n");
@@ -40,8 +37,7 @@ fn a_full_mailbox_skips_the_recipient_and_tells_the_sender_after_the_201() {
     }
 }
 
-#[test]
-fn an_expired_row_is_dead_its_sender_is_told_and_the_cursor_stays() {
+pub(crate) fn an_expired_row_is_dead_its_sender_is_told_and_the_cursor_stays() {
     for profile in ALL {
         let mut bench = small(profile);
         let (node, connection) = bench.broker("n");
@@ -90,8 +86,7 @@ fn the_inbox_expires_rows_in_older_releases_too() {
     }
 }
 
-#[test]
-fn expired_rows_are_neither_replayed_nor_counted_even_before_anything_buried_them() {
+pub(crate) fn expired_rows_are_neither_replayed_nor_counted_even_before_anything_buried_them() {
     for profile in ALL {
         let mut bench = small(profile);
         let (node, connection) = bench.broker("n");

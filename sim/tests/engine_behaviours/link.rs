@@ -1,0 +1,90 @@
+//! What the world adds to the engine model: links that swallow frames, calls that fail.
+
+use crate::support::ALL;
+use relay_sim::agents::Kind as Program;
+use relay_sim::engine::ProfileName;
+use relay_sim::plan::{AgentPlan, Fault, Plan, SECOND, Step};
+use relay_sim::story::{Kind, Lane, Moment};
+
+/// When a link goes bad, long after everything is set up.
+const AT: u64 = 60 * SECOND;
+
+/// The story of one worker, one message to it and one fault: all oracles hold, and it ends well.
+fn story(seed: u64, profile: ProfileName, at: u64, fault: Fault) -> Vec<Moment> {
+    let worker =
+        AgentPlan { name: "worker".into(), kind: Program::Cat, invoked: false, from: 0, task: false };
+    let direct = Step::Direct { to: 0, steer: false, size: 10 };
+    let plan = Plan {
+        seed,
+        profile: profile.into(),
+        agents: vec![worker],
+        steps: vec![(at, Step::Fault(fault)), (AT + SECOND, direct)],
+        calm_at: 5 * AT,
+        network: 1_000,
+        system: 100,
+        dying: 0,
+        patient: false,
+    };
+    let mut moments = Vec::new();
+    let end = relay_sim::tell(plan, |moment| moments.push(moment));
+    end.unwrap_or_else(|failure| panic!("{profile}: {failure:?}"));
+    moments
+}
+
+/// What is seen on a link from the moment on at which it goes bad, with a message for the worker under way.
+#[derive(Debug, PartialEq, Eq)]
+struct Seen {
+    /// The broker's frames leave it.
+    left: bool,
+    pongs: bool,
+    /// The engine sends of its own accord.
+    pushed: bool,
+    replies: bool,
+}
+
+fn seen(profile: ProfileName, fault: Fault) -> Seen {
+    let moments = story(1, profile, AT, fault);
+    let bad = moments.iter().rfind(|moment| moment.at < AT && moment.link.is_some());
+    let bad = bad.and_then(|moment| moment.link).expect("a link before the fault");
+    let delivers = |moment: &&Moment| moment.kind == Kind::Frame && moment.text.starts_with("deliver");
+    let last = moments.iter().rfind(delivers).expect("the message comes");
+    assert_ne!(last.link, Some(bad), "the next link brings it: {profile}");
+    let after = || moments.iter().filter(move |moment| moment.at > AT && moment.link == Some(bad));
+    let written = |moment: &Moment| moment.kind == Kind::Frame && moment.from == Lane::Core;
+    assert!(after().any(written), "nothing was written: {profile}");
+    Seen {
+        left: after().any(|moment| moment.kind == Kind::Flow && moment.text.ends_with("have left")),
+        pongs: after().any(|moment| moment.text == "pong"),
+        pushed: after().any(|moment| delivers(&moment)),
+        replies: after().any(|moment| moment.kind == Kind::Frame && moment.text.starts_with("reply")),
+    }
+}
+
+pub(crate) fn a_black_hole_takes_what_is_written_and_says_nothing() {
+    for profile in ALL {
+        let silent = Seen { left: true, pongs: false, pushed: false, replies: false };
+        assert_eq!(seen(profile, Fault::HalfOpen { lasts: 2 * AT }), silent, "{profile}");
+    }
+}
+
+pub(crate) fn a_half_dead_engine_answers_pings_but_no_frame() {
+    for profile in ALL {
+        let deaf = Seen { left: true, pongs: true, pushed: true, replies: false };
+        assert_eq!(seen(profile, Fault::HalfDead { lasts: 2 * AT }), deaf, "{profile}");
+    }
+}
+
+pub(crate) fn calls_fail_in_bursts_with_and_without_effect() {
+    for profile in ALL {
+        let told: Vec<String> = (0..8)
+            .flat_map(|seed| story(seed, profile, 0, Fault::Calls { lasts: AT }))
+            .filter(|moment| moment.kind == Kind::Call && moment.from == Lane::Engine)
+            .map(|moment| moment.text)
+            .collect();
+        for answer in ["429 to", "500 to", "502 to", "503 to", "no answer to"] {
+            assert!(told.iter().any(|text| text.starts_with(answer)), "{profile}: {answer}");
+        }
+        // The first try had its effect, whatever its answer said.
+        assert!(told.iter().any(|text| text == "409 to POST /v1/agents"), "{profile}");
+    }
+}
