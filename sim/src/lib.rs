@@ -6,6 +6,7 @@
 
 pub mod agents;
 pub mod engine;
+pub mod fuzz;
 pub mod oracles;
 pub mod plan;
 pub mod replay;

@@ -223,6 +223,7 @@ fn the_top_folder_has_only_what_belongs_there() {
         "driver-smol",
         "driver-tokio",
         "fixtures",
+        "fuzz",
         "rustfmt.toml",
         "sim",
         "tests",

@@ -18,7 +18,7 @@ use std::collections::{BTreeMap, BTreeSet};
 const LONGEST: u64 = 60 * 1_000_000;
 
 #[derive(Debug, Default)]
-pub(super) struct Bounds {
+pub(crate) struct Bounds {
     links: BTreeMap<LinkId, usize>,
     streams: BTreeMap<SubscriberId, usize>,
     closed: BTreeSet<SubscriberId>,
@@ -26,7 +26,7 @@ pub(super) struct Bounds {
 }
 
 impl Bounds {
-    pub(super) fn input(&mut self, input: &Input<'_>) {
+    pub(crate) fn input(&mut self, input: &Input<'_>) {
         match input {
             Input::LinkDrained { link, bytes } => {
                 self.links.entry(*link).and_modify(|held| *held = held.saturating_sub(*bytes));
@@ -53,7 +53,7 @@ impl Bounds {
     }
 
     /// S9.
-    pub(super) fn command(&mut self, command: &Command) -> Result<(), String> {
+    pub(crate) fn command(&mut self, command: &Command) -> Result<(), String> {
         match command {
             Command::LinkSend { link, text } => {
                 let held = self.links.entry(*link).or_default();
@@ -99,7 +99,7 @@ fn within(held: usize, most: usize, what: &str) -> Result<(), String> {
 }
 
 /// L3.
-pub(super) fn deadline(at: At, command: &Command) -> Result<(), String> {
+pub(crate) fn deadline(at: At, command: &Command) -> Result<(), String> {
     let deadline = match command {
         Command::LinkOpen { deadline, .. }
         | Command::LinkClose { deadline, .. }

@@ -10,7 +10,7 @@
 //! 4. A frame is read once, for all oracles.
 
 mod acks;
-mod bounds;
+pub(crate) mod bounds;
 mod calm;
 mod facts;
 mod field;
