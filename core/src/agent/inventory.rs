@@ -6,7 +6,10 @@
 //! 1. A snapshot lists every running identity but those that the engine refuses.
 //! 2. A refresh waits, at most [`limits::INVENTORY_PATIENCE`], while an invocation is open here: the
 //!    engine reschedules every open invocation that a snapshot does not list.
-//! 3. One refused entry does not silence the others: it is found and left out (`core/PROTOCOL.md` §8).
+//! 3. One refused entry does not silence the others: it is found and left out (`core/PROTOCOL.md` §8),
+//!    until the next refresh: what the engine holds against it may have passed.
+//! 4. An entry counts as refused until an accepted snapshot lists it, so that trying it again changes
+//!    nothing for who asks how things are.
 
 use crate::cx::Cx;
 use crate::ids::{AgentId, AgentName};
@@ -30,8 +33,12 @@ enum Due {
 #[derive(Debug, Default)]
 pub(crate) struct Inventory {
     due: Due,
-    /// Entries that the engine refuses on this link.
+    /// Entries that the engine refuses (invariant 4).
     refused: BTreeSet<AgentId>,
+    /// Entries left out until the next refresh.
+    left_out: BTreeSet<AgentId>,
+    /// Entries that the engine passed over in the latest snapshot, without saying which.
+    passed_over: u64,
     /// Entries left out, one after the other, to find the one that is refused.
     suspects: Vec<AgentId>,
     /// The entries of the latest snapshot.
@@ -46,8 +53,10 @@ impl Inventory {
         *self = Self { due: Due::Now, ..Self::default() };
     }
 
-    /// [`Timer::InventoryRefresh`]: a snapshot is due, if nothing is open (invariant 2).
+    /// [`Timer::InventoryRefresh`]: a snapshot is due, if nothing is open (invariant 2), and it lists
+    /// again what was refused (invariant 3).
     pub(crate) fn refresh(&mut self, cx: &mut Cx) {
+        self.left_out.clear();
         if self.due == Due::No {
             self.due = Due::WhenQuiet;
             cx.wake_in(Timer::InventoryForce, limits::INVENTORY_PATIENCE);
@@ -83,7 +92,7 @@ impl Inventory {
 
     /// Whether an identity is to be listed.
     pub(crate) fn lists(&self, id: &AgentId) -> bool {
-        !self.refused.contains(id) && !self.suspects.contains(id)
+        !self.left_out.contains(id) && !self.suspects.contains(id)
     }
 
     /// A snapshot of these was sent.
@@ -95,20 +104,29 @@ impl Inventory {
         cx.wake_in(Timer::InventoryRefresh, limits::INVENTORY_REFRESH);
     }
 
-    /// It was accepted. The entry left out last, if any, was the one refused.
-    pub(crate) fn accepted(&mut self, cx: &mut Cx) -> Option<AgentId> {
+    /// It was accepted, but for so many entries that were passed over. The entry left out last, if any,
+    /// was the one refused; it is returned if that is news.
+    pub(crate) fn accepted(&mut self, cx: &mut Cx, passed_over: u64) -> Option<AgentId> {
         self.awaited = false;
+        self.passed_over = passed_over;
+        self.refused.retain(|id| !self.listed.contains(id));
         let culprit = self.suspects.pop()?;
-        self.refused.insert(culprit.clone());
-        cx.marks.hit(Mark::InventoryExcluded);
         if !self.suspects.is_empty() {
             self.suspects.clear();
             self.due = Due::Now;
         }
-        Some(culprit)
+        self.leave_out(cx, culprit)
     }
 
-    /// It was refused, with this message; `names` tells whom an identity is called.
+    /// Leaves an entry out; returns it if it was not refused before.
+    fn leave_out(&mut self, cx: &mut Cx, id: AgentId) -> Option<AgentId> {
+        self.left_out.insert(id.clone());
+        cx.marks.hit(Mark::InventoryExcluded);
+        self.refused.insert(id.clone()).then_some(id)
+    }
+
+    /// It was refused, with this message; `name_of` tells how an identity is called. Whom it is known to
+    /// be about is returned, if that is news.
     pub(crate) fn rejected(
         &mut self,
         cx: &mut Cx,
@@ -122,14 +140,13 @@ impl Inventory {
         let quoted = || message.split(['"', '\'', '`']).skip(1).step_by(2);
         let named = self.listed.iter().find(|id| quoted().any(|word| called(id, word))).cloned();
         if let Some(id) = named {
-            self.refused.insert(id.clone());
-            cx.marks.hit(Mark::InventoryExcluded);
             self.due = Due::Now;
-            return Some(id);
+            return self.leave_out(cx, id);
         }
-        // The newest entry is the likeliest: the others were accepted before.
-        if let Some(last) = self.listed.last().cloned() {
-            self.suspects.push(last);
+        // What was refused before is the likeliest, and then the newest: the others were accepted.
+        let known = self.listed.iter().find(|id| self.refused.contains(*id));
+        if let Some(suspect) = known.or(self.listed.last()).cloned() {
+            self.suspects.push(suspect);
             self.due = Due::Now;
         } else {
             self.suspects.clear();
@@ -140,12 +157,18 @@ impl Inventory {
     /// The identity has left: if it comes back, it is listed anew.
     pub(crate) fn forget(&mut self, id: &AgentId) {
         self.refused.remove(id);
+        self.left_out.remove(id);
         self.suspects.retain(|suspect| suspect != id);
         self.listed.retain(|listed| listed != id);
     }
 
-    /// How many identities the engine refuses.
-    pub(crate) fn refused(&self) -> usize {
-        self.refused.len()
+    /// How many entries the engine passed over in the latest snapshot.
+    pub(crate) const fn passed_over(&self) -> u64 {
+        self.passed_over
+    }
+
+    /// How many identities the engine refuses or passes over.
+    pub(crate) fn refused(&self) -> u64 {
+        self.refused.len() as u64 + self.passed_over
     }
 }

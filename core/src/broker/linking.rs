@@ -129,7 +129,7 @@ impl Broker {
                 self.on_answered(answered);
                 match request {
                     Request::Agent(process) => self.on_agent_reply(process, reply),
-                    Request::Inventory => self.on_inventory_reply(),
+                    Request::Inventory => self.on_inventory_reply(reply),
                     Request::Register | Request::Deregister(_) => {}
                 }
             }
@@ -193,12 +193,22 @@ impl Broker {
         }
     }
 
-    fn on_inventory_reply(&mut self) {
+    fn on_inventory_reply(&mut self, reply: &Reply<'_>) {
         self.delivery.new_round();
         // An engine may have moved an agent away for a while, by an old release or a timeout: the acks
         // of that time were ignored, and the snapshot has brought the agent back.
         self.delivery.ack_all();
-        if let Some(id) = self.inventory.accepted(&mut self.cx) {
+        let data = wire::Object::parse(reply.data.get());
+        let passed_over = data.and_then(|data| data.whole("rejected_agents")).unwrap_or(0);
+        if passed_over > self.inventory.passed_over() {
+            let message = format!(
+                "the engine passes over {passed_over} agents of the inventory: another node has them, and \
+                 their messages; this broker lists them again every {} s",
+                limits::INVENTORY_REFRESH.as_secs()
+            );
+            self.cx.log(Level::Error, "agent", &message);
+        }
+        if let Some(id) = self.inventory.accepted(&mut self.cx, passed_over) {
             self.report_excluded(&id, "the engine accepts the inventory only without it");
         }
         if core::mem::take(&mut self.replays.asked) {

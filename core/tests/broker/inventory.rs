@@ -107,6 +107,75 @@ fn an_entry_that_the_engine_names_is_left_out_and_degrades_health() {
 }
 
 #[test]
+fn an_entry_left_out_is_listed_again_at_each_refresh_until_it_is_accepted() {
+    let mut rig = Rig::online();
+    three(&mut rig);
+    rig.follow();
+    rig.engine.inventories = false;
+    rig.reconnect();
+    for _ in 0..3 {
+        assert_eq!(listed(&rig).len(), 3, "the other node may have let it go");
+        let id = rig.last_sent("inventory.sync")["id"].clone();
+        rig.frame(&json!({
+            "v": 1, "type": "error", "id": id, "ok": false, "code": "agent_location_conflict",
+            "message": "agent \"bob\" is active on another node",
+        }));
+        assert_eq!(listed(&rig), ["ann", "eve"]);
+        let id = rig.last_sent("inventory.sync")["id"].clone();
+        rig.reply(&id, json!({}));
+        assert_eq!(rig.health()["status"], "degraded");
+        rig.advance(Span::secs(61));
+        assert_eq!(rig.health()["status"], "degraded", "nobody has said that it is well");
+    }
+    assert_eq!(rig.events("worker_error").len(), 1, "it was no news after the first time");
+    let id = rig.last_sent("inventory.sync")["id"].clone();
+    rig.reply(&id, json!({}));
+    assert_eq!(listed(&rig).len(), 3);
+    assert_eq!(rig.health()["status"], "ok");
+}
+
+#[test]
+fn an_entry_that_is_refused_again_without_its_name_is_suspected_first() {
+    let mut rig = Rig::online();
+    three(&mut rig);
+    rig.engine.inventories = false;
+    rig.reconnect();
+    let judge = |rig: &mut Rig| {
+        let before = rig.sent("inventory.sync").len();
+        let mut answered = before - 1;
+        while rig.sent("inventory.sync").len() > answered {
+            answered = rig.sent("inventory.sync").len();
+            let id = rig.last_sent("inventory.sync")["id"].clone();
+            if listed(rig).iter().any(|name| name == "ann") {
+                rig.error(&id, "agent_provider_conflict");
+            } else {
+                rig.reply(&id, json!({}));
+            }
+        }
+        answered - before
+    };
+    assert!(judge(&mut rig) > 1);
+    rig.advance(Span::secs(61));
+    assert_eq!(judge(&mut rig), 1);
+    assert_eq!(listed(&rig), ["bob", "eve"]);
+}
+
+#[test]
+fn entries_that_the_engine_passes_over_degrade_health_until_it_takes_them() {
+    let mut rig = Rig::online();
+    three(&mut rig);
+    rig.engine.inventories = false;
+    rig.reconnect();
+    for (passed_over, status) in [(1, "degraded"), (2, "degraded"), (0, "ok")] {
+        let id = rig.last_sent("inventory.sync")["id"].clone();
+        rig.reply(&id, json!({ "rebound_agents": 2, "rejected_agents": passed_over }));
+        assert_eq!(rig.health()["status"], status);
+        rig.advance(Span::secs(61));
+        assert_eq!(listed(&rig).len(), 3);
+    }
+}
+
+#[test]
 fn an_entry_that_the_engine_does_not_name_is_found() {
     for culprit in ["ann", "bob", "eve"] {
         let mut rig = Rig::online();
