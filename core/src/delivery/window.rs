@@ -10,6 +10,8 @@
 //! 4. A sequence is a hole only after [`limits::HOLE_PROOFS`](crate::limits::HOLE_PROOFS) replays, each
 //!    of which repeated a higher row without bringing it.
 //! 5. No delivery id of the last [`limits::REMEMBERED`](crate::limits::REMEMBERED) is queued twice.
+//! 6. What comes behind a row that found no room is not taken either: it would be shown before it. That
+//!    ends with the row, or with a replay that passes over it.
 //!
 //! The rules are those of `core/PROTOCOL.md` §5.
 
@@ -64,6 +66,8 @@ pub(crate) struct Window {
     bytes: usize,
     /// The highest sequence for which there was no room.
     dropped: u64,
+    /// The lowest, and in which replay round that was (invariant 6).
+    first_dropped: Option<(u64, u64)>,
 }
 
 /// Proven holes remembered per identity.
@@ -86,6 +90,7 @@ impl Window {
             holes: VecDeque::new(),
             bytes: 0,
             dropped: 0,
+            first_dropped: None,
         }
     }
 
@@ -159,14 +164,12 @@ impl Window {
             return self.accept_loose(frame, round);
         }
         let awaited = self.base != Base::Provisional && seq == self.next_seq();
-        if !awaited && self.is_full(frame.payload.len()) {
-            self.dropped = self.dropped.max(seq);
-            // It is there, so no replay has proven it gone.
-            if let Some((_, above)) = self.rows.range_mut(seq..).next() {
-                (above.proofs, above.proof_round) = (0, round);
-            }
+        let behind = self.is_behind_dropped(seq, round);
+        if !awaited && (behind || self.is_full(frame.payload.len())) {
+            self.drop_row(seq, round);
             return Taken::Overflow;
         }
+        self.first_dropped.take_if(|(first, _)| *first == seq);
         self.insert(seq, frame, round);
         if self.base == Base::Provisional && seq == 1 {
             self.fix_base();
@@ -174,6 +177,27 @@ impl Window {
         match self.rows.get(&seq) {
             Some(row) if row.state == RowState::Held => Taken::Held,
             _ => Taken::InOrder,
+        }
+    }
+
+    /// Whether a lower row found no room and may still come (invariant 6).
+    fn is_behind_dropped(&mut self, seq: u64, round: u64) -> bool {
+        let (acked, last) = (self.acked, self.dropped);
+        // What was dropped comes again only with a replay, and in order.
+        self.first_dropped.take_if(|(first, dropped_in)| {
+            *first <= acked || (*first < seq && seq <= last && *dropped_in < round)
+        });
+        self.first_dropped.is_some_and(|(first, _)| first < seq)
+    }
+
+    fn drop_row(&mut self, seq: u64, round: u64) {
+        self.dropped = self.dropped.max(seq);
+        if self.first_dropped.is_none_or(|(first, _)| seq <= first) {
+            self.first_dropped = Some((seq, round));
+        }
+        // It is there, so no replay has proven it gone.
+        if let Some((_, above)) = self.rows.range_mut(seq..).next() {
+            (above.proofs, above.proof_round) = (0, round);
         }
     }
 

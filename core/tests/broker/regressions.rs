@@ -54,6 +54,40 @@ fn a_row_that_found_no_room_is_never_proven_gone() {
     assert_eq!(rig.last_ack(&bob), 1, "the second was never typed");
 }
 
+/// A large row that waits to be read, one that finds no room behind it, and a short one: what is typed
+/// when there is room again.
+fn with_full_window() -> (Rig, Spawned) {
+    let (mut rig, bob) = with_agent(Some(0));
+    rig.program(bob.process).reads = false;
+    for (seq, text) in [(1, &*mebibytes(5)), (2, &*mebibytes(5)), (3, "three")] {
+        rig.deliver(&bob, seq, text);
+    }
+    rig.advance(Span::secs(5));
+    rig.reads(bob.process);
+    rig.advance(Span::secs(30));
+    assert_eq!(rig.typed(&bob).len(), 1, "the third waits for the second");
+    rig.reconnect();
+    (rig, bob)
+}
+
+#[test]
+fn nothing_is_shown_before_a_row_that_found_no_room() {
+    let (mut rig, bob) = with_full_window();
+    rig.deliver(&bob, 2, &mebibytes(5));
+    rig.deliver(&bob, 3, "three");
+    rig.advance(Span::secs(30));
+    assert_eq!((rig.typed(&bob).len(), &*rig.typed(&bob)[2]), (3, "three"));
+    assert_eq!(rig.last_ack(&bob), 3);
+}
+
+#[test]
+fn what_follows_a_row_that_found_no_room_and_is_gone_is_shown() {
+    let (mut rig, bob) = with_full_window();
+    rig.deliver(&bob, 3, "three");
+    rig.advance(Span::secs(30));
+    assert_eq!(rig.typed(&bob)[1..], ["three"], "the replay has passed over the second");
+}
+
 #[test]
 fn a_full_window_takes_the_row_that_it_waits_for() {
     let (mut rig, bob) = with_agent(Some(0));
