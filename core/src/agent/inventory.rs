@@ -41,8 +41,9 @@ pub(crate) struct Inventory {
     passed_over: u64,
     /// Entries left out, one after the other, to find the one that is refused.
     suspects: Vec<AgentId>,
-    /// The entries of the latest snapshot.
+    /// The entries of the latest snapshot, and which one on this link it is.
     listed: Vec<AgentId>,
+    number: u64,
     /// Whether it waits for its reply.
     awaited: bool,
 }
@@ -70,8 +71,9 @@ impl Inventory {
         }
     }
 
-    /// A snapshot is due as soon as no invocation is open.
+    /// A snapshot is due as soon as no invocation is open, and lists everyone.
     pub(crate) fn hasten(&mut self) {
+        self.left_out.clear();
         self.due = self.due.max(Due::WhenQuiet);
     }
 
@@ -95,21 +97,29 @@ impl Inventory {
         !self.left_out.contains(id) && !self.suspects.contains(id)
     }
 
+    /// The number of the next snapshot on this link.
+    pub(crate) const fn next(&self) -> u64 {
+        self.number + 1
+    }
+
     /// A snapshot of these was sent.
     pub(crate) fn sent(&mut self, cx: &mut Cx, listed: Vec<AgentId>) {
         self.due = Due::No;
         self.listed = listed;
+        self.number += 1;
         self.awaited = true;
         cx.timers.clear(&Timer::InventoryForce);
         cx.wake_in(Timer::InventoryRefresh, limits::INVENTORY_REFRESH);
     }
 
-    /// It was accepted, but for so many entries that were passed over. The entry left out last, if any,
-    /// was the one refused; it is returned if that is news.
-    pub(crate) fn accepted(&mut self, cx: &mut Cx, passed_over: u64) -> Option<AgentId> {
+    /// Snapshot `number` was accepted, but for so many entries that were passed over. The entry left out
+    /// last, if any, was the one refused; it is returned if that is news.
+    pub(crate) fn accepted(&mut self, cx: &mut Cx, number: u64, passed_over: u64) -> Option<AgentId> {
         self.awaited = false;
         self.passed_over = passed_over;
-        self.refused.retain(|id| !self.listed.contains(id));
+        if number == self.number {
+            self.refused.retain(|id| !self.listed.contains(id));
+        }
         let culprit = self.suspects.pop()?;
         if !self.suspects.is_empty() {
             self.suspects.clear();

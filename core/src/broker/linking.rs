@@ -129,7 +129,7 @@ impl Broker {
                 self.on_answered(answered);
                 match request {
                     Request::Agent(process) => self.on_agent_reply(process, reply),
-                    Request::Inventory => self.on_inventory_reply(reply),
+                    Request::Inventory(number) => self.on_inventory_reply(number, reply),
                     Request::Register | Request::Deregister(_) => {}
                 }
             }
@@ -145,7 +145,7 @@ impl Broker {
                 self.on_answered(answered);
                 match request {
                     Request::Agent(process) => self.on_agent_error(process, error),
-                    Request::Inventory => self.on_inventory_error(error),
+                    Request::Inventory(_) => self.on_inventory_error(error),
                     Request::Register | Request::Deregister(_) => {
                         self.cx.log(Level::Debug, "link", &format!("the engine refused a request: {told}"));
                     }
@@ -188,12 +188,13 @@ impl Broker {
         let entries: Vec<InventoryAgent<'_>> = listed.iter().filter_map(|agent| entry(agent)).collect();
         let ids = entries.iter().map(|entry| entry.agent_id.clone()).collect();
         let build = |id: &FrameId| wire::inventory_sync(id, &entries);
-        if self.link.request(&mut self.cx, Request::Inventory, build).is_some() {
+        let request = Request::Inventory(self.inventory.next());
+        if self.link.request(&mut self.cx, request, build).is_some() {
             self.inventory.sent(&mut self.cx, ids);
         }
     }
 
-    fn on_inventory_reply(&mut self, reply: &Reply<'_>) {
+    fn on_inventory_reply(&mut self, number: u64, reply: &Reply<'_>) {
         self.delivery.new_round();
         // An engine may have moved an agent away for a while, by an old release or a timeout: the acks
         // of that time were ignored, and the snapshot has brought the agent back.
@@ -208,7 +209,7 @@ impl Broker {
             );
             self.cx.log(Level::Error, "agent", &message);
         }
-        if let Some(id) = self.inventory.accepted(&mut self.cx, passed_over) {
+        if let Some(id) = self.inventory.accepted(&mut self.cx, number, passed_over) {
             self.report_excluded(&id, "the engine accepts the inventory only without it");
         }
         if core::mem::take(&mut self.replays.asked) {

@@ -23,8 +23,8 @@ use alloc::string::String;
 pub(crate) enum Request {
     /// `node.register`.
     Register,
-    /// `inventory.sync`.
-    Inventory,
+    /// `inventory.sync`, with its number on this link.
+    Inventory(u64),
     /// `agent.register` or `agent.recover` for a spawn.
     Agent(ProcessId),
     /// `agent.deregister`; only newer engines answer.
