@@ -15,8 +15,6 @@ use super::{ConnectionId, Engine};
 use serde_json::{Value, json};
 use std::collections::{BTreeMap, BTreeSet};
 
-/// An agent that was not seen for longer reads as offline.
-const SEEN_MS: i64 = 5 * 60 * 1_000;
 /// An agent's view shows at most this many waiting deliveries.
 const PENDING_SHOWN: usize = 50;
 /// The channel that every agent is a member of.
@@ -157,7 +155,7 @@ impl Engine {
 
     fn agent_view(&self, now: i64, key: AgentKey) -> Value {
         let agent = &self.state.agents[key.0];
-        let active = agent.active && now - agent.last_seen < SEEN_MS;
+        let active = agent.is_active(now);
         let channels: Vec<Value> = agent
             .rooms
             .iter()

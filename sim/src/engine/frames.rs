@@ -262,7 +262,7 @@ impl Engine {
                 key
             }
             Some(key) => {
-                self.may_take_over(key, inbound.node)?;
+                self.may_take_over(now, key, inbound.node)?;
                 self.check_room(Some(key), inbound.node)?;
                 self.renew_token(now, key);
                 key
@@ -282,13 +282,13 @@ impl Engine {
     }
 
     /// Whether `agent.register` may take a name that exists.
-    fn may_take_over(&self, key: AgentKey, node: NodeKey) -> Result<(), Fault> {
+    fn may_take_over(&self, now: i64, key: AgentKey, node: NodeKey) -> Result<(), Fault> {
         let agent = &self.state.agents[key.0];
         if self.options.profile.registration == Registration::CreateOnly {
             return Err(("agent_already_exists", format!("agent {:?} already exists", agent.name)));
         }
         match agent.place {
-            Place::Node(other) if agent.active && other != node => {
+            Place::Node(other) if agent.is_active(now) && other != node => {
                 Err(("agent_location_conflict", format!("agent {:?} is active elsewhere", agent.name)))
             }
             _ => Ok(()),

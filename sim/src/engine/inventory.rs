@@ -105,7 +105,7 @@ impl Engine {
         let was_here = self.lives_on(key, inbound.node);
         self.occupy(now, key, inbound.node, &inbound.provider);
         match self.connections.get_mut(&inbound.connection) {
-            Some(state) if state.cursor => state.ready.insert(key),
+            Some(state) if state.cursor => state.ready.insert(key) || !was_here,
             _ => !was_here,
         }
     }

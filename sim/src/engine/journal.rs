@@ -160,6 +160,30 @@ pub enum Event {
     },
 }
 
+impl Event {
+    /// The socket on which it happened, if it did on one.
+    pub fn connection(&self) -> Option<ConnectionId> {
+        match self {
+            Self::Upgraded { connection, .. }
+            | Self::Closed { connection }
+            | Self::NodeRegistered { connection, .. }
+            | Self::InventorySynced { connection, .. }
+            | Self::Delivered { connection, .. }
+            | Self::Acked { connection, .. }
+            | Self::Rejected { connection, .. }
+            | Self::InvocationSent { connection, .. }
+            | Self::InvocationResult { connection, .. } => Some(*connection),
+            Self::AgentRegistered { connection, .. } => *connection,
+            Self::NodeLost { .. }
+            | Self::Stored { .. }
+            | Self::DepthCapped { .. }
+            | Self::Dead { .. }
+            | Self::InvocationRescheduled { .. }
+            | Self::InvocationFinished { .. } => None,
+        }
+    }
+}
+
 /// The records.
 #[derive(Default)]
 pub(super) struct Journal {

@@ -212,6 +212,22 @@ impl Engine {
         token
     }
 
+    /// The token of a node, as a copy of its files has it.
+    pub fn node_token(&self, node_id: &str) -> Option<&str> {
+        self.state.node_by_id(node_id).map(|key| self.state.nodes[key.0].token.as_str())
+    }
+
+    /// The id of the node that an agent lives on.
+    pub fn node_of_agent(&self, agent_id: &str) -> Option<&str> {
+        let node = self.state.node_of(self.state.agent_by_id(agent_id)?)?;
+        Some(&self.state.nodes[node.0].id)
+    }
+
+    /// The name of a node.
+    pub fn node_name(&self, node_id: &str) -> Option<&str> {
+        self.state.node_by_id(node_id).map(|key| self.state.nodes[key.0].name.as_str())
+    }
+
     /// Drops every socket of a node with a close frame.
     pub fn force_disconnect(&mut self, now_ms: i64, node_id: &str) {
         let of_node = |connection: &Connection| self.state.nodes[connection.node.0].id == node_id;
@@ -221,6 +237,18 @@ impl Engine {
             self.out.push_back(Output::Close { connection, code: 1000, reason: "force-disconnect" });
             self.closed(now_ms, connection);
         }
+    }
+
+    /// The process ends and is started again: no socket is left, nobody is told of it, and what is stored
+    /// stays as it was.
+    pub fn restart(&mut self, now_ms: i64) {
+        for connection in std::mem::take(&mut self.connections).into_keys() {
+            self.journal.push(now_ms, Event::Closed { connection });
+        }
+        for provider in self.state.nodes.iter_mut().flat_map(|node| node.providers.values_mut()) {
+            provider.connection = None;
+        }
+        (self.held_back, self.out) = (None, VecDeque::new());
     }
 
     /// From now on every second live frame of an agent overtakes the one before it.

@@ -72,6 +72,16 @@ pub(super) struct Agent {
     pub(super) deleted: bool,
 }
 
+/// An agent that was not seen for longer reads as offline.
+const SEEN_MS: i64 = 5 * 60 * 1_000;
+
+impl Agent {
+    /// Whether it reads as active.
+    pub(super) const fn is_active(&self, now: i64) -> bool {
+        self.active && now - self.last_seen < SEEN_MS
+    }
+}
+
 pub(super) struct Node {
     pub(super) workspace: WorkspaceKey,
     /// The implicit node of one agent; otherwise a broker's.

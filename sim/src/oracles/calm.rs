@@ -28,7 +28,9 @@ impl Oracles {
     /// The first open row of an agent.
     pub fn unsettled(&self, engine: &Engine, name: &str) -> Option<Unsettled> {
         let id = self.ledger.id_of(name)?;
-        let row = engine.rows(id).find(|row| row.state.is_open())?;
+        // What an old engine stores at or below its cursor no ack can end.
+        let cursor = engine.ack_cursor(id);
+        let row = engine.rows(id).find(|row| row.state.is_open() && row.seq > cursor)?;
         let identity = self.ledger.identities.get(id)?;
         let token = identity.rows.get(&row.seq)?.token;
         let taken = token.is_some_and(|token| identity.taken.contains_key(&token));

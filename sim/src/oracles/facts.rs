@@ -91,6 +91,9 @@ pub(super) struct Named<'a> {
     pub(super) name: Text<'a>,
     #[serde(borrow, default)]
     pub(super) agent_id: Text<'a>,
+    /// Entries of an inventory that were passed over.
+    #[serde(default)]
+    pub(super) rejected_agents: u64,
 }
 
 impl<'a> Frame<'a> {

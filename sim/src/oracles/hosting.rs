@@ -2,19 +2,22 @@
 //!
 //! Would catch: a spawn through the local API that no inventory lists, so that the engine takes a live
 //! agent offline after a reconnect; an agent listed again after its release; a cursor acked again
-//! for an agent that has left; a name registered a second time, which ends its owner's token.
+//! for an agent that has left; an agent left out for ever because another node had it once; a name
+//! registered a second time, which ends its owner's token.
 //!
 //! 1. S3: an ack names an agent that this life has registered and not taken leave of.
 //! 2. S14: an inventory lists every such agent that runs, and no other. After the engine has refused
-//!    one, entries may be left out until the next link.
+//!    one, entries may be left out until the next refresh: what it held against them may have passed.
 //! 3. N2: no frame registers a name whose process runs here, and no call replaces an agent's token.
 
+use super::At;
 use super::facts::Frame;
 use super::scene::Scene;
 use relay_core::Command;
+use relay_core::limits::INVENTORY_REFRESH;
 
 /// Judges a frame before it becomes part of the scene.
-pub(super) fn frame(scene: &Scene, frame: &Frame<'_>) -> Result<(), (&'static str, String)> {
+pub(super) fn frame(at: At, scene: &Scene, frame: &Frame<'_>) -> Result<(), (&'static str, String)> {
     match frame.kind() {
         "delivery.ack" => {
             let name = frame.agent.as_deref().unwrap_or_default();
@@ -22,7 +25,7 @@ pub(super) fn frame(scene: &Scene, frame: &Frame<'_>) -> Result<(), (&'static st
                 return Err(("S3", format!("an ack for {name:?}, which is not hosted here")));
             }
         }
-        "inventory.sync" => return inventory(scene, frame).map_err(|why| ("S14", why)),
+        "inventory.sync" => return inventory(at, scene, frame).map_err(|why| ("S14", why)),
         "agent.register" | "agent.recover" => {
             let name = frame.name.as_deref().unwrap_or_default();
             if scene.runs(name) && scene.hosts(name) {
@@ -34,7 +37,7 @@ pub(super) fn frame(scene: &Scene, frame: &Frame<'_>) -> Result<(), (&'static st
     Ok(())
 }
 
-fn inventory(scene: &Scene, frame: &Frame<'_>) -> Result<(), String> {
+fn inventory(at: At, scene: &Scene, frame: &Frame<'_>) -> Result<(), String> {
     let listed = |id: &str| frame.agents.iter().any(|entry| entry.agent_id.as_deref() == Some(id));
     for entry in &frame.agents {
         let id = entry.agent_id.as_deref().unwrap_or_default();
@@ -43,7 +46,8 @@ fn inventory(scene: &Scene, frame: &Frame<'_>) -> Result<(), String> {
             return Err(format!("the inventory lists {name:?} ({id}), which does not live here"));
         }
     }
-    let refused = scene.link.as_ref().is_some_and(|link| link.inventory_refused);
+    let refused_at = scene.link.as_ref().and_then(|link| link.refused_at);
+    let refused = refused_at.is_some_and(|since| at.now <= since + INVENTORY_REFRESH.0);
     match scene.running().find(|(id, _)| !refused && !listed(id)) {
         Some((id, name)) => Err(format!("the inventory leaves out {name:?} ({id}), which runs")),
         None => Ok(()),
@@ -63,7 +67,6 @@ pub(super) fn call(command: &Command) -> Result<(), String> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::At;
     use super::*;
     use relay_core::ids::{LinkId, ProcessId};
     use relay_core::time::Mono;
@@ -75,7 +78,7 @@ mod tests {
 
     fn sends(scene: &mut Scene, text: &str) -> Result<(), (&'static str, String)> {
         let facts = Frame::read(text);
-        let judged = frame(scene, &facts);
+        let judged = frame(AT, scene, &facts);
         scene.command(AT, &Command::LinkSend { link: LINK, text: text.into() }, Some(&facts));
         judged
     }

@@ -24,6 +24,8 @@ pub(super) struct Row {
 #[derive(Debug, Default)]
 pub(super) struct Identity {
     pub(super) rows: BTreeMap<u64, Row>,
+    /// The sequence of the row stored last.
+    newest: u64,
     /// The greatest sequence written to any of the broker's links.
     pub(super) sent: u64,
     /// The engine's ack cursor.
@@ -73,7 +75,8 @@ impl Ledger {
                 let token = self.tokens.get(&**msg_id).copied();
                 self.rows += 1;
                 let identity = self.identity(agent_id);
-                identity.rows.entry(*seq).or_default().token = token;
+                identity.newest = *seq;
+                identity.rows.insert(*seq, Row { token, ..Row::default() });
                 identity.addressed.extend(token.map(|token| (token, *seq)));
             }
             Event::Dead { agent_id, seq } => {
@@ -90,6 +93,15 @@ impl Ledger {
             }
             _ => {}
         }
+    }
+
+    /// The identity whose rows an engine that has forgotten some begins to number anew.
+    pub(super) fn renumbers<'a>(&self, event: &'a Event) -> Option<&'a str> {
+        let Event::Stored { agent_id, seq, .. } = event else {
+            return None;
+        };
+        let newest = self.identities.get(&**agent_id)?.newest;
+        (*seq <= newest).then_some(agent_id)
     }
 
     fn identity(&mut self, agent_id: &str) -> &mut Identity {

@@ -264,7 +264,7 @@ impl Oracles {
     }
 
     fn sent(&mut self, at: At, link: Of<LinkId>, frame: &Frame<'_>, text: &str) {
-        let judged = hosting::frame(&self.scene, frame);
+        let judged = hosting::frame(at, &self.scene, frame);
         self.blame(judged);
         match frame.kind() {
             "delivery.ack" => {
@@ -327,6 +327,9 @@ impl Oracles {
 
     /// The engine did something.
     pub fn engine(&mut self, record: &Record) {
+        if let Some(id) = self.ledger.renumbers(&record.event) {
+            self.order.begins_anew(id);
+        }
         self.ledger.engine(&record.event);
         self.invocations.engine(&record.event);
         let judged = self.identity.engine(&record.event);
@@ -373,7 +376,7 @@ impl Oracles {
     /// A process of this agent was started; `deaf` if it never reads.
     pub fn started(&mut self, process: Of<ProcessId>, name: &str, deaf: bool) {
         if let Some(id) = self.ledger.id_of(name) {
-            self.order.started(id);
+            self.order.begins_anew(id);
             self.health.started(id, deaf);
         }
         self.takes.started(&mut self.ledger, process, name, deaf);

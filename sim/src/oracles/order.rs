@@ -57,9 +57,9 @@ impl Order {
         }
     }
 
-    /// Another process of an identity begins: nothing has been read, and nothing that came for an
-    /// earlier one counts.
-    pub(super) fn started(&mut self, id: &str) {
+    /// Another process of an identity begins, or another numbering of its rows: nothing has been read,
+    /// and nothing that came before counts.
+    pub(super) fn begins_anew(&mut self, id: &str) {
         self.arrived.remove(id);
         self.latest.remove(id);
     }
@@ -116,7 +116,7 @@ mod tests {
         assert_eq!(order.read("7", 1), Ok(()));
         assert_eq!(order.read("7", 3), Ok(()));
         assert!(order.read("7", 2).is_err());
-        order.started("7");
+        order.begins_anew("7");
         assert_eq!(order.read("7", 2), Ok(()), "it did not come for this process");
     }
 

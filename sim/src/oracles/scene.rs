@@ -19,7 +19,8 @@ use std::collections::BTreeMap;
 #[derive(Debug)]
 enum Asked {
     Register,
-    Inventory,
+    /// With the identities that run and were left out.
+    Inventory(Vec<String>),
     Agent(String),
     Other,
 }
@@ -32,8 +33,12 @@ pub(super) struct Link {
     pub(super) confirmed_at: Option<u64>,
     /// Without a correlated answer until then the engine counts as dead: the machine's clock, in µs.
     pub(super) answer_by: u64,
-    /// The engine has refused an inventory on it.
-    pub(super) inventory_refused: bool,
+    /// When the engine has last refused an inventory on it, in virtual µs.
+    pub(super) refused_at: Option<u64>,
+    /// Identities that the latest accepted inventory left out, and that were not registered since.
+    pub(super) left_out: Vec<String>,
+    /// How many entries of it the engine passed over.
+    pub(super) passed_over: u64,
     requests: BTreeMap<String, Asked>,
 }
 
@@ -100,6 +105,14 @@ impl Scene {
         self.processes.get(&process).map(|process| process.name.as_str())
     }
 
+    /// An identity that runs and gets no messages, as the engine has said.
+    pub(super) fn deaf(&self) -> Option<String> {
+        let link = self.link.as_ref()?;
+        let left_out = link.left_out.iter().find(|id| self.running().any(|(running, _)| running == *id));
+        let passed_over = || (link.passed_over > 0).then(|| format!("{} entries", link.passed_over));
+        left_out.cloned().or_else(passed_over)
+    }
+
     /// Whether the link's registration is confirmed.
     pub(super) fn is_confirmed(&self) -> bool {
         self.link.as_ref().is_some_and(|link| link.confirmed_at.is_some())
@@ -156,9 +169,14 @@ impl Scene {
         };
         match asked {
             Asked::Register if is_reply => link.confirmed_at = Some(at.now),
-            Asked::Inventory if !is_reply => link.inventory_refused = true,
+            Asked::Inventory(_) if !is_reply => link.refused_at = Some(at.now),
+            Asked::Inventory(left_out) => {
+                link.left_out = left_out;
+                link.passed_over = frame.data.as_ref().map_or(0, |data| data.rejected_agents);
+            }
             Asked::Agent(name) if is_reply => {
                 let id = frame.data.as_ref().and_then(|data| data.agent_id.as_deref());
+                link.left_out.retain(|other| Some(other.as_str()) != id);
                 self.hosted.extend(id.map(|id| (id.to_owned(), name)));
             }
             _ => {}
@@ -169,9 +187,15 @@ impl Scene {
         match command {
             Command::LinkOpen { link, .. } => {
                 let answer_by = at.mono + ANSWER_SILENCE.0;
-                let (id, requests) = (*link, BTreeMap::new());
-                self.link =
-                    Some(Link { id, confirmed_at: None, answer_by, inventory_refused: false, requests });
+                self.link = Some(Link {
+                    id: *link,
+                    confirmed_at: None,
+                    answer_by,
+                    refused_at: None,
+                    left_out: Vec::new(),
+                    passed_over: 0,
+                    requests: BTreeMap::new(),
+                });
             }
             Command::LinkClose { link, .. } => {
                 self.link.take_if(|other| other.id == *link);
@@ -207,7 +231,12 @@ impl Scene {
         let name = || frame.name.as_deref().unwrap_or_default().to_owned();
         let asked = match frame.kind() {
             "node.register" => Asked::Register,
-            "inventory.sync" => Asked::Inventory,
+            "inventory.sync" => {
+                let listed =
+                    |id: &str| frame.agents.iter().any(|entry| entry.agent_id.as_deref() == Some(id));
+                let left_out = self.running().filter(|(id, _)| !listed(id));
+                Asked::Inventory(left_out.map(|(id, _)| id.to_owned()).collect())
+            }
             "agent.register" | "agent.recover" => Asked::Agent(name()),
             "agent.deregister" => {
                 self.hosted.remove(frame.agent_id.as_deref().unwrap_or_default());

@@ -121,7 +121,7 @@ impl Field {
         if let (Some(text), Some(frame)) = (text, &frame) {
             let judged = self.dialect.sent(&self.scene, text);
             self.note(judged.map_err(|why| ("S11", why)));
-            let judged = hosting::frame(&self.scene, frame);
+            let judged = hosting::frame(self.at(), &self.scene, frame);
             self.note(judged);
         }
         let what = match command {
