@@ -5,7 +5,7 @@ use relay_sim::world::Report;
 use relay_sim::{PROFILES, plan, run};
 use std::collections::BTreeMap;
 
-/// Seeds per release: some ten seconds when optimised.
+/// Seeds per release: some thirty seconds when optimised.
 const SEEDS: u64 = 700;
 
 fn pass(seed: u64, profile: ProfileName) -> Report {
@@ -41,16 +41,6 @@ fn messages_are_read_before_they_are_acked_whatever_fails() {
     }
     assert!(taken > SEEDS * 10, "{taken} messages were read: the cases are empty");
     for (mark, hits) in marks {
-        let expected = UNREACHED.iter().all(|(unreached, _)| *unreached != mark);
-        assert_eq!(hits > 0, expected, "{mark} was hit {hits} times");
+        assert!(hits > 0, "{mark} was never hit: its fault, or its branch of the core, is tested by nothing");
     }
 }
-
-/// Marks that no case reaches, and why. All others must be hit, or their faults test nothing.
-const UNREACHED: [(&str, &str); 5] = [
-    ("InstanceConflict", "there is no second instance yet"),
-    ("InventoryExcluded", "no agent moves to another node yet"),
-    ("LateRow", "no mailbox is pruned yet"),
-    ("fault.stream_full", "no message is that large yet"),
-    ("WindowOverflow", "no window gets that full yet"),
-];

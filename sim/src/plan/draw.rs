@@ -8,13 +8,16 @@
 //! 3. Most cases are small, a few are large: what many small ones do not find, a larger one rarely does.
 
 use super::classes::Classes;
-use super::{AgentPlan, Ask, Plan, SECOND, Step};
+use super::{AgentPlan, Ask, Fault, Plan, SECOND, Step};
 use crate::agents::Kind;
 use crate::engine::ProfileName;
 use crate::rng::{Rng, Stream, key};
 
 /// So long an invocation has time to start an agent before the operator does.
 const INVOKED: u64 = 15 * SECOND;
+/// One in so many cases has messages that fill a window, so many at once: they take their time.
+const BULKY: u64 = 500;
+const BULK: usize = 10;
 
 /// Draws the case of a seed.
 pub fn draw(seed: u64, profile: ProfileName) -> Plan {
@@ -37,12 +40,20 @@ pub fn draw_with(seed: u64, profile: ProfileName, steps_of_work: u64) -> Plan {
         let at = rng.between(Stream::Step, key(number, 1), 2 * SECOND, busy);
         steps.push((at, work(rng, number, agents.len() as u64)));
     }
+    if draw(11, 0, BULKY - 1) == 0 {
+        steps.extend(bulk(rng, &agents, busy, faulty));
+    }
     if faulty {
         let classes = Classes::new(rng, busy);
         for number in 0..rng.skewed(Stream::Shape, 5, 2, 25) {
             let at = rng.between(Stream::Fault, key(number, 1), SECOND / 10, busy);
             if let Some(fault) = classes.draw(number, agents.len() as u64, at) {
                 steps.push((at, Step::Fault(fault)));
+                if let Fault::Echo { .. } = fault {
+                    // Few cases have an event outside of the sequence just then.
+                    steps.push((at + 1, Step::Channel { size: 20 }));
+                    steps.push((at + SECOND / 2, Step::React { read: false }));
+                }
             }
         }
     }
@@ -58,6 +69,23 @@ pub fn draw_with(seed: u64, profile: ProfileName, steps_of_work: u64) -> Plan {
         dying: if faulty { draw(8, 0, 3) * 40 } else { 0 },
         patient: draw(9, 0, 9) == 0,
     }
+}
+
+/// Messages that fill the window of an agent, and events of them that nobody reads.
+fn bulk(rng: Rng, agents: &[AgentPlan], busy: u64, faulty: bool) -> Vec<(u64, Step)> {
+    let draw = |position: u64, low, high| rng.between(Stream::Shape, position, low, high);
+    let to = draw(12, 0, agents.len() as u64 - 1) as usize;
+    // Who reads slowly would read for hours.
+    if agents[to].kind == Kind::Slow {
+        return Vec::new();
+    }
+    let at = draw(13, 3 * SECOND, busy);
+    let size = draw(14, 430_000, 500_000) as usize;
+    let mut steps = vec![(at, Step::Direct { to, steer: false, size }); BULK];
+    if faulty {
+        steps.push((at - SECOND, Step::Fault(Fault::SlowReaders { lasts: 20 * SECOND })));
+    }
+    steps
 }
 
 fn agent(rng: Rng, number: u64, busy: u64) -> AgentPlan {

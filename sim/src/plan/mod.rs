@@ -164,12 +164,18 @@ pub enum Fault {
     SlowHandshake { lasts: u64 },
     /// The engine takes frames late.
     HoldReplies { lasts: u64 },
+    /// What the engine sends comes late.
+    HoldDown { lasts: u64 },
+    /// The engine is started again: connections end, what it knows stays.
+    EngineRestart,
     /// Live frames overtake each other.
     Reorder { lasts: u64 },
     /// Everything unacked is sent again.
     Replay { agent: usize },
     /// A row expires that is not acked.
     Expire { agent: usize },
+    /// The engine forgets an agent's rows that are over; an old one then numbers from the start again.
+    Prune { agent: usize },
     /// Calls to the engine fail.
     Calls { lasts: u64 },
     /// An agent's process is killed.
@@ -214,14 +220,22 @@ pub enum Fault {
     SlowDisk { lasts: u64 },
     /// The broker's process dies when it has carried out so many more commands.
     Crash { commands: u64 },
+    /// The broker's process dies as soon as it next wants a file changed.
+    CrashOnStore,
     /// The broker is asked to stop, and is started again.
     Terminate,
+    /// The broker is asked to stop, and asked again after this time.
+    TerminateTwice { after: u64 },
     /// The wall clock steps by so many milliseconds.
     WallStep { by: i64 },
     /// The machine sleeps.
     Suspend { lasts: u64 },
     /// The node's token is replaced, and the link breaks.
     Rotate,
+    /// An agent is bound to another node, which keeps it for a while.
+    TakeOver { agent: usize, lasts: u64 },
+    /// Another instance serves the broker's node for a while, if it can.
+    Double { lasts: u64 },
     /// The latest invocation is sent again.
     Resend,
 }

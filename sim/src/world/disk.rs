@@ -89,6 +89,12 @@ impl Disk {
 impl World<'_> {
     /// A change is commanded.
     pub(super) fn store(&mut self, life: u64, store: StoreId, action: StoreAction, deadline: Mono) {
+        if std::mem::take(&mut self.faults.deadly_store)
+            && let Some(life) = &mut self.life
+        {
+            life.fuse = Some(0);
+            self.fault_marks.hit(FaultMark::CrashOnStore);
+        }
         let mut delay = self.system_delay();
         self.disk.changes += 1;
         if self.faults.disk_is_slow(self.now) {

@@ -6,6 +6,7 @@
 //! 1. Events happen in the order of (time, number); numbers grow, so what was scheduled first for an
 //!    instant happens first.
 
+use super::rivals::Rival;
 use crate::agents::Cue;
 use crate::engine::ConnectionId;
 use relay_core::ids::{CallId, LinkId, OpId, ProcessId, RequestId, StoreId, SubscriberId};
@@ -57,8 +58,12 @@ pub(super) enum Event {
     Supervise,
     /// The broker is started again.
     Restart,
+    /// The broker is asked again to stop, if that life of it is still there.
+    TerminateAgain(u64),
     /// The operator, who has the node's new token, gives it to the broker.
     GiveToken,
+    /// A rival of the broker goes on.
+    Rival(Rival),
     /// The engine lets a frame go that waited to be overtaken.
     Release,
     /// Faults stop.

@@ -7,6 +7,7 @@
 
 use super::World;
 use super::event::{Completion, Event};
+use super::marks::FaultMark;
 use crate::agents::Cue;
 use crate::plan::{Fault, SECOND};
 use crate::rng::Stream;
@@ -22,9 +23,12 @@ pub(super) struct Faults {
     pub(super) unauthorized: u64,
     pub(super) slow_handshake: u64,
     pub(super) hold: u64,
+    pub(super) hold_down: u64,
     pub(super) calls: u64,
     reorder: u64,
     store: u64,
+    /// The next change of a file kills the broker.
+    pub(super) deadly_store: bool,
     slow_disk: u64,
     pub(super) dribble: u64,
     pub(super) orphans: u64,
@@ -81,12 +85,15 @@ impl World<'_> {
                 self.cut_all();
             }
             Fault::HoldReplies { lasts } => self.faults.hold = until(lasts),
+            Fault::HoldDown { lasts } => self.faults.hold_down = until(lasts),
+            Fault::EngineRestart => self.restart_engine(),
             Fault::Reorder { lasts } => {
                 self.faults.reorder = until(lasts);
                 self.engine.reorder_live_frames(true);
             }
             Fault::Replay { agent } => self.replay(agent),
             Fault::Expire { agent } => self.expire(agent),
+            Fault::Prune { agent } => self.prune(agent),
             Fault::Calls { lasts } => self.faults.calls = until(lasts),
             Fault::Kill { agent } => self.cue_agent(agent, Cue::End(ExitStatus::Signal(9))),
             Fault::Dribble { lasts } => self.faults.dribble = until(lasts),
@@ -119,11 +126,20 @@ impl World<'_> {
                     life.fuse = Some(commands);
                 }
             }
+            Fault::CrashOnStore => self.faults.deadly_store = true,
             Fault::Terminate => self.terminate(),
+            Fault::TerminateTwice { after } => {
+                if let Some(life) = &self.life {
+                    self.heap.put(self.now + after, Event::TerminateAgain(life.number));
+                }
+                self.terminate();
+            }
             Fault::WallStep { by } => self.clocks.1 += by,
             // The machine sleeps and the world does not: for the broker its clock jumps.
             Fault::Suspend { lasts } => self.clocks.0 += lasts,
             Fault::Rotate => self.rotate(),
+            Fault::TakeOver { agent, lasts } => self.take_over(agent, lasts),
+            Fault::Double { lasts } => self.double(lasts),
             Fault::Resend => {
                 if let Some(invocation) = self.network.invocation.clone() {
                     self.engine.resend_invocation(self.now_ms(), &invocation);
@@ -137,6 +153,13 @@ impl World<'_> {
         if let Some(life) = &self.life {
             let number = life.number;
             self.feed(number, &Completion::Terminate);
+        }
+    }
+
+    pub(super) fn terminate_again(&mut self, life: u64) {
+        if self.life.as_ref().is_some_and(|current| current.number == life) {
+            self.mark(FaultMark::TerminatedTwice);
+            self.terminate();
         }
     }
 
@@ -175,6 +198,7 @@ impl World<'_> {
         self.faults = Faults { calm: true, rotated, given, ..Faults::default() };
         self.engine.reorder_live_frames(false);
         self.pump_engine();
+        self.end_rivals();
         self.cut_silent();
         self.end_stalls();
         self.drain_streams();
@@ -182,6 +206,12 @@ impl World<'_> {
             life.fuse = None;
         }
         self.heap.put(self.now + super::REVIEW, Event::Review);
+    }
+
+    fn prune(&mut self, agent: usize) {
+        if let Some(id) = self.engine.agent_id(&self.plan.agents[agent].name) {
+            self.engine.prune_mailbox(&id);
+        }
     }
 
     /// A row in the middle of what is not acked dies.

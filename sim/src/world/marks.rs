@@ -78,8 +78,20 @@ marks! {
     HalfDead = "half_dead",
     /// The machine's seed could not be read at a start.
     SeedUnreadable = "seed_unreadable",
+    /// What the engine sent came late.
+    HeldDown = "held_down",
+    /// The engine was started again while a link was open.
+    EngineRestarted = "engine_restarted",
+    /// An agent that ran was bound to another node.
+    TakenOver = "taken_over",
+    /// Another instance served the broker's node.
+    Doubled = "doubled",
     /// The broker died between two commands.
     Crash = "crash",
+    /// The broker died when it wanted a file changed.
+    CrashOnStore = "crash_on_store",
+    /// The broker was asked again to stop.
+    TerminatedTwice = "terminated_twice",
 }
 
 /// How often each mark was left.

@@ -17,6 +17,7 @@ mod faults;
 mod marks;
 mod network;
 mod requests;
+mod rivals;
 mod stale;
 mod subscribers;
 mod tampering;
@@ -44,6 +45,7 @@ use network::Network;
 use relay_core::time::{Mono, Now, Wall};
 use relay_core::{Access, Boot, Broker, Config, Mark, Secret, Step};
 use requests::Requests;
+use rivals::Rivals;
 use stale::Stale;
 use std::collections::BTreeMap;
 use subscribers::Subscribers;
@@ -119,6 +121,7 @@ pub struct World<'a> {
     terminals: Terminals,
     clients: Clients,
     requests: Requests,
+    rivals: Rivals,
     subscribers: Subscribers,
     faults: Faults,
     stale: Stale,
@@ -160,6 +163,7 @@ impl<'a> World<'a> {
             terminals: Terminals::default(),
             clients: Clients::default(),
             requests: Requests::default(),
+            rivals: Rivals::default(),
             subscribers: Subscribers::default(),
             faults: Faults::default(),
             stale: Stale::default(),
@@ -308,7 +312,9 @@ impl<'a> World<'a> {
             }
             Event::Supervise => self.supervise(),
             Event::Restart => self.begin_life(),
+            Event::TerminateAgain(life) => self.terminate_again(life),
             Event::GiveToken => self.give_token(),
+            Event::Rival(who) => self.act(who),
             Event::Release => {
                 self.engine.release_held_back();
                 self.pump_engine();

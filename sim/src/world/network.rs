@@ -22,8 +22,9 @@ use serde::Deserialize;
 use std::borrow::Cow;
 use std::collections::{BTreeMap, VecDeque};
 
-/// Longest that a held frame waits.
+/// Longest that a held frame waits, on its way up and down.
 const HOLD: u64 = 160 * SECOND;
+const HOLD_DOWN: u64 = 40 * SECOND;
 /// An engine that took frames late is not itself for so much longer.
 const LATE: u64 = 20 * SECOND;
 /// Longest that a live frame of the engine waits to be overtaken.
@@ -225,7 +226,12 @@ impl World<'_> {
 
     /// Sends something down a link, in order.
     pub(super) fn send_down(&mut self, link: Of<LinkId>, completion: Completion) {
-        let delay = self.network_delay();
+        let mut delay = self.network_delay();
+        if self.now < self.faults.hold_down && matches!(completion, Completion::LinkText(..)) {
+            let key = self.key();
+            delay += self.rng.skewed(Stream::Fault, key, 1, HOLD_DOWN);
+            self.mark(FaultMark::HeldDown);
+        }
         let Some(wire) = self.network.wires.get_mut(&link).filter(|wire| !wire.silent) else {
             return;
         };
@@ -264,6 +270,16 @@ impl World<'_> {
     /// Every open link breaks.
     pub(super) fn cut_all(&mut self) {
         self.cut(|_| true);
+    }
+
+    /// The engine forgets its connections and nothing else; links break.
+    pub(super) fn restart_engine(&mut self) {
+        if !self.network.connections.is_empty() {
+            self.mark(FaultMark::EngineRestarted);
+        }
+        self.engine.restart(self.now_ms());
+        self.pump_engine();
+        self.cut_all();
     }
 
     /// Links that are silent break.
@@ -335,6 +351,10 @@ impl World<'_> {
         self.end_reorder();
         for record in self.engine.drain_journal() {
             self.trace.tell(self.now, "engine", &record.event, &Fact::Engine(&record.event));
+            if self.rivals.own(&record.event) {
+                self.note_rival(&record.event);
+                continue;
+            }
             match &record.event {
                 EngineEvent::Delivered { replay: false, .. } => self.schedule_release(),
                 EngineEvent::NodeRegistered { node_id, .. } => {
@@ -349,6 +369,7 @@ impl World<'_> {
         }
         while let Some(output) = self.engine.poll() {
             match output {
+                Output::Send { connection, .. } if self.rivals.has(connection) => {}
                 Output::Send { connection, text } => {
                     self.remember(&text);
                     if let Some(link) = self.network.connections.get(&connection).copied() {
