@@ -21,7 +21,7 @@ pub(crate) const LINK_SILENCE: Span = Span::secs(48);
 /// Without a correlated answer for this long the engine behind the link is dead; pongs do not count.
 pub const ANSWER_SILENCE: Span = Span::secs(130);
 /// Inventory refresh, which is also the liveness probe.
-pub(crate) const INVENTORY_REFRESH: Span = Span::secs(60);
+pub const INVENTORY_REFRESH: Span = Span::secs(60);
 /// The longest that a refresh waits for an open invocation, which it would reschedule.
 pub(crate) const INVENTORY_PATIENCE: Span = Span::secs(25);
 /// First reconnect or mint delay; jitter takes it down to anything above zero.
