@@ -155,7 +155,7 @@ impl Inventory {
         }
         // What was refused before is the likeliest, and then the newest: the others were accepted.
         let known = self.listed.iter().find(|id| self.refused.contains(*id));
-        if let Some(suspect) = known.or(self.listed.last()).cloned() {
+        if let Some(suspect) = known.or_else(|| self.listed.last()).cloned() {
             self.suspects.push(suspect);
             self.due = Due::Now;
         } else {
