@@ -1,12 +1,7 @@
-//! The loop: the only task that touches the broker.
+//! This runtime's side of the loop.
 //!
-//! Owns: the order of inputs, and which part of the driver carries out which command.
+//! Owns: which part of the driver carries out which command, and how the loop waits here.
 //! Must not know: why the core wants what it wants.
-//!
-//! 1. Commands are drained before the next input; carrying one out never waits.
-//! 2. Inputs that are ready go before a due `Tick`, at most [`READY_ROW`] in a row: after a suspend
-//!    the answers that wait in the buffers are read before their deadlines are judged.
-//! 3. One reading of the clocks per input.
 
 use crate::alarm::Alarm;
 use crate::calls::Calls;
@@ -14,19 +9,16 @@ use crate::http::Api;
 use crate::inbox::{Event, Inbox};
 use crate::net::Links;
 use crate::pty::Ptys;
-use relay_core::time::Now;
-use relay_core::{Broker, Command, Input, Step, Wake};
-use relay_driver::clock;
+use relay_core::time::{Mono, Now};
+use relay_core::{Broker, Command};
 use relay_driver::logs::Log;
 use relay_driver::record::Recording;
+use relay_driver::run::{Hands, Source};
 use relay_driver::socket::Out;
 use relay_driver::store::Store;
 use smol::channel::Receiver;
 use smol::future::{or, yield_now};
 use std::io;
-
-/// Ready inputs taken before timers get their turn.
-const READY_ROW: usize = 64;
 
 /// Everything that carries out commands.
 #[derive(Debug)]
@@ -57,8 +49,9 @@ impl Io {
             log,
         }
     }
+}
 
-    /// Starts what the command wants; `Some` is the exit code that ends the process.
+impl Hands<Event> for Io {
     fn execute(&mut self, now: Now, command: Command) -> Option<u8> {
         match command {
             Command::LinkOpen { link, url, token, deadline } => self.links.open(link, url, token, deadline),
@@ -98,67 +91,40 @@ impl Io {
     }
 }
 
-/// Runs the broker to its end; returns the exit code and what is left to wind up.
-pub(crate) async fn run(
-    mut broker: Broker,
-    mut io: Io,
-    recording: &mut Recording,
-    events: Receiver<Event>,
-) -> io::Result<(u8, Io)> {
-    let mut alarm = Alarm::new()?;
-    let mut row = 0;
-    let mut now = clock::now();
-    loop {
-        let wake = loop {
-            match broker.poll() {
-                Step::Do(command) => {
-                    recording.command(&command);
-                    if let Some(code) = io.execute(now, command) {
-                        return Ok((code, io));
-                    }
-                }
-                Step::Wait(wake) => break wake,
-            }
+/// The inbox and the alarm.
+struct Events {
+    inbox: Receiver<Event>,
+    alarm: Alarm,
+}
+
+impl Source<Event> for Events {
+    fn ready(&mut self) -> Option<Event> {
+        self.inbox.try_recv().ok()
+    }
+
+    async fn rest(&mut self) {
+        yield_now().await;
+    }
+
+    async fn wait(&mut self, until: Option<Mono>) -> Option<Event> {
+        self.alarm.set(until);
+        let event = async { Some(self.inbox.recv().await.expect("the driver holds an inbox")) };
+        let rung = async {
+            self.alarm.ring().await;
+            None
         };
-        recording.settled(&broker);
-        let event = next(&events, &mut alarm, wake, &mut row).await;
-        now = clock::now();
-        match event {
-            None => {
-                recording.input(now, &Input::Tick);
-                broker.handle(now, Input::Tick);
-            }
-            Some(mut event) => {
-                io.settle(&mut event);
-                recording.input(now, &event.input());
-                broker.handle(now, event.input());
-            }
-        }
+        or(event, rung).await
     }
 }
 
-/// The next event, or `None` for a tick.
-async fn next(events: &Receiver<Event>, alarm: &mut Alarm, wake: Wake, row: &mut usize) -> Option<Event> {
-    if *row < READY_ROW
-        && let Ok(event) = events.try_recv()
-    {
-        *row += 1;
-        return Some(event);
-    }
-    let rest = std::mem::take(row) == READY_ROW;
-    // The clock, not the alarm, says what is due: the runtime may be late with the alarm's news.
-    if wake.at.is_some_and(|at| at <= clock::now().mono) {
-        return None;
-    }
-    if rest {
-        // Lets the tasks write what the row has produced.
-        yield_now().await;
-    }
-    alarm.set(wake.at);
-    let event = async { Some(events.recv().await.expect("the driver holds an inbox")) };
-    let rung = async {
-        alarm.ring().await;
-        None
-    };
-    or(event, rung).await
+/// Runs the broker to its end; returns the exit code and what is left to wind up.
+pub(crate) async fn run(
+    broker: Broker,
+    mut io: Io,
+    recording: &mut Recording,
+    inbox: Receiver<Event>,
+) -> io::Result<(u8, Io)> {
+    let mut events = Events { inbox, alarm: Alarm::new()? };
+    let code = relay_driver::run::run(broker, &mut io, &mut events, recording).await;
+    Ok((code, io))
 }

@@ -18,6 +18,7 @@ pub mod logs;
 pub mod process;
 pub mod record;
 pub mod request;
+pub mod run;
 pub mod settings;
 pub mod socket;
 pub mod state;
