@@ -4,7 +4,7 @@
 //! Must not know: a runtime; how events come, how commands are carried out, why the core wants them.
 //!
 //! 1. Commands are drained before the next input; carrying one out never waits.
-//! 2. Inputs that are ready go before a due `Tick`, at most [`READY_ROW`] in a row: after a suspend
+//! 2. Inputs that are ready go before a due `Tick`, a bounded row of them: after a suspend
 //!    the answers that wait in the buffers are read before their deadlines are judged.
 //! 3. One reading of the clocks per input.
 
