@@ -42,10 +42,8 @@ impl Oracles {
         let Some(id) = self.ledger.id_of(name) else {
             return true;
         };
-        let has_open = engine.rows(id).any(|row| row.state.is_open());
-        let buried = |row| self.ledger.is_buried(row);
-        let rows = self.ledger.identities.get(id).map(|identity| &identity.rows);
-        !has_open || rows.is_some_and(|rows| rows.values().any(buried))
+        // What came before it, be it outside of the sequence, is given up first.
+        !engine.rows(id).any(|row| row.state.is_open()) || self.ledger.has_buried(id)
     }
 
     /// Whether the broker's registration is confirmed.

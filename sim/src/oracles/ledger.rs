@@ -44,6 +44,8 @@ pub(super) struct Ledger {
     ids: BTreeMap<String, String>,
     pub(super) identities: BTreeMap<String, Identity>,
     buried: BTreeSet<String>,
+    /// Identities that have one.
+    buried_for: BTreeSet<String>,
     rows: u64,
 }
 
@@ -63,6 +65,11 @@ impl Ledger {
 
     pub(super) fn is_buried(&self, row: &Row) -> bool {
         row.delivery_id.as_ref().is_some_and(|id| self.buried.contains(id))
+    }
+
+    /// Whether any message for an identity was given up, in its sequence or not.
+    pub(super) fn has_buried(&self, agent_id: &str) -> bool {
+        self.buried_for.contains(agent_id)
     }
 
     pub(super) fn engine(&mut self, event: &Event) {
@@ -114,6 +121,7 @@ impl Ledger {
             && let Some(id) = record["delivery_id"].as_str()
         {
             self.buried.insert(id.to_owned());
+            self.buried_for.extend(record["agent_id"].as_str().map(str::to_owned));
         }
     }
 }

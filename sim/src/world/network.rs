@@ -282,9 +282,10 @@ impl World<'_> {
         self.cut_all();
     }
 
-    /// Links that are silent break.
+    /// Links break that are silent, or whose frames are held for long.
     pub(super) fn cut_silent(&mut self) {
-        self.cut(|wire| wire.silent || wire.deaf);
+        let late = self.now + LATE;
+        self.cut(|wire| wire.silent || wire.deaf || wire.up_at > late || wire.down_at > late);
     }
 
     fn cut(&mut self, which: impl Fn(&Wire) -> bool) {
