@@ -21,6 +21,9 @@ use std::path::Path;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+#[cfg(test)]
+mod tests;
+
 /// Bytes that may wait for the disk.
 const BACKLOG: usize = 16 * 1024 * 1024;
 /// Lines are collected for so long, so that a busy loop does not wake a thread for each.
@@ -77,20 +80,14 @@ impl Recording {
         mask.register(settings.api_key.expose());
         let detail = if settings.record_commands { Detail::Full } else { Detail::Prints };
         let recorder = Recorder::new(config, boot, driver, mask, detail);
-        let queue = Arc::new(Queue::default());
         log.say(Level::Info, "broker", format!("recording to {}", path.display()));
-        let (writer, log, name) = (queue.clone(), log.clone(), path.display().to_string());
-        let write = move || {
-            if let Err(error) = writer.write_to(file) {
-                log.say(Level::Error, "broker", format!("the recording ends: cannot write {name}: {error}"));
-            }
+        let (log, name) = (log.clone(), path.display().to_string());
+        let failed = move |error| {
+            log.say(Level::Error, "broker", format!("the recording ends: cannot write {name}: {error}"));
         };
-        std::thread::Builder::new()
-            .name("record".into())
-            .spawn(write)
+        let tape = Tape::start(recorder, file, failed)
             .map_err(|e| Fatal::failed(format!("cannot start a thread: {e}")))?;
-        *lock(&RUNNING) = Some(queue.clone());
-        Ok(Self(Some(Tape { recorder, queue })))
+        Ok(Self(Some(tape)))
     }
 
     /// An input, before it is handled.
@@ -128,6 +125,20 @@ impl Recording {
 }
 
 impl Tape {
+    /// Begins to write what is recorded; `failed` is told of a disk that cannot take it.
+    fn start(
+        recorder: Recorder,
+        file: File,
+        failed: impl FnOnce(io::Error) + Send + 'static,
+    ) -> io::Result<Self> {
+        let queue = Arc::new(Queue::default());
+        let writer = queue.clone();
+        let write = move || writer.write_to(file).unwrap_or_else(failed);
+        std::thread::Builder::new().name("record".into()).spawn(write)?;
+        *lock(&RUNNING) = Some(queue.clone());
+        Ok(Self { recorder, queue })
+    }
+
     /// Hands lines over; `false` when nobody takes them any more.
     fn hand_over(&mut self) -> bool {
         let mut waiting = lock(&self.queue.state);

@@ -42,7 +42,7 @@ mod tests;
 
 pub use mask::Mask;
 pub use print::{Print, tell};
-pub use read::{Check, Entry, ReadError, Trace, check_size};
+pub use read::{Check, Entry, LARGEST, ReadError, Trace, check_size};
 pub use record::{Detail, Recorder, last_line};
 
 /// The format that is written and read.

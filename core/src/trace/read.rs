@@ -205,18 +205,22 @@ impl<'a> Trace<'a> {
     }
 }
 
+/// Bytes of the largest trace: a line is begun while there is room, so the last one may stand out.
+pub const LARGEST: u64 = 2 * SIZE as u64;
+
 /// Whether a file of so many bytes can be a trace, told for people if not.
 ///
 /// # Errors
 /// It is larger than any trace.
 pub fn check_size(bytes: u64) -> Result<(), String> {
-    // A line is begun while there is room, so the last one may stand out.
-    let largest = 2 * SIZE as u64;
-    if bytes <= largest {
+    if bytes <= LARGEST {
         return Ok(());
     }
-    Err(format!("the file has {} MiB, and no trace has more than {}", bytes >> 20, largest >> 20))
+    Err(format!("the file has {} MiB, and no trace has more than {}", bytes >> 20, LARGEST >> 20))
 }
+
+/// Characters of an error.
+const WORDS: usize = 160;
 
 /// How the line of an input begins.
 const INPUT: &str = "{\"n\":";
@@ -231,7 +235,8 @@ fn unreadable(line: usize, text: &str, error: &serde_json::Error) -> ReadError {
         format!("the line is cut off after {} bytes", text.len())
     } else {
         let told = error.to_string();
-        let told = told.split(" at line ").next().unwrap_or_default();
+        // A line may be as long as a trace; the reader gets the beginning of what is quoted of it.
+        let told: String = told.split(" at line ").next().unwrap_or_default().chars().take(WORDS).collect();
         format!("{told}, at column {}", error.column())
     };
     ReadError { line, what }

@@ -88,6 +88,8 @@ pub struct Recorder {
     lines: String,
     /// Bytes of all lines.
     written: usize,
+    /// Bytes after which no more inputs are recorded.
+    size: usize,
     inputs: u64,
     prints: Vec<Print>,
     texts: Vec<String>,
@@ -119,6 +121,7 @@ impl Recorder {
             detail,
             lines: String::new(),
             written: 0,
+            size: SIZE,
             inputs: 0,
             prints: Vec::new(),
             texts: Vec::new(),
@@ -129,12 +132,19 @@ impl Recorder {
         recorder
     }
 
+    /// The same trace, which ends after about so many bytes instead of [`SIZE`].
+    #[must_use]
+    pub const fn of_size(mut self, bytes: usize) -> Self {
+        self.size = bytes;
+        self
+    }
+
     /// An input, before it is handled.
     pub fn input(&mut self, now: Now, input: &Input<'_>) {
         if self.ended {
             return;
         }
-        if self.written > SIZE {
+        if self.written > self.size {
             return self.end("the trace has reached its largest size");
         }
         self.inputs += 1;

@@ -159,6 +159,41 @@ fn a_text_that_is_no_whole_trace_is_refused_with_its_line() {
 }
 
 #[test]
+fn a_trace_ends_with_its_size_whole_and_nothing_is_behind_the_end() {
+    for size in [0, 2_000, 4_000, 6_000] {
+        let recorder = Recorder::new(&config(), &boot(), "test", mask(), Detail::Prints);
+        let mut recorder = recorder.of_size(size);
+        recorder.settled(|| unreachable!("no check before an input"));
+        let mut lines = String::new();
+        for number in 1..=100 {
+            recorder.input(now(number), &Input::LinkPong { link: LinkId(number) });
+            recorder.command(&Command::LinkPing { link: LinkId(number) });
+            recorder.settled(|| unreachable!("no check so early"));
+            recorder.take_into(&mut lines);
+            assert_eq!(recorder.has_ended(), lines.contains("largest size"));
+        }
+        recorder.end("never said");
+        assert!(recorder.take().is_empty() && recorder.has_ended());
+        let line = lines.lines().map(str::len).max().unwrap();
+        assert!(lines.len() <= size + 2 * (line + 1), "{} bytes", lines.len());
+        let trace = Trace::read(&lines).unwrap();
+        assert_eq!(&*trace.end, "the trace has reached its largest size");
+        assert!(trace.is_whole() && trace.entries.len() < 100);
+        assert_eq!(trace.entries.is_empty(), size == 0);
+        let caused = |entry: &Entry<'_>| entry.caused.as_ref().is_some_and(|prints| prints.len() == 1);
+        assert!(trace.entries.iter().all(caused));
+    }
+}
+
+#[test]
+fn what_is_wrong_with_a_long_line_is_told_in_few_words() {
+    let whole = trace_of(&[Input::Tick], mask());
+    let text = whole.replacen("tick", &"x".repeat(100_000), 1);
+    let error = Trace::read(&text).unwrap_err().to_string();
+    assert!(error.len() < 300 && error.contains("at column"), "{error}");
+}
+
+#[test]
 fn credentials_become_filler_of_equal_length_wherever_they_stand() {
     let mut mask = mask();
     mask.register(ODD);
