@@ -5,6 +5,7 @@
 //! Nothing here reads a clock, opens a socket, starts a thread or draws from anything but the seed.
 
 pub mod agents;
+pub mod distill;
 pub mod engine;
 pub mod fuzz;
 pub mod oracles;

@@ -45,6 +45,8 @@ enum Command {
     Bless(cli::replay::Args),
     /// Take the messages out of a recorded broker's trace: other words of the same length stand there.
     Redact(cli::replay::RedactArgs),
+    /// Make a scenario of a recorded broker's trace, that does about the same in a world.
+    Distill(cli::distill::Args),
     /// Let bugs loose that brokers have had, and count the seeds until each is found.
     Canary(cli::canary::Args),
     /// Measure the simulator.
@@ -73,6 +75,7 @@ fn main() -> ExitCode {
         Command::Check(args) => cli::check::run(&args),
         Command::Bless(args) => cli::replay::bless(&args),
         Command::Redact(args) => cli::replay::redact(&args),
+        Command::Distill(args) => cli::distill::run(&args),
         Command::Canary(args) => cli::canary::run(&args),
         Command::Bench => cli::bench::run(),
         Command::Record(args) => cli::record::run(&args),

@@ -8,6 +8,7 @@
 pub(crate) mod bench;
 pub(crate) mod canary;
 pub(crate) mod check;
+pub(crate) mod distill;
 pub(crate) mod record;
 pub(crate) mod replay;
 pub(crate) mod run;

@@ -2,8 +2,10 @@
 //!
 //! Owns: reading and writing files, and what is printed of each. Must not know: what a trace says.
 
-use relay_core::trace::{Trace, check_size};
+use relay_core::trace::{LARGEST, Trace, check_size};
 use relay_sim::replay::{bless as blessed, redact as redacted, replay};
+use std::fs::File;
+use std::io::Read as _;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
@@ -15,6 +17,13 @@ pub(crate) struct Args {
     /// Trace files, as `relay-broker up --record FILE` writes them.
     #[arg(required = true)]
     files: Vec<PathBuf>,
+}
+
+impl Args {
+    /// A single file.
+    pub(super) fn of(file: &Path) -> Self {
+        Self { files: vec![file.to_owned()] }
+    }
 }
 
 #[derive(Debug, clap::Args)]
@@ -60,7 +69,7 @@ pub(crate) fn bless(args: &Args) -> ExitCode {
 
 /// `redact`: a trace that can be shown to others.
 pub(crate) fn redact(args: &RedactArgs) -> ExitCode {
-    each(&Args { files: vec![args.file.clone()] }, |file, trace, _| {
+    each(&Args::of(&args.file), |file, trace, _| {
         let redacted = redacted(trace).map_err(|error| wrong(file, &error))?;
         replace(&args.output, &redacted.text).map_err(|message| wrong(&args.output, &message))?;
         say!("redacted: {}", args.output.display());
@@ -94,10 +103,14 @@ pub(super) fn wrong(file: &Path, what: &dyn std::fmt::Display) -> ExitCode {
     ExitCode::FAILURE
 }
 
-fn read(file: &Path) -> Result<String, String> {
-    let size = std::fs::metadata(file).map_err(|error| error.to_string())?.len();
-    check_size(size)?;
-    let bytes = std::fs::read(file).map_err(|error| error.to_string())?;
+/// The text of a trace; the line for the reader where there is none.
+pub(super) fn read(file: &Path) -> Result<String, String> {
+    let file = File::open(file).map_err(|error| error.to_string())?;
+    check_size(file.metadata().map_err(|error| error.to_string())?.len())?;
+    // What is no plain file does not tell its size before.
+    let mut bytes = Vec::new();
+    file.take(LARGEST + 1).read_to_end(&mut bytes).map_err(|error| error.to_string())?;
+    check_size(bytes.len() as u64)?;
     String::from_utf8(bytes).map_err(|error| {
         let line =
             1 + error.as_bytes()[..error.utf8_error().valid_up_to()].iter().filter(|b| **b == b'\n').count();

@@ -12,19 +12,19 @@ use std::collections::BTreeSet;
 /// Bytes of a file; a step has some 50.
 pub const FILE: usize = 4 << 20;
 /// Agents of a plan.
-const AGENTS: usize = 1_000;
+pub(crate) const AGENTS: usize = 1_000;
 /// Steps of a plan.
-const STEPS: usize = 50_000;
+pub(crate) const STEPS: usize = 50_000;
 /// Characters of an agent's name.
-const NAME: usize = 64;
+pub(crate) const NAME: usize = 64;
 /// Bytes of a message: the engine takes no longer one.
-const SIZE: i64 = 1 << 20;
+pub(crate) const SIZE: i64 = 1 << 20;
 /// Messages of a burst.
 const COUNT: i64 = 2_000;
 /// Bytes of all messages.
-const TOTAL: i64 = 64 << 20;
+pub(crate) const TOTAL: i64 = 64 << 20;
 /// Any time, in µs: a day. Also the largest number of any other kind.
-const TIME: u64 = 24 * 3_600 * SECOND;
+pub(crate) const TIME: u64 = 24 * 3_600 * SECOND;
 
 fn unusable<T>(message: String) -> Result<T, Unusable> {
     Err(Unusable(message))

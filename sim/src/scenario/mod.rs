@@ -11,7 +11,7 @@
 
 mod arguments;
 mod form;
-mod limits;
+pub(crate) mod limits;
 mod shrink;
 
 pub use limits::FILE;

@@ -3,6 +3,7 @@
 use crate::world::{World, connected};
 use crate::{Scenario, scenarios};
 use relay_core::trace::Trace;
+use relay_sim::distill::distill;
 use relay_sim::engine::ProfileName;
 use relay_sim::replay::replay;
 use relay_tests::agent::Agent;
@@ -72,6 +73,14 @@ fn a_recorded_life_replays_bit_for_bit_and_shows_no_credential(driver: &Driver) 
     assert_eq!((&*trace.driver, &*trace.end), (driver.name.as_str(), "exit 0"));
     let done = replay(&trace).unwrap_or_else(|difference| panic!("{difference}"));
     assert!(done.inputs > 512 && done.checks > 1, "{done:?}");
+    let scenario = distill(&trace);
+    let report = scenario
+        .run()
+        .unwrap_or_else(|failure| panic!("{} {}\n{}", failure.rule, failure.message, scenario.to_text()));
+    let names: Vec<_> = scenario.plan.agents.iter().map(|agent| agent.name.as_str()).collect();
+    assert_eq!(names, ["lines", "more", "paste", "chatter"]);
+    assert_eq!(report.rows, 2 * (BURST * agents.len()) as u64 + 1, "{}", scenario.to_text());
+    assert!(report.marks["Reminted"] > 0, "{}", scenario.to_text());
 }
 
 /// What makes credentials secret: all that stands behind their prefixes.
