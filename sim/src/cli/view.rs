@@ -2,7 +2,7 @@
 //!
 //! Owns: what is made a picture of, and where the page goes. Must not know: what a page looks like.
 
-use relay_core::trace::{Trace, check_size};
+use relay_core::trace::Trace;
 use relay_sim::engine::ProfileName;
 use relay_sim::plan::{self, Plan};
 use relay_sim::replay;
@@ -17,9 +17,9 @@ pub(crate) struct Args {
     /// A trace that was recorded, or a scenario file.
     #[arg(required_unless_present = "seed", conflicts_with = "seed")]
     file: Option<PathBuf>,
-    /// A seed.
+    /// A seed: a number, or a git hash.
     #[arg(long)]
-    seed: Option<u64>,
+    seed: Option<String>,
     /// Engine release of the seed.
     #[arg(long, default_value = "6.0.3", requires = "seed")]
     profile: ProfileName,
@@ -47,7 +47,8 @@ pub(crate) fn run(args: &Args) -> ExitCode {
 
 fn picture(args: &Args) -> Result<View, String> {
     let profile = args.profile;
-    if let Some(seed) = args.seed {
+    if let Some(seed) = &args.seed {
+        let seed = super::seed::parse(seed).map_err(|why| format!("relay-sim: {why}"))?;
         let title = format!("seed {seed}, engine {profile}");
         return Ok(case(View::new(&title, &super::reproduction(seed, profile)), plan::draw(seed, profile)));
     }
@@ -86,9 +87,7 @@ fn is_trace(path: &Path) -> Result<bool, String> {
 
 /// The picture of a recorded life: it is lived again, so that commands are shown as well.
 fn trace(path: &Path) -> Result<View, String> {
-    let size = path.metadata().map_err(|error| wrong(path, &error))?.len();
-    check_size(size).map_err(|error| wrong(path, &error))?;
-    let text = std::fs::read_to_string(path).map_err(|error| wrong(path, &error))?;
+    let text = super::replay::read(path).map_err(|error| wrong(path, &error))?;
     let trace = Trace::read(&text).map_err(|error| wrong(path, &error))?;
     let reproduction = format!("cargo run --release -p relay-sim -- replay {}", path.display());
     let title = format!("{}, recorded by {} with core {}", path.display(), trace.driver, trace.core);

@@ -11,6 +11,19 @@ use std::io::{self, Write};
 /// Structures down to this depth stand on lines of their own.
 const DEPTH: usize = 3;
 
+/// Characters of an error; a file's own words, or the list of what may stand there, may be longer.
+const WORDS: usize = 240;
+
+/// The beginning and the end of a text, where the place in the file stands.
+fn short(text: &str) -> String {
+    let chars: Vec<char> = text.chars().collect();
+    if chars.len() <= WORDS {
+        return text.to_owned();
+    }
+    let (begin, end) = (&chars[..WORDS * 2 / 3], &chars[chars.len() - WORDS / 3..]);
+    begin.iter().chain(&[' ', '\u{2026}', ' ']).chain(end).collect()
+}
+
 /// What every version says.
 #[derive(Deserialize)]
 struct Head {
@@ -23,7 +36,8 @@ impl Scenario {
     /// # Errors
     /// What is wrong with the text, and where.
     pub fn parse(text: &str) -> Result<Self, Unusable> {
-        let wrong = |error: serde_json::Error| Unusable(format!("not a scenario: {error}"));
+        let wrong =
+            |error: serde_json::Error| Unusable(format!("not a scenario: {}", short(&error.to_string())));
         let head: Head = serde_json::from_str(text).map_err(wrong)?;
         if head.v != VERSION {
             let message = format!("version {} of the form, and only {VERSION} is understood", head.v);
