@@ -162,6 +162,10 @@ impl Broker {
     /// The next thing to do. Call until it says [`Step::Wait`].
     pub fn poll(&mut self) -> Step {
         if let Some(command) = self.cx.out.pop_front() {
+            if matches!(command, Command::Exit { .. }) {
+                // What else was due at the same moment comes too late.
+                self.cx.out.clear();
+            }
             return Step::Do(command);
         }
         let next = self.cx.timers.next();

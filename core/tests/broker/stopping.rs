@@ -56,6 +56,21 @@ fn children_that_do_not_go_are_killed_and_the_whole_takes_four_seconds_at_most()
 }
 
 #[test]
+fn nothing_follows_the_exit_when_a_child_is_due_to_be_killed_at_the_same_tick() {
+    let mut rig = Rig::online();
+    rig.spawn("bob");
+    // Its end is never reported: it hangs in the kernel.
+    rig.programs.clear();
+    rig.handle(Input::Terminate);
+    rig.advance(Span::millis(3_500));
+    assert_eq!(rig.exit, None);
+    rig.jump(Span::secs(2));
+    // The rig takes no command behind the exit.
+    rig.tick();
+    assert_eq!(rig.exit, Some(0));
+}
+
+#[test]
 fn nothing_that_hangs_delays_the_end_beyond_four_seconds() {
     // A start that is never reported, a publish without answer, a terminal that never reads.
     let mut rig = Rig::online();
