@@ -14,7 +14,7 @@ use crate::marks::{Mark, Marks};
 use crate::purpose::{CallFor, StoreFor};
 use crate::rng::Rng;
 use crate::secret::mask;
-use crate::stats::Stats;
+use crate::stats::{Held, Stats};
 use crate::time::{Now, Span};
 use crate::timers::{Timer, Timers};
 use alloc::collections::{BTreeMap, VecDeque};
@@ -98,6 +98,12 @@ impl Cx {
         self.timers.clear(&Timer::Store(store));
         self.count_stale(purpose.is_none());
         purpose
+    }
+
+    /// Timers that are armed, and operations that have not ended.
+    pub(crate) fn held(&self) -> Held {
+        let (timers, calls, stores) = (self.timers.len(), self.calls.len(), self.stores.len());
+        Held { timers, calls, stores, requests: 0 }
     }
 
     /// Whether everything that was to be stored is stored.

@@ -155,4 +155,4 @@ pub use input::{Auth, CallReply, ExitStatus, Fault, FaultKind, Input, Refusal, T
 pub use marks::{Mark, Marks};
 pub use rng::hex;
 pub use secret::{Secret, mask};
-pub use stats::Stats;
+pub use stats::{Held, Stats};

@@ -36,3 +36,16 @@ pub struct Stats {
     /// Completions for things that were over.
     pub stale_completions: u64,
 }
+
+/// What is held just now: all of it bounded by the agents, requests and operations under way.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Held {
+    /// Timers that are armed.
+    pub timers: usize,
+    /// Calls to the engine that have not ended.
+    pub calls: usize,
+    /// Changes of files that have not ended.
+    pub stores: usize,
+    /// Requests on the local API that wait for their answer.
+    pub requests: usize,
+}

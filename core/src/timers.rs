@@ -121,6 +121,11 @@ impl Timers {
         self.deadlines.contains_key(timer)
     }
 
+    /// How many timers are armed.
+    pub(crate) fn len(&self) -> usize {
+        self.deadlines.len()
+    }
+
     /// The earliest deadline.
     pub(crate) fn next(&self) -> Option<(Mono, &Timer)> {
         self.queue.first().map(|(at, timer)| (*at, timer))

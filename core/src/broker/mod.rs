@@ -39,7 +39,7 @@ use crate::link::Link;
 use crate::marks::Marks;
 use crate::purpose::StoreFor;
 use crate::secret::Secret;
-use crate::stats::Stats;
+use crate::stats::{Held, Stats};
 use crate::store::Recovered;
 use crate::time::{Clock, Mono, Now};
 use crate::timers::Timer;
@@ -177,6 +177,11 @@ impl Broker {
     /// Counters since start.
     pub const fn stats(&self) -> &Stats {
         &self.cx.stats
+    }
+
+    /// What is held just now.
+    pub fn held(&self) -> Held {
+        Held { requests: self.requests.waiting.len(), ..self.cx.held() }
     }
 
     /// How often each rare branch was taken.

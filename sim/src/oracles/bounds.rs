@@ -1,24 +1,36 @@
-//! S9 and L3: what the broker has under way is bounded, and each piece of it in time.
+//! S9, L3 and L7: what the broker has under way is bounded, each piece of it in time, and over in the end.
 //!
 //! Would catch: a command queue that grows while a socket or a terminal is stuck; a write without a
-//! limit, behind which heartbeats and acks wait; a subscriber that nobody reads and that is fed on.
+//! limit, behind which heartbeats and acks wait; a subscriber that nobody reads and that is fed on; a
+//! timer of somebody who has left.
 //!
 //! 1. S9: bytes handed to one link, terminal or event stream and not taken yet stay within the credit.
 //!    Nothing is handed to a stream that is closed.
 //! 2. L3: the deadline of every operation lies ahead, and not farther than the longest limit.
+//! 3. S9: the armed timers are a few, a few per agent, and one per request and change of a file.
+//! 4. L7: when there is nothing to do, only those of the link and of the agents' terminals are left, and no
+//!    operation.
 
 use super::At;
-use relay_core::ids::{LinkId, OpId, ProcessId, SubscriberId};
+use relay_core::ids::{LinkId, OpId, ProcessId, StoreId, SubscriberId};
 use relay_core::limits::{LINK_CREDIT, PTY_CREDIT, STREAM_CREDIT};
-use relay_core::{Command, Input};
+use relay_core::{Command, Held, Input};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// No operation may take longer than this: a write to a terminal waits for its program, all others are
 /// over much sooner. In µs.
 const LONGEST: u64 = 60 * 1_000_000;
 
+/// Timers of the link, the inventory and the shutdown: one per reason.
+const TIMERS: usize = 16;
+/// Timers of one agent and of its window. An agent that goes may still be there when the next comes.
+const TIMERS_PER_AGENT: usize = 12;
+/// Timers of a broker that has nothing to do: the next heartbeat, refresh and so on.
+const TIMERS_AT_REST: usize = 6;
+
 #[derive(Debug, Default)]
 pub(crate) struct Bounds {
+    stores: BTreeSet<StoreId>,
     links: BTreeMap<LinkId, usize>,
     streams: BTreeMap<SubscriberId, usize>,
     closed: BTreeSet<SubscriberId>,
@@ -39,6 +51,9 @@ impl Bounds {
             }
             Input::StreamGone { subscriber } => {
                 self.streams.remove(subscriber);
+            }
+            Input::Stored { store, .. } => {
+                self.stores.remove(store);
             }
             Input::PtyWritten { process, op, .. } => {
                 if let Some(writes) = self.terminals.get_mut(process) {
@@ -77,12 +92,25 @@ impl Bounds {
                 writes.insert(*op, bytes.len());
                 within(writes.values().sum(), PTY_CREDIT, "a terminal")
             }
+            Command::Store { store, .. } => {
+                self.stores.insert(*store);
+                Ok(())
+            }
             Command::PtyForget { process } => {
                 self.terminals.remove(process);
                 Ok(())
             }
             _ => Ok(()),
         }
+    }
+
+    /// S9: what is held while so many agents are wanted and so many requests are open.
+    pub(super) fn held(&self, held: &Held, agents: usize, requests: usize) -> Result<(), String> {
+        let most = TIMERS + TIMERS_PER_AGENT * agents + requests + self.stores.len();
+        if held.timers > most {
+            return Err(format!("{} timers are armed, for {agents} agents no more than {most}", held.timers));
+        }
+        Ok(())
     }
 
     /// The broker is gone with all that it had under way.
@@ -94,6 +122,15 @@ impl Bounds {
 fn within(held: usize, most: usize, what: &str) -> Result<(), String> {
     if held > most {
         return Err(format!("{held} bytes are on their way into {what}; the credit is {most}"));
+    }
+    Ok(())
+}
+
+/// L7: what is held when there is nothing to do.
+pub(super) fn rest(held: &Held, agents: usize) -> Result<(), String> {
+    let Held { timers, calls, stores, requests } = *held;
+    if timers > TIMERS_AT_REST + agents || calls + stores + requests > 0 {
+        return Err(format!("there is nothing to do, and this is left: {held:?}"));
     }
     Ok(())
 }
@@ -119,6 +156,7 @@ pub(crate) fn deadline(at: At, command: &Command) -> Result<(), String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use relay_core::StoreAction;
     use relay_core::time::Mono;
 
     const AT: At = At { life: 1, mono: 100, now: 100 };
@@ -160,6 +198,23 @@ mod tests {
         let subscriber = SubscriberId(1);
         assert_eq!(bounds.command(&Command::StreamClose { subscriber, code: 1001, reason: "" }), Ok(()));
         assert!(bounds.command(&Command::StreamSend { subscriber, text: String::new() }).is_err());
+    }
+
+    #[test]
+    fn timers_are_as_many_as_agents_and_what_is_under_way() {
+        let held = |timers, stores| Held { timers, stores, ..Held::default() };
+        let mut bounds = Bounds::default();
+        assert_eq!(bounds.held(&held(TIMERS + TIMERS_PER_AGENT + 2, 0), 1, 2), Ok(()));
+        let many = held(TIMERS + TIMERS_PER_AGENT + 3, 1);
+        assert!(bounds.held(&many, 1, 2).is_err());
+        let action = StoreAction::Append { lines: "{}\n".into() };
+        bounds.command(&Command::Store { store: StoreId(1), action, deadline: Mono(9) }).expect("small");
+        assert_eq!(bounds.held(&many, 1, 2), Ok(()));
+        bounds.input(&Input::Stored { store: StoreId(1), result: Ok(()) });
+        assert!(bounds.held(&many, 1, 2).is_err());
+        assert_eq!(rest(&held(TIMERS_AT_REST + 1, 0), 1), Ok(()));
+        assert!(rest(&held(TIMERS_AT_REST + 2, 0), 1).is_err());
+        assert!(rest(&held(1, 1), 1).is_err());
     }
 
     #[test]

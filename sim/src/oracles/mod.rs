@@ -8,6 +8,9 @@
 //! 3. Facts of the engine, of agents and of files outlast the life of a broker, so that every rule
 //!    holds over a crash and a restart from whatever is on disk (S7).
 //! 4. A frame is read once, for all oracles.
+//!
+//! There is no L6 (what is held back drains after a flush): the core never holds messages back for a
+//! client to flush. What it holds, behind a gap or a program that does not read, L1 wants acked.
 
 mod acks;
 pub(crate) mod bounds;
@@ -37,7 +40,7 @@ use facts::Frame;
 use ledger::Ledger;
 use relay_core::ids::{LinkId, ProcessId, RequestId};
 use relay_core::limits::REMEMBERED;
-use relay_core::{Command, Input, StoreAction};
+use relay_core::{Command, Held, Input, StoreAction};
 use scene::Scene;
 use serde_json::Value;
 
@@ -351,6 +354,17 @@ impl Oracles {
         if ids > REMEMBERED {
             self.note("S9", Err(format!("{ids} delivery ids of one agent are remembered")));
         }
+    }
+
+    /// The broker holds this, while so many agents are wanted.
+    pub fn holds(&mut self, held: &Held, agents: usize) {
+        let judged = self.bounds.held(held, agents, self.requests.len());
+        self.note("S9", judged);
+    }
+
+    /// The broker holds this although it has had nothing to do for long.
+    pub fn rests(&mut self, held: &Held, agents: usize) {
+        self.note("L7", bounds::rest(held, agents));
     }
 
     /// A token of another workspace or engine was shown to this one.

@@ -42,6 +42,11 @@ impl Requests {
         self.open.insert(request, Asked { what, at });
     }
 
+    /// How many are open.
+    pub(super) fn len(&self) -> usize {
+        self.open.len()
+    }
+
     /// What an open request asks for.
     pub(super) fn what(&self, request: Of<RequestId>) -> Option<&str> {
         self.open.get(&request).map(|asked| asked.what.as_str())

@@ -4,13 +4,23 @@
 //! arguments of a child, where every user of the machine can read it; a token in an event.
 //!
 //! 1. No log line, event, argument, address or debug form holds a token.
-//! 2. Of the local API only `/api/session` shows one: the workspace key.
+//! 2. The environment of a child holds no credential but its own agent's token, and what the broker may
+//!    have inherited is taken out of it.
+//! 3. Of the local API only `/api/session` shows one: the workspace key.
 
-use relay_core::Command;
+use relay_core::{Child, Command};
 use std::fmt::Debug;
 
 /// How the engine's secrets begin.
 const MARKS: [&str; 4] = ["rk_live_", "at_live_", "nt_live_", "ot_live_"];
+
+/// How a key of the local API begins, and the fewest digits behind it.
+const LOCAL: (&str, usize) = ("br_", 16);
+/// The variable in which a child finds its own token.
+const OWN: &str = "RELAY_AGENT_TOKEN";
+/// Variables with credentials of the broker or of whoever started it.
+const INHERITED: [&str; 4] =
+    ["RELAY_API_KEY", "RELAY_WORKSPACE_KEY", "RELAY_BROKER_API_KEY", "RELAY_NODE_TOKEN"];
 
 /// Judges a command. `target` is what an answer of the local API is for.
 pub(super) fn command(command: &Command, target: Option<&str>) -> Result<(), String> {
@@ -26,6 +36,7 @@ pub(super) fn command(command: &Command, target: Option<&str>) -> Result<(), Str
         Command::Spawn { child, .. } => {
             let mut arguments = child.argv.iter();
             arguments.try_for_each(|argument| clean("an argument", argument))?;
+            environment(child)?;
             debug(command)
         }
         Command::Call { request, .. } => {
@@ -38,6 +49,20 @@ pub(super) fn command(command: &Command, target: Option<&str>) -> Result<(), Str
         }
         Command::Store { .. } => debug(command),
         _ => Ok(()),
+    }
+}
+
+fn environment(child: &Child) -> Result<(), String> {
+    for (name, value) in &child.env {
+        let own = name == OWN && value.expose().starts_with("at_live_");
+        if !own {
+            clean(&format!("the variable {name} of a child"), value.expose())?;
+        }
+    }
+    let kept = |name: &&&str| !child.env_remove.iter().any(|removed| removed == **name);
+    match INHERITED.iter().find(kept) {
+        Some(name) => Err(format!("a child may inherit {name}")),
+        None => Ok(()),
     }
 }
 
@@ -55,14 +80,19 @@ fn clean(what: &str, text: &str) -> Result<(), String> {
     if text.contains("_live_") && MARKS.iter().any(|mark| shown(mark)) {
         return Err(format!("{what} shows a secret"));
     }
+    let is_key = |rest: &str| rest.bytes().take_while(u8::is_ascii_hexdigit).count() >= LOCAL.1;
+    if text.split(LOCAL.0).skip(1).any(is_key) {
+        return Err(format!("{what} shows a key of the local API"));
+    }
     Ok(())
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use relay_core::ids::RequestId;
-    use relay_core::{Level, LogLine};
+    use relay_core::ids::{ProcessId, RequestId};
+    use relay_core::time::Mono;
+    use relay_core::{Level, LogLine, Secret, Text};
 
     #[test]
     fn a_token_in_a_log_line_is_seen_and_a_masked_one_is_not() {
@@ -72,6 +102,21 @@ mod tests {
         };
         assert_eq!(log("refused nt_live_***, it is not live"), Ok(()));
         assert!(log("refused nt_live_0123").is_err());
+    }
+
+    #[test]
+    fn a_child_gets_its_own_token_and_no_other_credential() {
+        let spawn = |name: &str, value: &str, removed: &[&str]| {
+            let env = vec![(name.to_owned(), Text::Secret(Secret::new(value).expect("not empty")))];
+            let env_remove = removed.iter().map(|name| (*name).to_owned()).collect();
+            let child = Child { argv: vec![], env, env_remove, cwd: None, rows: 1, cols: 1 };
+            command(&Command::Spawn { process: ProcessId(1), child, deadline: Mono(1) }, None)
+        };
+        assert_eq!(spawn(OWN, "at_live_01", &INHERITED), Ok(()));
+        assert!(spawn(OWN, "nt_live_01", &INHERITED).is_err());
+        assert!(spawn("KEY", "br_00112233445566778899aabbccddeeff", &INHERITED).is_err());
+        assert_eq!(spawn("KEY", "br_anch", &INHERITED), Ok(()));
+        assert!(spawn(OWN, "at_live_01", &INHERITED[1..]).is_err());
     }
 
     #[test]

@@ -439,6 +439,7 @@ impl<'a> World<'a> {
         current.broker.handle(now, input);
         let remembered = current.broker.stats().remembered;
         self.oracles.remembers(remembered);
+        self.oracles.holds(&current.broker.held(), self.plan.agents.len());
         self.drain();
         self.repeat_a_completion(completion);
     }
@@ -506,6 +507,9 @@ impl<'a> World<'a> {
         }
         if restless || self.now >= self.quiet_since + QUIET {
             self.oracles.expect_quiet(None);
+            if let Some(life) = self.life.as_ref().filter(|_| !restless) {
+                self.oracles.rests(&life.broker.held(), self.plan.agents.len());
+            }
             if !self.plan.has_faults() {
                 self.oracles.expect_exactly_once();
             }
