@@ -5,7 +5,7 @@
 //!
 //! 1. Any bytes are a life: nothing is refused, so every mutation does something else.
 //! 2. A driver's promises are kept, however odd the peers, the clock and the order of completions are: what
-//!    panics here is a bug of the core, or breaks a rule that [`life`] asserts.
+//!    panics here is a bug of the core, or breaks a rule that `life.rs` asserts.
 //! 3. Equal bytes live equal lives.
 
 mod answers;
