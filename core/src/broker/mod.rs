@@ -274,9 +274,9 @@ impl Broker {
     /// Turns what is due into commands (invariant 3).
     fn flush(&mut self) {
         self.flush_link();
-        self.flush_events();
         self.compact_journal();
         self.flush_stopping();
+        self.flush_events();
     }
 
     /// Writes the journal anew when most of its lines no longer count.

@@ -188,6 +188,16 @@ fn a_spawn_that_was_refused_because_of_the_end_is_not_started() {
 }
 
 #[test]
+fn what_a_stop_drops_is_told_at_once() {
+    let mut rig = Rig::online();
+    rig.follow();
+    let bob = rig.spawn("bob");
+    rig.deliver(&bob, 3, "behind a gap");
+    rig.handle(Input::Terminate);
+    assert_eq!(rig.events("delivery_dropped").len(), 1);
+}
+
+#[test]
 fn followers_see_the_last_agent_go_before_their_stream_is_closed() {
     let mut rig = Rig::online();
     rig.follow();

@@ -50,6 +50,11 @@ pub(super) struct Disk {
 }
 
 impl Disk {
+    /// Changes are under way.
+    pub(super) fn is_busy(&self) -> bool {
+        !self.queue.is_empty()
+    }
+
     /// The journal as a driver reads it.
     pub(super) fn journal(&self) -> String {
         String::from_utf8_lossy(&self.journal).into_owned()

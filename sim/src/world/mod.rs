@@ -527,6 +527,9 @@ impl<'a> World<'a> {
         if !self.oracles.is_registered() {
             return Some(("L2", "the broker is not registered".into()));
         }
+        if self.disk.is_busy() {
+            return Some(("L4", "the disk has not done yet what was wanted".into()));
+        }
         if let Some(id) = self.oracles.open_invocation() {
             return Some(("L5", format!("invocation {id} has no end")));
         }

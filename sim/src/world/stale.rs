@@ -59,12 +59,16 @@ impl World<'_> {
         self.trace.tell(self.now, "stale", again, &Fact::Input(&again.input()));
         self.tape.input(now, &again.input());
         life.broker.handle(now, again.input());
+        let (number, mut shown) = (life.number, Vec::new());
         let wanted = loop {
             match life.broker.poll() {
                 Step::Do(command) => {
                     self.tape.command(&command);
                     if !is_harmless(&command) {
                         break Some(format!("the broker wants {command:?}"));
+                    }
+                    if let Command::StreamSend { subscriber, text } = command {
+                        shown.push((subscriber, text));
                     }
                 }
                 Step::Wait(wake) => {
@@ -74,6 +78,9 @@ impl World<'_> {
                 }
             }
         };
+        for (subscriber, text) in shown {
+            self.on_event((number, subscriber), &text);
+        }
         if let Some(wanted) = wanted {
             self.oracles.stale(&format!("{again:?} came again, and {wanted}"));
         }
