@@ -46,6 +46,8 @@ pub(super) struct Invocations {
     kept: BTreeSet<String>,
     /// What the broker was given and the engine has not ended.
     open: BTreeSet<String>,
+    /// What this life was given and has not answered, whatever the engine has planned anew meanwhile.
+    begun: BTreeSet<String>,
     /// What the engine has ended: its frame may still be under way.
     finished: BTreeSet<String>,
 }
@@ -58,6 +60,9 @@ impl Invocations {
         };
         if !self.finished.contains(id) {
             self.open.insert(id.to_owned());
+        }
+        if !self.finished.contains(id) && !self.ended.contains(id) {
+            self.begun.insert(id.to_owned());
         }
         let spawns = frame.action.as_deref().is_some_and(|action| action.starts_with("spawn"));
         let name = frame.input.as_ref().and_then(|input| input.name.as_deref());
@@ -112,6 +117,7 @@ impl Invocations {
         };
         self.close(&Order::Invocation(id.to_owned()));
         self.ended.insert(id.to_owned());
+        self.begun.remove(id);
         let mut hasher = DefaultHasher::new();
         text.hash(&mut hasher);
         let hash = hasher.finish();
@@ -144,6 +150,7 @@ impl Invocations {
         match event {
             Event::InvocationFinished { invocation_id, .. } => {
                 self.open.remove(invocation_id);
+                self.begun.remove(invocation_id);
                 self.finished.insert(invocation_id.clone());
             }
             Event::InvocationRescheduled { invocation_id } => {
@@ -158,11 +165,12 @@ impl Invocations {
     pub(super) fn died(&mut self) {
         self.orders.clear();
         self.ended.clear();
+        self.begun.clear();
     }
 
     /// An invocation without an end.
     pub(super) fn first_open(&self) -> Option<&str> {
-        self.open.first().map(String::as_str)
+        self.open.first().or_else(|| self.begun.first()).map(String::as_str)
     }
 }
 
@@ -220,5 +228,15 @@ mod tests {
         assert_eq!(invocations.first_open(), None);
         given(&mut invocations);
         assert_eq!(invocations.first_open(), None, "the frame was late");
+    }
+
+    #[test]
+    fn an_invocation_that_the_engine_plans_anew_is_open_until_it_is_answered() {
+        let mut invocations = Invocations::default();
+        given(&mut invocations);
+        invocations.engine(&Event::InvocationRescheduled { invocation_id: "i1".into() });
+        assert_eq!(invocations.first_open(), Some("i1"));
+        assert_eq!(result(&mut invocations, 1, "1"), Ok(()));
+        assert_eq!(invocations.first_open(), None);
     }
 }
