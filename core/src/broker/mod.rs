@@ -150,12 +150,16 @@ impl Broker {
         let expected = self.promised.unwrap_or(self.cx.now.mono).max(self.cx.now.mono);
         (self.cx.now, _) = self.clock.observe(now);
         self.cx.stats.inputs += 1;
-        if self.promised.is_some() && self.cx.now.mono.since(expected) > limits::CLOCK_JUMP {
-            self.link.on_jump(&mut self.cx);
-            self.inventory.refresh(&mut self.cx);
-            self.promised = None;
+        let jumped = self.promised.is_some() && self.cx.now.mono.since(expected) > limits::CLOCK_JUMP;
+        // A link whose end is told is not probed; every other input meets the new deadlines.
+        let is_end = matches!(input, Input::LinkDown { .. });
+        if jumped && !is_end {
+            self.on_jump();
         }
         self.route(input);
+        if jumped && is_end {
+            self.on_jump();
+        }
         self.flush();
     }
 
@@ -231,6 +235,12 @@ impl Broker {
             Input::Stored { store, result } => self.on_stored(store, result),
             Input::Terminate => self.terminate(),
         }
+    }
+
+    fn on_jump(&mut self) {
+        self.link.on_jump(&mut self.cx);
+        self.inventory.refresh(&mut self.cx);
+        self.promised = None;
     }
 
     fn tick(&mut self) {

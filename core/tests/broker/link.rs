@@ -335,6 +335,17 @@ fn a_clock_jump_gives_the_link_a_second_chance_with_a_probe() {
 }
 
 #[test]
+fn a_link_whose_end_is_the_first_news_after_a_jump_of_the_clock_is_not_probed() {
+    let mut rig = Rig::online();
+    rig.advance(Span::secs(3));
+    let link = rig.opens.last().unwrap().link;
+    rig.sent.clear();
+    rig.jump(Span::secs(3_600));
+    rig.handle(relay_core::Input::LinkDown { link, why: "cut" });
+    assert!(rig.sent.is_empty(), "{:?}", rig.sent);
+}
+
+#[test]
 fn a_rejected_workspace_key_ends_the_process_and_makes_no_workspace() {
     for status in [401, 403] {
         let mut rig = Rig::with(|_, engine| engine.own_agent = status);

@@ -182,6 +182,8 @@ impl Life {
                 self.links.insert(*link);
                 self.link = *link;
             }
+            // A link that is up cannot be refused any more.
+            Input::LinkRefused { link, .. } if self.links.contains(link) => {}
             Input::LinkDown { link, .. } | Input::LinkRefused { link, .. } => {
                 self.links.remove(link);
                 self.owed.retain(|owed| match owed {
