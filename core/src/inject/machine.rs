@@ -9,7 +9,8 @@
 //!    program's input queue is empty. The kernel echoes text that nobody reads: the screen alone
 //!    proves nothing.
 //! 4. If the terminal changes its mode while bytes of ours are unread, the program has thrown them
-//!    away: the injection is given back to be typed again.
+//!    away: the injection is given back to be typed again. So it is if nobody looked between the
+//!    typing and a change from lines to keys: to be read twice is better than to be lost.
 //! 5. Bytes that the terminal accepted are never written a second time within one injection.
 //!
 //! The rules are those of `core/PROTOCOL.md` §6.
@@ -129,7 +130,7 @@ struct Work {
     look: Span,
     /// At the last look bytes of ours were unread.
     unread: bool,
-    /// A raw program has read the whole text.
+    /// At a look everything of ours was read: nothing can be thrown away any more.
     text_read: bool,
     /// The end of the text has stood on the screen.
     seen: bool,
@@ -504,7 +505,9 @@ impl Work {
 
     fn was_thrown_away(&self, state: TtyState, screen: &Terminal) -> bool {
         let changed = state.canonical != self.tty.canonical || Modes::of(screen) != self.modes;
-        changed && self.unread && !self.text_read && state.unread == 0
+        // A program that has only now begun to read keys discards, as a rule, what was typed before.
+        let unseen = self.tty.canonical && !state.canonical;
+        changed && (self.unread || unseen) && !self.text_read && state.unread == 0
     }
 
     fn note_unread(&mut self, cx: &Cx, state: TtyState) {
@@ -512,9 +515,7 @@ impl Work {
         if self.unread && !unread {
             self.progress = cx.now.mono;
         }
-        if !unread && matches!(self.stage, Stage::Settling(_)) {
-            self.text_read = true;
-        }
+        self.text_read |= !unread;
         self.unread = unread;
     }
 

@@ -194,6 +194,27 @@ fn what_is_thrown_away_three_times_is_a_dead_letter() {
 }
 
 #[test]
+fn what_nobody_saw_read_before_a_program_reads_keys_is_typed_again() {
+    for looked in [false, true] {
+        let (mut rig, bob) = with(Program { manual: true, ..Program::cat() });
+        rig.deliver(&bob, 1, "one");
+        check(&mut rig, &bob, 0);
+        let text = write(&mut rig, &bob);
+        rig.prints(bob.process, &text);
+        assert_eq!(write(&mut rig, &bob), "\r");
+        if looked {
+            check(&mut rig, &bob, 0);
+        }
+        rig.program(bob.process).canonical = false;
+        check(&mut rig, &bob, 0);
+        rig.program(bob.process).manual = false;
+        rig.advance(Span::secs(3));
+        assert_eq!(rig.typed(&bob).len(), usize::from(!looked), "typed once more");
+        assert_eq!(rig.acks(&bob), [1]);
+    }
+}
+
+#[test]
 fn a_mode_that_changes_after_everything_was_read_throws_nothing_away() {
     let (mut rig, bob) = with(Program::cat());
     rig.program(bob.process).echo = false;
