@@ -13,7 +13,9 @@
 
 use super::At;
 use super::scene::Scene;
+use relay_core::edge::is_shown;
 use serde::Deserialize;
+use serde_json::Value;
 use std::collections::BTreeMap;
 
 /// The broker may take this long to find out that a program reads nothing: it may wait a minute for a
@@ -43,11 +45,13 @@ impl Health {
         }
     }
 
-    /// A row reaches the broker.
-    pub(super) fn arrived(&mut self, at: At, id: &str) {
-        if let Some(since) = self.deaf.get_mut(id) {
-            since.get_or_insert(at.now);
-        }
+    /// A row reaches the broker in a frame. One that is not for reading keeps nobody waiting.
+    pub(super) fn arrived(&mut self, at: At, id: &str, text: &str) {
+        let Some(since) = self.deaf.get_mut(id).filter(|since| since.is_none()) else {
+            return;
+        };
+        let frame: Value = serde_json::from_str(text).unwrap_or_default();
+        *since = is_shown(&frame["payload"].to_string()).then_some(at.now);
     }
 
     /// A message of this identity was given up.
@@ -121,6 +125,17 @@ mod tests {
         let text = r#"{"type":"reply","id":"n1","data":{}}"#;
         scene.input(at(1), &Input::LinkText { link, text }, Some(&Frame::read(text)));
         scene
+    }
+
+    #[test]
+    fn only_what_is_to_be_read_keeps_an_agent_waiting() {
+        for (kind, waits) in [("dm.received", true), ("canvas.painted", false)] {
+            let mut health = Health::default();
+            health.started("7", true);
+            let payload = format!(r#"{{"type":"{kind}","text":"hi"}}"#);
+            health.arrived(at(1), "7", &format!(r#"{{"type":"deliver","payload":{payload}}}"#));
+            assert_eq!(health.deaf["7"].is_some(), waits, "{kind}");
+        }
     }
 
     #[test]

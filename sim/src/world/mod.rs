@@ -60,8 +60,9 @@ const BASE_URL: &str = "http://engine.test";
 /// The broker's instance name, with which the names of its own agent begin.
 pub const INSTANCE: &str = "sim";
 /// From the calm to rest, in µs. Two replays that prove a hole may be minutes apart, a slow reader
-/// with a full mailbox needs its time, and a message that nobody reads is given up after 30 minutes.
-const BUDGET: u64 = 2_000 * SECOND;
+/// with a full mailbox needs its time, and a message that nobody reads is given up 30 minutes after it
+/// was typed, which may be late after many refused tokens.
+const BUDGET: u64 = 3_000 * SECOND;
 /// Between two looks at whether the world has come to rest, at least.
 const REVIEW: u64 = 5 * SECOND;
 /// The looks get rarer: the next is after this part of the time since the calm.
