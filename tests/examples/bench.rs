@@ -218,7 +218,10 @@ fn crowd(subject: &Subject, note: &mut impl FnMut(String, String)) {
     for name in &names {
         world.spawn(name);
     }
-    note(format!("{CROWD} agents, started one after the other (s)"), format!("{:.1}", began.elapsed().as_secs_f64()));
+    note(
+        format!("{CROWD} agents, started one after the other (s)"),
+        format!("{:.1}", began.elapsed().as_secs_f64()),
+    );
     sleep(Duration::from_secs(2));
     let pid = world.broker.process.pid();
     note(format!("{CROWD} agents, resident memory (MiB)"), mib(kib(pid, "status", "VmRSS:")));

@@ -122,7 +122,7 @@ impl Scene {
         let jumped = at.mono.saturating_sub(self.mono) > JUMP;
         self.mono = at.mono;
         if let Some(link) = self.link.as_mut().filter(|_| jumped) {
-            link.answer_by = link.answer_by.max(at.mono + ANSWER_SILENCE.0);
+            link.answer_by = link.answer_by.max(answer_by(at));
         }
         match input {
             Input::LinkText { link, .. } => {
@@ -162,7 +162,7 @@ impl Scene {
         };
         let known = frame.id.as_deref().and_then(|id| link.requests.remove(id));
         if known.is_some() {
-            link.answer_by = at.mono + ANSWER_SILENCE.0;
+            link.answer_by = answer_by(at);
         }
         let Some(asked) = known.or_else(|| link.meant(frame)) else {
             return;
@@ -186,7 +186,7 @@ impl Scene {
     pub(super) fn command(&mut self, at: At, command: &Command, frame: Option<&Frame<'_>>) {
         match command {
             Command::LinkOpen { link, .. } => {
-                let answer_by = at.mono + ANSWER_SILENCE.0;
+                let answer_by = answer_by(at);
                 self.link = Some(Link {
                     id: *link,
                     confirmed_at: None,
@@ -248,4 +248,8 @@ impl Scene {
             link.requests.insert(id.to_string(), asked);
         }
     }
+}
+/// Until when an answer must come to what is asked now. Edited records tell any time.
+const fn answer_by(at: At) -> u64 {
+    at.mono.saturating_add(ANSWER_SILENCE.0)
 }
