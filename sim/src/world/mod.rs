@@ -528,6 +528,9 @@ impl<'a> World<'a> {
         if !self.oracles.is_registered() {
             return Some(("L2", "the broker is not registered".into()));
         }
+        if self.holds_frames() {
+            return Some(("L2", "frames are held on a link".into()));
+        }
         if self.disk.is_busy() {
             return Some(("L4", "the disk has not done yet what was wanted".into()));
         }

@@ -282,10 +282,16 @@ impl World<'_> {
         self.cut_all();
     }
 
-    /// Links break that are silent, or whose frames are held for long.
+    /// Links that are silent break.
     pub(super) fn cut_silent(&mut self) {
-        let late = self.now + LATE;
-        self.cut(|wire| wire.silent || wire.deaf || wire.up_at > late || wire.down_at > late);
+        self.cut(|wire| wire.silent || wire.deaf);
+    }
+
+    /// Whether frames are still held on a link that is open.
+    pub(super) fn holds_frames(&self) -> bool {
+        let held = |wire: &&Wire| wire.up_at > self.now + SECOND || wire.down_at > self.now + SECOND;
+        let open = self.network.wires.values().filter(|wire| wire.connection.is_some() && !wire.closing);
+        open.into_iter().any(|wire| held(&wire))
     }
 
     fn cut(&mut self, which: impl Fn(&Wire) -> bool) {
