@@ -142,29 +142,24 @@ impl Broker {
         };
         let wanted = &mut self.memberships.wanted[position];
         wanted.calling = false;
-        match (reply.and_then(Answer::read), wanted.next) {
-            (Ok(_), Next::Make) => wanted.next = Next::Join,
-            // It exists.
-            (Err(refused), Next::Make) if refused.status == Some(409) => wanted.next = Next::Join,
-            (Ok(_), Next::Join) => return drop(self.memberships.wanted.remove(position)),
-            // The agent is in it.
-            (Err(refused), Next::Join) if refused.status == Some(409) => {
-                return drop(self.memberships.wanted.remove(position));
+        // 409: it exists, or the agent is in it.
+        match reply.and_then(Answer::read).err().filter(|refused| refused.status != Some(409)) {
+            None if wanted.next == Next::Make => {
+                wanted.next = Next::Join;
+                self.join_channels();
             }
-            (Err(refused), _) if self.may_pass(member, &refused) => {
-                self.cx.timers.set_earlier(Timer::Join, self.cx.now.mono.after(limits::JOIN_RETRY));
-                return self.cx.log(
-                    Level::Warn,
-                    "api",
-                    &format!("channel #{channel}: {refused}; trying again"),
-                );
-            }
-            (Err(refused), _) => {
+            None => {
                 self.memberships.wanted.remove(position);
-                return self.cx.log(Level::Warn, "api", &format!("channel #{channel}: {refused}"));
+            }
+            Some(refused) if self.may_pass(member, &refused) => {
+                self.cx.timers.set_earlier(Timer::Join, self.cx.now.mono.after(limits::JOIN_RETRY));
+                self.cx.log(Level::Warn, "api", &format!("channel #{channel}: {refused}; trying again"));
+            }
+            Some(refused) => {
+                self.memberships.wanted.remove(position);
+                self.cx.log(Level::Warn, "api", &format!("channel #{channel}: {refused}"));
             }
         }
-        self.join_channels();
     }
 
     /// Whether the same call may succeed later. A token of the broker's own that is refused is replaced.
