@@ -134,29 +134,34 @@ fn an_entry_left_out_is_listed_again_at_each_refresh_until_it_is_accepted() {
     assert_eq!(rig.health()["status"], "ok");
 }
 
+/// Refuses snapshots that list `culprit`, without its name, and takes others, until none comes any more.
+/// How many followed the first.
+fn refuse_with(rig: &mut Rig, culprit: &str) -> usize {
+    let before = rig.sent("inventory.sync").len();
+    for _ in 0..12 {
+        let answered = rig.sent("inventory.sync").len();
+        let id = rig.last_sent("inventory.sync")["id"].clone();
+        if listed(rig).iter().any(|name| name == culprit) {
+            rig.error(&id, "agent_provider_conflict");
+        } else {
+            rig.reply(&id, json!({}));
+        }
+        if rig.sent("inventory.sync").len() == answered {
+            return answered - before;
+        }
+    }
+    panic!("snapshots without end");
+}
+
 #[test]
 fn an_entry_that_is_refused_again_without_its_name_is_suspected_first() {
     let mut rig = Rig::online();
     three(&mut rig);
     rig.engine.inventories = false;
     rig.reconnect();
-    let judge = |rig: &mut Rig| {
-        let before = rig.sent("inventory.sync").len();
-        let mut answered = before - 1;
-        while rig.sent("inventory.sync").len() > answered {
-            answered = rig.sent("inventory.sync").len();
-            let id = rig.last_sent("inventory.sync")["id"].clone();
-            if listed(rig).iter().any(|name| name == "ann") {
-                rig.error(&id, "agent_provider_conflict");
-            } else {
-                rig.reply(&id, json!({}));
-            }
-        }
-        answered - before
-    };
-    assert!(judge(&mut rig) > 1);
+    assert!(refuse_with(&mut rig, "ann") > 1);
     rig.advance(Span::secs(61));
-    assert_eq!(judge(&mut rig), 1);
+    assert_eq!(refuse_with(&mut rig, "ann"), 1);
     assert_eq!(listed(&rig), ["bob", "eve"]);
 }
 
@@ -182,20 +187,7 @@ fn an_entry_that_the_engine_does_not_name_is_found() {
         three(&mut rig);
         rig.engine.inventories = false;
         rig.reconnect();
-        let mut answered = 0;
-        for _ in 0..12 {
-            let snapshots = rig.sent("inventory.sync");
-            if snapshots.len() == answered {
-                break;
-            }
-            answered = snapshots.len();
-            let id = snapshots.last().unwrap()["id"].clone();
-            if listed(&rig).iter().any(|name| name == culprit) {
-                rig.error(&id, "agent_provider_conflict");
-            } else {
-                rig.reply(&id, json!({}));
-            }
-        }
+        refuse_with(&mut rig, culprit);
         let mut names = listed(&rig);
         names.push(culprit.into());
         names.sort();
