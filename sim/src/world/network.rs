@@ -289,9 +289,10 @@ impl World<'_> {
 
     /// Whether frames are still held on a link that is open.
     pub(super) fn holds_frames(&self) -> bool {
-        let held = |wire: &&Wire| wire.up_at > self.now + SECOND || wire.down_at > self.now + SECOND;
-        let open = self.network.wires.values().filter(|wire| wire.connection.is_some() && !wire.closing);
-        open.into_iter().any(|wire| held(&wire))
+        let soon = self.now + SECOND;
+        let held =
+            |wire: &Wire| wire.connection.is_some() && !wire.closing && wire.up_at.max(wire.down_at) > soon;
+        self.network.wires.values().any(held)
     }
 
     fn cut(&mut self, which: impl Fn(&Wire) -> bool) {
