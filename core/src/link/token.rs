@@ -23,7 +23,6 @@ use crate::input::CallReply;
 use crate::limits;
 use crate::marks::Mark;
 use crate::purpose::{CallFor, StoreFor};
-use crate::rng::hex;
 use crate::secret::Secret;
 use crate::time::Mono;
 use alloc::format;
@@ -31,7 +30,6 @@ use alloc::string::{String, ToString};
 use alloc::vec::Vec;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
-use sha2::{Digest as _, Sha256};
 
 /// Proof of ownership that engines from 9.0 ask for (`core/PROTOCOL.md` §10).
 const PROOF_HEADER: &str = "x-relaycast-node-token";
@@ -293,11 +291,7 @@ impl Tokens {
 
 /// The idempotency key of a mint; the proof takes part, so that each token has one successor.
 fn mint_key(body: &str, proof: Option<&Secret>) -> Option<Secret> {
-    let mut hash = Sha256::new();
-    hash.update(proof.map_or("", Secret::expose));
-    hash.update([0]);
-    hash.update(body);
-    Secret::new(&format!("mint_{}", hex(&hash.finalize())))
+    Secret::new(&format!("mint_{}", super::identity::scope(proof, body).expose()))
 }
 
 /// The token of a cache file, if it is for this scope (invariant 1).
