@@ -152,18 +152,18 @@ impl Broker {
         };
         let waiting: Vec<(RequestId, Publishing)> = self.requests.waiting.iter().filter_map(waits).collect();
         for (request, publishing) in waiting {
-            match (&renewed, self.own_token()) {
-                (Err(refused), _) => {
-                    self.answer(request, publish_error(refused, &publishing.message.to).reply());
-                }
-                (Ok(()), token) => {
-                    let token = token.unwrap_or_else(|| publishing.token.clone());
+            match &renewed {
+                Ok(token) => {
+                    let token = token.clone();
                     self.say(request, Publishing { token, waits: false, ..publishing });
+                }
+                Err(refused) => {
+                    self.answer(request, publish_error(refused, &publishing.message.to).reply());
                 }
             }
         }
         match renewed {
-            Ok(()) => self.join_channels(),
+            Ok(_) => self.join_channels(),
             Err(refused) => {
                 let message = format!("no other token for this broker's own agent: {refused}");
                 self.cx.log(Level::Error, "api", &message);

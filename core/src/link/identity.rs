@@ -257,20 +257,20 @@ impl Identity {
         true
     }
 
-    /// The answer about another token.
+    /// The answer about another token: the token.
     pub(super) fn on_renewed(
         &mut self,
         cx: &mut Cx,
         reply: Result<CallReply<'_>, Refused>,
-    ) -> Result<(), Refused> {
+    ) -> Result<Secret, Refused> {
         self.renewing = false;
         let token = reply.and_then(Answer::read)?.text("token").and_then(|token| Secret::new(&token));
         let token = token.ok_or_else(|| Refused::malformed("POST /v1/agents/…/rotate-token", "token"))?;
         if let Some(own) = self.membership.as_mut().and_then(|membership| membership.own.as_mut()) {
-            own.token = token;
+            own.token = token.clone();
             self.save(cx);
         }
-        Ok(())
+        Ok(token)
     }
 
     /// Sorts an answer: usable, taken name, for later, or hopeless.
@@ -325,23 +325,8 @@ impl Identity {
     }
 }
 
-impl super::Link {
-    /// Asks for another token of the broker's own agent, once at a time; false without a key.
-    pub(crate) fn renew_own_token(&mut self, cx: &mut Cx) -> bool {
-        self.identity.renew(cx)
-    }
-
-    /// The answer about another token of the broker's own agent.
-    pub(crate) fn on_own_token(
-        &mut self,
-        cx: &mut Cx,
-        reply: Result<CallReply<'_>, Refused>,
-    ) -> Result<(), Refused> {
-        self.identity.on_renewed(cx, reply)
-    }
-}
-
-/// What a saved identity belongs to: the key in use, or "a workspace of our own", and the engine.
+/// What a saved identity belongs to: the key in use, or "a workspace of our own", and the engine. A mint
+/// is recognised by the same hash of its proof and its body.
 /// A hash of a secret is one too: no digest may depend on it.
 pub(crate) fn scope(key: Option<&Secret>, base_url: &str) -> Secret {
     let mut hash = Sha256::new();

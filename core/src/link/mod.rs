@@ -13,6 +13,7 @@
 
 pub(crate) mod answer;
 mod backoff;
+mod credentials;
 pub(crate) mod identity;
 mod registering;
 mod session;
@@ -23,10 +24,9 @@ use crate::config::{Boot, Config};
 use crate::cx::Cx;
 use crate::edge;
 use crate::ids::{FrameId, LinkId, NodeId, ProcessId, WorkspaceId};
-use crate::input::{CallReply, Refusal};
+use crate::input::Refusal;
 use crate::limits;
 use crate::marks::Mark;
-use crate::purpose::{CallFor, StoreFor};
 use crate::secret::{Secret, mask};
 use crate::time::Mono;
 use crate::timers::Timer;
@@ -38,7 +38,7 @@ use answer::Refused;
 use backoff::Backoff;
 use identity::{Identity, Membership};
 pub(crate) use session::{Answered, Request, Sent, Session};
-use token::{Minted, Scope, Tokens, Verdict};
+use token::Tokens;
 
 /// The provider name under which agents are routed to this broker.
 const PROVIDER: &str = "broker";
@@ -330,93 +330,6 @@ impl Link {
         self.phase = Phase::Opening(link);
     }
 
-    /// The tokens; made once the workspace is known, because they are scoped to it.
-    fn tokens(&mut self) -> &mut Tokens {
-        let (config, identity) = (&self.config, &self.identity);
-        self.tokens.get_or_insert_with(|| {
-            let workspace = identity.membership().map_or_else(|| "".into(), |m| m.workspace.clone());
-            let node_id = match (&config.node_id, &config.node_token) {
-                (Some(fixed), _) => NodeId(fixed.clone()),
-                (None, Some(_)) => NodeId(self.machine_seed.clone()),
-                (None, None) => edge::node_id(&self.machine_seed, &self.cwd, &workspace),
-            };
-            let scope = Scope {
-                name: token::node_name(config.node_name.as_deref(), &config.instance, &node_id),
-                node_id,
-                workspace,
-                base_url: config.base_url.clone(),
-                version: format!("relay-broker/{}", config.version),
-            };
-            Tokens::new(scope, identity.key().cloned(), config.node_token.clone(), &self.cache)
-        })
-    }
-
-    /// The answer to a call of the link.
-    pub(crate) fn on_call(
-        &mut self,
-        cx: &mut Cx,
-        purpose: &CallFor,
-        reply: Result<CallReply<'_>, Refused>,
-    ) -> LinkEvent {
-        if !matches!(self.phase, Phase::Calling) {
-            return LinkEvent::Nothing;
-        }
-        self.phase = Phase::Idle;
-        if *purpose == CallFor::Mint {
-            return self.on_minted(cx, reply);
-        }
-        let step = match purpose {
-            CallFor::Workspace => self.identity.on_workspace(reply),
-            _ => self.identity.on_own_agent(cx, reply),
-        };
-        match step {
-            identity::Step::Known | identity::Step::Next => self.advance(cx),
-            identity::Step::Later(refused) => self.later(cx, "registering this broker", &refused),
-            identity::Step::Fatal(refused) => {
-                let advice = match refused.status {
-                    Some(401 | 403) => "; check RELAY_API_KEY and RELAY_BASE_URL",
-                    _ => "",
-                };
-                self.reason =
-                    format!("the engine at {} refused this broker: {refused}{advice}", self.config.base_url);
-                return LinkEvent::Fatal(self.reason.clone());
-            }
-        }
-        LinkEvent::Nothing
-    }
-
-    fn on_minted(&mut self, cx: &mut Cx, reply: Result<CallReply<'_>, Refused>) -> LinkEvent {
-        match self.tokens().on_minted(cx, reply) {
-            Minted::Token | Minted::Renamed if self.disabled => {
-                // Past the budget a mint does not change the pace.
-                cx.wake_in(Timer::DisabledProbe, limits::DISABLED_PROBE);
-            }
-            Minted::Token => {
-                let wait = self.pause_after_mint(cx);
-                cx.wake_in(Timer::LinkRetry, wait);
-            }
-            Minted::Renamed => self.advance(cx),
-            Minted::Later(refused) => self.later(cx, "minting a node token", &refused),
-            Minted::Refused(refused) => {
-                let advice = match &*refused.code {
-                    "node_token_proof_required" => format!(
-                        "; the node's token was replaced by somebody else: start this broker with the current one \
-                         in RELAY_NODE_TOKEN and RELAY_NODE_ID={}, or delete the node",
-                        self.tokens().node_id()
-                    ),
-                    _ => String::new(),
-                };
-                self.disable(cx, &format!("the engine mints no node token: {refused}{advice}"));
-            }
-        }
-        LinkEvent::Nothing
-    }
-
-    /// A token that follows a refused one waits, so that 401s cannot spin; any other is used at once.
-    fn pause_after_mint(&mut self, cx: &Cx) -> crate::time::Span {
-        if self.tokens().follows_refusal() { self.backoff.next(&cx.rng) } else { crate::time::Span(0) }
-    }
-
     fn later(&mut self, cx: &mut Cx, what: &str, refused: &Refused) {
         if self.disabled {
             cx.wake_in(Timer::DisabledProbe, limits::DISABLED_PROBE);
@@ -477,33 +390,6 @@ impl Link {
             Refusal::Fault(fault) => self.later(cx, "connecting to the engine", &Refused::by_fault(&fault)),
         }
         LinkEvent::Nothing
-    }
-
-    /// The token is no good, as a 401 or the reply to the registration says.
-    fn on_unauthorized(&mut self, cx: &mut Cx, why: &str) {
-        match self.tokens().on_unauthorized(cx) {
-            Verdict::TryAgain => {
-                self.reason = why.to_string();
-                let wait = self.backoff.short(&cx.rng);
-                cx.wake_in(Timer::LinkRetry, wait);
-            }
-            Verdict::Mint => {
-                #[cfg(canary)]
-                if let (true, Some(token)) = (canary!(SecretLogged), self.tokens().current()) {
-                    let message = format!("{why}: {}", token.expose());
-                    cx.push(Command::Log(crate::command::LogLine {
-                        level: Level::Warn,
-                        area: "link",
-                        message,
-                    }));
-                }
-                cx.log(Level::Warn, "link", &format!("{why}; minting another"));
-                self.reason = why.to_string();
-                self.tokens().mint(cx);
-                self.phase = Phase::Calling;
-            }
-            Verdict::Disabled => self.disable(cx, why),
-        }
     }
 
     /// Something arrived; what it says is handled by others.
@@ -587,22 +473,6 @@ impl Link {
     pub(crate) fn on_settled(&mut self) {
         if !canary!(BackoffNeverReset) {
             self.backoff.reset();
-        }
-    }
-
-    /// Identity or token could not be written.
-    pub(crate) fn on_unwritten(&mut self, what: &StoreFor) {
-        match what {
-            StoreFor::Identity => self.identity.on_unwritten(),
-            _ => self.tokens().on_unwritten(),
-        }
-    }
-
-    /// Writes again what could not be written.
-    pub(crate) fn rewrite(&mut self, cx: &mut Cx) {
-        self.identity.rewrite(cx);
-        if let Some(tokens) = &mut self.tokens {
-            tokens.rewrite(cx);
         }
     }
 
