@@ -109,9 +109,9 @@ impl Terminal {
     /// The text of some rows, the last included, with LF after each row that does not run on into
     /// the next. Rows below the screen are empty. Its cost grows with the rows asked for.
     pub(crate) fn text(&self, rows: RangeInclusive<u16>) -> String {
-        let (height, cols) = self.size();
-        let last = (*rows.end()).min(height - 1);
-        self.parser.screen().contents_between(*rows.start(), 0, last, cols)
+        let (height, _) = self.size();
+        let end = (*rows.end()).min(height - 1) + 1;
+        self.parser.screen().contents_between(*rows.start(), 0, end, 0)
     }
 
     /// All rows as text, as in [`Terminal::text`], without empty rows at the end.
@@ -215,7 +215,8 @@ mod tests {
         assert_eq!(terminal.fed(), 26);
         assert_eq!(terminal.cursor(), (3, 4));
         assert_eq!(terminal.snapshot_plain(), "one\ntwo  \n\nfour");
-        assert_eq!(terminal.text(1..=1), "two  ");
+        assert_eq!(terminal.text(1..=1), "two  \n");
+        assert_eq!(terminal.text(24..=99), "");
         assert_eq!(terminal.text(0..=99).trim_end(), "one\ntwo  \n\nfour");
         assert_eq!(terminal.last_lines(2), ["two", "four"]);
         assert_eq!(terminal.last_lines(9), ["one", "two", "four"]);
@@ -225,7 +226,7 @@ mod tests {
     fn a_wrapped_row_runs_on_in_the_text() {
         let mut terminal = Terminal::new(4, 5);
         terminal.feed(b"abcdefg\r\nh");
-        assert_eq!(terminal.text(0..=2), "abcdefg\nh");
+        assert_eq!(terminal.text(0..=2), "abcdefg\nh\n");
         assert_eq!(terminal.cursor(), (2, 1));
     }
 

@@ -12,7 +12,6 @@
 
 use crate::term::Terminal;
 use alloc::string::String;
-use alloc::vec::Vec;
 
 /// The program that an agent is.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -53,10 +52,13 @@ impl Harness {
     /// The dialog that is up on a screen, by a name for people, if one is. While it is, nothing may
     /// be typed.
     pub(crate) fn dialog(self, screen: &Terminal) -> Option<&'static str> {
-        if self == Self::Other {
-            return None;
-        }
-        let screen = Shown::on(screen);
+        // Without dialogs there is no need to read the screen.
+        if self == Self::Other { None } else { self.dialog_in(&screen.text(0..=u16::MAX)) }
+    }
+
+    /// The dialog in the text of a whole screen.
+    pub(super) fn dialog_in(self, text: &str) -> Option<&'static str> {
+        let screen = Shown { text: text.to_lowercase() };
         match self {
             Self::Claude => claude_dialog(&screen),
             Self::Codex => codex_dialog(&screen),
@@ -68,13 +70,13 @@ impl Harness {
 }
 
 fn claude_dialog(screen: &Shown) -> Option<&'static str> {
-    let yes_or_no = screen.option("yes") && screen.option("no");
-    let asks = yes_or_no || screen.asks();
+    let yes_or_no = || screen.option("yes") && screen.option("no");
+    let asks = || yes_or_no() || screen.asks();
     if screen.says("mcp server approval") && screen.says_any(&["[a]", "approve all"]) {
         Some("MCP server approval")
-    } else if screen.says("trust") && screen.says("folder") && yes_or_no {
+    } else if screen.says("trust") && screen.says("folder") && yes_or_no() {
         Some("folder trust")
-    } else if asks && ((screen.says("bypass") && screen.says("permission")) || screen.says("dangerously")) {
+    } else if ((screen.says("bypass") && screen.says("permission")) || screen.says("dangerously")) && asks() {
         Some("bypass permissions")
     } else {
         None
@@ -114,29 +116,29 @@ fn opencode_dialog(screen: &Shown) -> Option<&'static str> {
     (screen.says("execute") && screen.says("impact:") && option).then_some("execution approval")
 }
 
-/// What a screen shows, in lower case, row by row without borders, selection marks and numbers.
+/// What a screen shows, in lower case.
 struct Shown {
-    rows: Vec<String>,
+    text: String,
 }
 
 impl Shown {
-    fn on(screen: &Terminal) -> Self {
-        let text = screen.text(0..=u16::MAX).to_lowercase();
-        let rows = text.split('\n').map(|row| String::from(bare(row)));
-        Self { rows: rows.filter(|row| !row.is_empty()).collect() }
+    /// The rows that are not empty, without borders.
+    fn rows(&self) -> impl DoubleEndedIterator<Item = &str> {
+        self.text.split('\n').map(bare).filter(|row| !row.is_empty())
     }
 
     fn says(&self, words: &str) -> bool {
-        self.rows.iter().any(|row| row.contains(words))
+        self.text.contains(words)
     }
 
     fn says_any(&self, phrases: &[&str]) -> bool {
         phrases.iter().any(|words| self.says(words))
     }
 
-    /// Whether a row is an option with this label, or with a longer one.
+    /// Whether a row is an option with this label, or with a longer one, whatever marks and numbers
+    /// stand before it.
     fn option(&self, label: &str) -> bool {
-        self.rows.iter().any(|row| {
+        self.rows().any(|row| {
             row.trim_start_matches(|char: char| !char.is_alphabetic())
                 .strip_prefix(label)
                 .is_some_and(|rest| !rest.starts_with(char::is_alphanumeric))
@@ -145,7 +147,7 @@ impl Shown {
 
     /// Whether the last row waits for a typed yes or no.
     fn asks(&self) -> bool {
-        let last = self.rows.last().map_or("", String::as_str);
+        let last = self.rows().next_back().unwrap_or("");
         last.contains("(yes/no)") || last.contains("(y/n)")
     }
 }

@@ -232,7 +232,7 @@ impl Injector {
             State::Idle => false,
             State::Busy(work) => matches!(work.stage, Stage::Blocked),
         };
-        self.harness.dialog(screen).filter(|_| waits)
+        if waits { self.harness.dialog(screen) } else { None }
     }
 
     /// Since when the program has been silent.

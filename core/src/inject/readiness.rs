@@ -58,7 +58,8 @@ pub(crate) enum Readiness {
 /// Whether a program takes text, from its screen, the time since its last output (or since it was
 /// started, if there was none), and the time since it was started.
 pub(crate) fn ready(harness: Harness, screen: &Terminal, quiet_for: Span, since_exec: Span) -> Readiness {
-    if let Some(dialog) = harness.dialog(screen) {
+    let text = screen.text(0..=u16::MAX);
+    if let Some(dialog) = harness.dialog_in(&text) {
         return Readiness::Blocked { dialog };
     }
     let (quiet_counts, at_latest) = match harness {
@@ -66,7 +67,7 @@ pub(crate) fn ready(harness: Harness, screen: &Terminal, quiet_for: Span, since_
         Harness::Codex | Harness::Opencode => (screen.fed() > DRAWN, UNRECOGNISED_AFTER),
         Harness::Claude | Harness::Gemini => (false, UNRECOGNISED_AFTER),
     };
-    let needed = match recognised(harness, screen) {
+    let needed = match recognised(harness, screen, &text) {
         Recognised::Announced => Span(0),
         Recognised::Prompt => SETTLED,
         Recognised::Nothing if quiet_counts => QUIET,
@@ -91,8 +92,7 @@ enum Recognised {
     Announced,
 }
 
-fn recognised(harness: Harness, screen: &Terminal) -> Recognised {
-    let text = screen.text(0..=u16::MAX);
+fn recognised(harness: Harness, screen: &Terminal, text: &str) -> Recognised {
     if text.contains(READY_MARK) {
         return Recognised::Announced;
     }
