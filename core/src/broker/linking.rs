@@ -92,6 +92,7 @@ impl Broker {
     fn on_lost(&mut self) {
         self.actions.link_lost();
         self.leaving.link_lost();
+        self.delivery.link_lost();
         self.forget_registrations_sent();
         self.early.clear();
         for timer in [Timer::InventoryRefresh, Timer::InventoryForce, Timer::ReplayCheck] {

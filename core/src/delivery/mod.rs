@@ -1,6 +1,7 @@
 //! Delivery: what the engine sent for the agents here, until it may be acked.
 //!
-//! Owns: one `Window` per identity, the acks that are due, replay requests, and the dead letters.
+//! Owns: one `Window` per identity, what was acked on this link for those that left, the acks that are
+//! due, replay requests, and the dead letters.
 //! Must not know: keystrokes, sockets, how an agent came to be here.
 //!
 //! 1. There is a window exactly for the identities that live here (S3, S4).
@@ -9,6 +10,8 @@
 //!    letter is on disk (S1).
 //! 4. A replay of what is missing is asked for at most once per [`limits::REPLAY_FIRST`], doubling to
 //!    [`limits::REPLAY_MAX`]; of what was dropped for want of room, whenever half the room is free again.
+//! 5. On one link the acks of an identity do not go back, also when it leaves and comes back (S2): what the
+//!    engine sent and stated before it took the last of them may still be under way.
 
 pub(crate) mod dead;
 pub(crate) mod payload;
@@ -17,7 +20,7 @@ mod row;
 mod window;
 
 pub(crate) use row::{Frame, RowKey};
-pub(crate) use window::{Taken, Window};
+pub(crate) use window::{Past, Taken, Window};
 
 use crate::cx::Cx;
 use crate::ids::AgentId;
@@ -25,7 +28,7 @@ use crate::limits;
 use crate::marks::Mark;
 use crate::time::{Mono, Span};
 use crate::timers::Timer;
-use alloc::collections::{BTreeMap, BTreeSet};
+use alloc::collections::{BTreeMap, BTreeSet, VecDeque};
 use alloc::vec::Vec;
 
 /// One identity's share.
@@ -47,6 +50,8 @@ impl Identity {
 #[derive(Debug, Default)]
 pub(crate) struct Delivery {
     identities: BTreeMap<AgentId, Identity>,
+    /// Those that left during this link, the latest last.
+    left: VecDeque<(AgentId, Past)>,
     acks_due: BTreeSet<AgentId>,
     round: u64,
     bytes: usize,
@@ -64,7 +69,13 @@ pub(crate) enum Wanted {
 impl Delivery {
     /// An identity has come to live here; `cursor` is what the engine said it has acked.
     pub(crate) fn open(&mut self, agent: AgentId, cursor: Option<u64>) {
-        let window = Window::new(if canary!(CursorZero) { Some(0) } else { cursor });
+        let cursor = if canary!(CursorZero) { Some(0) } else { cursor };
+        let left = self.left.iter().position(|(id, _)| *id == agent);
+        let past = left.and_then(|position| self.left.remove(position)).map(|(_, past)| past);
+        let window = match past.filter(|past| cursor < Some(past.acked())) {
+            Some(past) => Window::resume(past),
+            None => Window::new(cursor),
+        };
         let identity =
             Identity { window, replay_interval: limits::REPLAY_FIRST, replay_after: Mono(0), repeated_in: 0 };
         if let Some(old) = self.identities.insert(agent, identity) {
@@ -81,7 +92,19 @@ impl Delivery {
             return 0;
         };
         self.bytes -= identity.window.bytes();
-        identity.window.open()
+        let open = identity.window.open();
+        if identity.window.cursor() > Some(0) {
+            self.left.push_back((agent.clone(), identity.window.into_past()));
+            if self.left.len() > limits::LEFT {
+                self.left.pop_front();
+            }
+        }
+        open
+    }
+
+    /// The link is gone, and what was under way on it: the engine's word about cursors is good again.
+    pub(crate) fn link_lost(&mut self) {
+        self.left.clear();
     }
 
     /// A frame for an identity that lives here; `None` if it does not.

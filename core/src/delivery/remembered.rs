@@ -37,6 +37,14 @@ impl Remembered {
         true
     }
 
+    /// Takes `id` out again, as if it had never been added.
+    pub(super) fn forget(&mut self, id: &str) {
+        let print = fingerprint(id);
+        if self.known.remove(&print) {
+            self.order.retain(|other| *other != print);
+        }
+    }
+
     pub(super) fn contains(&self, id: &str) -> bool {
         self.known.contains(&fingerprint(id))
     }

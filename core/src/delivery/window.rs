@@ -70,6 +70,23 @@ pub(crate) struct Window {
     first_dropped: Option<(u64, u64)>,
 }
 
+/// What is known of an identity that has left: what was acked, and what was seen of it.
+#[derive(Debug)]
+pub(crate) struct Past {
+    base: Base,
+    acked: u64,
+    remembered: Remembered,
+    fan_outs: Remembered,
+    holes: VecDeque<(u64, u64)>,
+}
+
+impl Past {
+    /// Everything up to this sequence was acked.
+    pub(crate) const fn acked(&self) -> u64 {
+        self.acked
+    }
+}
+
 /// Proven holes remembered per identity.
 const HOLES: usize = 64;
 
@@ -92,6 +109,23 @@ impl Window {
             dropped: 0,
             first_dropped: None,
         }
+    }
+
+    /// A window that goes on where an earlier one of the identity ended.
+    pub(crate) fn resume(past: Past) -> Self {
+        let Past { base, acked, remembered, fan_outs, holes } = past;
+        Self { base, acked, remembered, fan_outs, holes, ..Self::new(None) }
+    }
+
+    /// The identity leaves. What it has not taken is as if it had never come.
+    pub(crate) fn into_past(mut self) -> Past {
+        let unsettled = |row: &&Row| row.state != RowState::Settled;
+        for row in self.rows.values().chain(self.loose.values()).filter(unsettled) {
+            self.remembered.forget(&row.frame.delivery_id.0);
+            self.fan_outs.forget(&row.frame.delivery_id.0);
+        }
+        let Self { base, acked, remembered, fan_outs, holes, .. } = self;
+        Past { base, acked, remembered, fan_outs, holes }
     }
 
     /// Everything up to this sequence may be acked; `None` while that is not known (invariant 2).

@@ -419,6 +419,47 @@ fn an_agent_that_comes_back_gets_what_it_had_not_taken() {
 }
 
 #[test]
+fn an_agent_that_comes_back_on_the_link_goes_on_behind_what_was_acked_there() {
+    // What the engine sent and stated before it took the last ack may arrive late.
+    for stated in [None, Some(0), Some(1)] {
+        let (mut rig, bob) = with_agent(stated);
+        for seq in [2, 3] {
+            rig.deliver(&bob, seq, "read");
+        }
+        rig.deliver(&bob, 1, "read");
+        rig.advance(Span::secs(3));
+        assert_eq!(rig.last_ack(&bob), 3);
+        stuck(&mut rig, &bob);
+        rig.deliver(&bob, 4, "unread");
+        rig.advance(SECOND);
+        rig.exits(bob.process, 1);
+        rig.next_program = Program::cat();
+        let again = rig.spawn("bob");
+        for (seq, text) in [(2, "read"), (3, "read"), (4, "unread")] {
+            rig.deliver(&again, seq, text);
+        }
+        rig.advance(Span::secs(3));
+        assert_eq!(rig.typed(&again), ["unread"], "{stated:?}");
+        assert_eq!(rig.last_ack(&again), 4);
+        assert!(rig.acks(&again).iter().all(|seq| *seq >= 3), "{stated:?}: {:?}", rig.acks(&again));
+    }
+}
+
+#[test]
+fn an_agent_that_comes_back_on_another_link_goes_on_where_the_engine_says() {
+    let (mut rig, bob) = with_agent(Some(0));
+    rig.deliver(&bob, 1, "lost ack");
+    rig.advance(SECOND);
+    rig.exits(bob.process, 1);
+    rig.reconnect();
+    let again = rig.spawn("bob");
+    rig.deliver(&again, 1, "lost ack");
+    rig.advance(SECOND);
+    assert_eq!(rig.typed(&again), ["lost ack"]);
+    assert_eq!(rig.last_ack(&again), 1);
+}
+
+#[test]
 fn every_dead_letter_is_written_once() {
     let mut rig = Rig::online();
     let agents = ["ann", "bob", "eve"].map(|name| rig.spawn(name));
