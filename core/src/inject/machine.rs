@@ -44,6 +44,9 @@ const ECHO_WAIT: Span = Span::millis(150);
 /// First and longest pause between two looks at the input queue.
 const LOOK_FIRST: Span = Span::millis(1);
 const LOOK_LAST: Span = Span::secs(2);
+/// Between two looks at the screen: a program may draw character by character, and each look reads
+/// the whole place.
+const LOOK_APART: Span = Span::millis(1);
 /// Without progress for this long an injection is reported as stuck.
 const STUCK: Span = Span::secs(10);
 /// One write to a terminal reports what was accepted after this at the latest.
@@ -134,6 +137,10 @@ struct Work {
     text_read: bool,
     /// The end of the text has stood on the screen.
     seen: bool,
+    /// When the screen was last looked at.
+    looked: Option<Mono>,
+    /// There was output since.
+    unlooked: bool,
     /// There was output since the text began, or later since the submit.
     output: bool,
     reported: bool,
@@ -258,6 +265,8 @@ impl Injector {
             unread: false,
             text_read: false,
             seen: false,
+            looked: None,
+            unlooked: false,
             output: false,
             reported: false,
         };
@@ -279,12 +288,19 @@ impl Injector {
                 work.output = true;
                 let typed =
                     !matches!(work.stage, Stage::Looking(_) | Stage::Blocked | Stage::Interrupting(_));
+                let look_at = work.looked.map_or(cx.now.mono, |at| at.after(LOOK_APART));
                 if typed && !work.seen {
-                    work.seen = work.tail.seen_on(screen);
+                    work.unlooked = true;
+                    if look_at <= cx.now.mono {
+                        work.look_at_screen(cx, screen);
+                    }
                 }
                 match &mut work.stage {
                     Stage::Settling(op @ None) | Stage::Confirming(op @ None) if work.seen => {
                         *op = Some(check(cx, self.process));
+                    }
+                    Stage::Settling(None) | Stage::Confirming(None) if work.unlooked => {
+                        cx.timers.set_earlier(Timer::Terminal(self.process), look_at);
                     }
                     _ => {}
                 }
@@ -386,7 +402,7 @@ impl Injector {
                 } else {
                     let stage = Stage::Settling(Some(check(cx, process)));
                     work.wait(cx, stage);
-                    work.seen = work.tail.seen_on(screen);
+                    work.look_at_screen(cx, screen);
                 }
             }
             Stage::Submitting(current) if *current == op => {
@@ -444,6 +460,9 @@ impl Injector {
             return Some(self.throw_away(cx));
         }
         work.note_unread(cx, state);
+        if work.unlooked {
+            work.look_at_screen(cx, screen);
+        }
         let verdict = work.judge(cx, process, self.last_output);
         Some(match verdict {
             Some(evidence) => {
@@ -501,6 +520,12 @@ impl Work {
         self.stage = stage;
         self.since = cx.now.mono;
         self.look = LOOK_FIRST;
+    }
+
+    fn look_at_screen(&mut self, cx: &Cx, screen: &Terminal) {
+        self.seen = self.tail.seen_on(screen);
+        self.looked = Some(cx.now.mono);
+        self.unlooked = false;
     }
 
     fn was_thrown_away(&self, state: TtyState, screen: &Terminal) -> bool {

@@ -87,6 +87,24 @@ fn a_raw_program_gets_the_submit_only_after_it_has_drawn_the_text() {
     assert_eq!(rig.acks(&bob), [1]);
 }
 
+#[test]
+fn a_text_drawn_character_by_character_is_seen_a_millisecond_later() {
+    let (mut rig, bob) = with(Program { manual: true, echo: false, ..Program::raw() });
+    rig.deliver(&bob, 1, "one");
+    check(&mut rig, &bob, 0);
+    let text = write(&mut rig, &bob);
+    check(&mut rig, &bob, 0);
+    rig.advance(Span::millis(20));
+    check(&mut rig, &bob, 0);
+    for char in text.chars() {
+        rig.prints(bob.process, &char.to_string());
+    }
+    assert!(rig.program(bob.process).checks.is_empty(), "it has just been looked at");
+    rig.advance(Span::millis(1));
+    check(&mut rig, &bob, 0);
+    assert_eq!(write(&mut rig, &bob), "\r");
+}
+
 /// Answers all checks that wait, with so many unread bytes.
 fn check(rig: &mut Rig, agent: &Spawned, unread: u32) {
     let program = rig.program(agent.process);
