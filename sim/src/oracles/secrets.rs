@@ -11,11 +11,11 @@
 use relay_core::{Child, Command};
 use std::fmt::Debug;
 
-/// How the engine's secrets begin.
-const MARKS: [&str; 4] = ["rk_live_", "at_live_", "nt_live_", "ot_live_"];
+/// How the engine's secrets begin, before `_live_`.
+const KINDS: [&str; 4] = ["rk", "at", "nt", "ot"];
 
-/// How a key of the local API begins, and the fewest digits behind it.
-const LOCAL: (&str, usize) = ("br_", 16);
+/// How a key of the local API begins, before `_`, and the fewest digits behind that.
+const LOCAL: (&str, usize) = ("br", 16);
 /// The variable in which a child finds its own token.
 const OWN: &str = "RELAY_AGENT_TOKEN";
 /// Variables with credentials of the broker or of whoever started it.
@@ -71,18 +71,20 @@ fn debug(shown: &impl Debug) -> Result<(), String> {
 }
 
 fn clean(what: &str, text: &str) -> Result<(), String> {
-    // One search for most texts: every mark has the same middle.
-    let shown = |mark: &str| {
-        let mut rests = text.split(mark).skip(1);
+    // Every mark has an underscore: one search for a single byte finds them all.
+    for (at, _) in text.match_indices('_') {
+        let (before, behind) = (&text[..at], &text[at + 1..]);
         // A masked one goes on with a star.
-        rests.any(|rest| rest.starts_with(|first: char| first.is_ascii_alphanumeric()))
-    };
-    if text.contains("_live_") && MARKS.iter().any(|mark| shown(mark)) {
-        return Err(format!("{what} shows a secret"));
-    }
-    let is_key = |rest: &str| rest.bytes().take_while(u8::is_ascii_hexdigit).count() >= LOCAL.1;
-    if text.split(LOCAL.0).skip(1).any(is_key) {
-        return Err(format!("{what} shows a key of the local API"));
+        let is_shown = |rest: &str| rest.starts_with(|first: char| first.is_ascii_alphanumeric());
+        if KINDS.iter().any(|kind| before.ends_with(kind))
+            && behind.strip_prefix("live_").is_some_and(is_shown)
+        {
+            return Err(format!("{what} shows a secret"));
+        }
+        let is_key = behind.bytes().take_while(u8::is_ascii_hexdigit).count() >= LOCAL.1;
+        if is_key && before.ends_with(LOCAL.0) {
+            return Err(format!("{what} shows a key of the local API"));
+        }
     }
     Ok(())
 }
