@@ -325,8 +325,7 @@ impl Broker {
             return;
         }
         let injector = agent.injector.as_mut();
-        let screen = &agent.terminal.0;
-        match injector.and_then(|injector| injector.on_written(&mut self.cx, screen, op, written, fault)) {
+        match injector.and_then(|injector| injector.on_written(&mut self.cx, op, written, fault)) {
             Some(outcome) => self.on_outcome(process, outcome),
             None => self.cx.count_stale(true),
         }

@@ -371,7 +371,6 @@ impl Injector {
     pub(crate) fn on_written(
         &mut self,
         cx: &mut Cx,
-        screen: &Terminal,
         op: OpId,
         written: usize,
         fault: Option<&Fault<'_>>,
@@ -402,7 +401,6 @@ impl Injector {
                 } else {
                     let stage = Stage::Settling(Some(check(cx, process)));
                     work.wait(cx, stage);
-                    work.look_at_screen(cx, screen);
                 }
             }
             Stage::Submitting(current) if *current == op => {
