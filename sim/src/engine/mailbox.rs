@@ -15,8 +15,8 @@ use serde_json::{Value, json};
 use std::collections::VecDeque;
 use std::sync::Arc;
 
-/// Terminal rows kept for reading back; older ones are forgotten.
-const TERMINAL_ROWS_KEPT: usize = 10_000;
+/// Terminal rows kept for reading back; older ones are forgotten. As many as a mailbox holds open ones.
+const TERMINAL_ROWS_KEPT: usize = 1_000;
 
 /// The state of a row.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -18,6 +18,9 @@ use serde_json::value::RawValue;
 use serde_json::{Value, json};
 use std::sync::Arc;
 
+/// Messages that can still be replied to, read or reacted to; older ones are forgotten.
+const MESSAGES_KEPT: usize = 10_000;
+
 impl Engine {
     pub(super) fn post_message(&mut self, call: &Call<'_>, channel: &str) -> Answer {
         let (_, sender) = call.caller.agent()?;
@@ -124,6 +127,9 @@ impl Engine {
     fn remember(&mut self, room: RoomKey, id: u64, root: u64) {
         let workspace = self.state.rooms[room.0].workspace;
         self.state.messages.insert(id, Message { workspace, room, root });
+        if self.state.messages.len() > MESSAGES_KEPT {
+            self.state.messages.pop_first();
+        }
     }
 
     /// Invariant 1; muted members only get what mentions them.
