@@ -12,6 +12,8 @@ use crate::secret::Secret;
 use crate::time::{Span, Wall};
 use alloc::string::String;
 use alloc::vec::Vec;
+use serde::ser::SerializeStruct as _;
+use serde::{Serialize, Serializer};
 use serde_json::{Value, json};
 
 /// The version of the local API that clients ask for.
@@ -171,40 +173,43 @@ pub(crate) struct AgentView<'a> {
     pub quiet: Option<Span>,
 }
 
-impl AgentView<'_> {
-    fn json(&self) -> Value {
-        json!({
-            "name": self.name,
-            "agent_id": self.id,
-            "runtime": "pty",
-            "cli": self.cli,
-            "provider": null,
-            "model": self.model,
-            "team": null,
-            "channels": self.channels,
-            "parent": null,
-            "pid": self.pid,
-            "workerPid": self.pid,
-            "sessionId": self.session_ref,
-            "current_state": match self.state {
-                AgentState::Working => "working",
-                AgentState::Idle => "idle",
-                AgentState::Blocked => "blocked_on_send",
-            },
-            "context_budget_pct": null,
-            "last_activity_ms": self.quiet.map(Span::as_millis),
-            "pending_delivery_count": self.pending,
-        })
+/// Written as it is: with many agents a value of every one of them would cost more than all the rest.
+impl Serialize for AgentView<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let nothing = None::<()>;
+        let state = match self.state {
+            AgentState::Working => "working",
+            AgentState::Idle => "idle",
+            AgentState::Blocked => "blocked_on_send",
+        };
+        let mut agent = serializer.serialize_struct("AgentView", 16)?;
+        agent.serialize_field("agent_id", &self.id)?;
+        agent.serialize_field("channels", self.channels)?;
+        agent.serialize_field("cli", self.cli)?;
+        agent.serialize_field("context_budget_pct", &nothing)?;
+        agent.serialize_field("current_state", state)?;
+        agent.serialize_field("last_activity_ms", &self.quiet.map(Span::as_millis))?;
+        agent.serialize_field("model", &self.model)?;
+        agent.serialize_field("name", self.name)?;
+        agent.serialize_field("parent", &nothing)?;
+        agent.serialize_field("pending_delivery_count", &self.pending)?;
+        agent.serialize_field("pid", &self.pid)?;
+        agent.serialize_field("provider", &nothing)?;
+        agent.serialize_field("runtime", "pty")?;
+        agent.serialize_field("sessionId", &self.session_ref)?;
+        agent.serialize_field("team", &nothing)?;
+        agent.serialize_field("workerPid", &self.pid)?;
+        agent.end()
     }
 }
 
 /// `GET /api/spawned`.
 pub(crate) fn agents_reply(agents: &[AgentView<'_>]) -> Reply {
-    Reply::ok(&json!({"agents": listed(agents)}))
-}
-
-fn listed(agents: &[AgentView<'_>]) -> Vec<Value> {
-    agents.iter().map(AgentView::json).collect()
+    #[derive(Serialize)]
+    struct Agents<'a> {
+        agents: &'a [AgentView<'a>],
+    }
+    Reply::ok(&Agents { agents })
 }
 
 /// One delivery that is held.
@@ -286,19 +291,29 @@ impl StatusView<'_> {
                 })
             })
             .collect();
-        Reply::ok(&json!({
-            "agent_count": self.agents.len(),
-            "agents": listed(self.agents),
-            "pending_delivery_count": self.pending_count,
-            "pending_deliveries": pending,
-            "auth": {
-                "authenticated": self.auth.is_some(),
-                "workspace_count": workspaces.len(),
-                "default_workspace_id": self.auth.as_ref().map(|auth| auth.workspace),
-                "workspaces": workspaces,
-            },
-        }))
+        let auth = json!({
+            "authenticated": self.auth.is_some(),
+            "workspace_count": workspaces.len(),
+            "default_workspace_id": self.auth.as_ref().map(|auth| auth.workspace),
+            "workspaces": workspaces,
+        });
+        Reply::ok(&Status {
+            agent_count: self.agents.len(),
+            agents: self.agents,
+            auth,
+            pending_deliveries: pending,
+            pending_delivery_count: self.pending_count,
+        })
     }
+}
+
+#[derive(Serialize)]
+struct Status<'a> {
+    agent_count: usize,
+    agents: &'a [AgentView<'a>],
+    auth: Value,
+    pending_deliveries: Vec<Value>,
+    pending_delivery_count: usize,
 }
 
 /// A successful `POST /api/spawn`.
