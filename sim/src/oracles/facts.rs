@@ -2,10 +2,12 @@
 //!
 //! Owns: reading a frame once. Must not know: what follows from it.
 //!
-//! 1. A frame is read once per direction, and the payload of a message is skipped over.
+//! 1. A frame is read once per direction, and the payload of a message is kept as it is.
 //! 2. What cannot be read is no fact; whether a frame is allowed is another oracle's question.
 
+use relay_core::edge::is_shown;
 use serde::{Deserialize, Deserializer};
+use serde_json::value::RawValue;
 use std::borrow::Cow;
 
 type Text<'a> = Option<Cow<'a, str>>;
@@ -42,6 +44,8 @@ pub(super) struct Frame<'a> {
     /// An answer's content.
     #[serde(borrow, default)]
     pub(super) data: Option<Named<'a>>,
+    #[serde(borrow, default)]
+    payload: Option<&'a RawValue>,
 }
 
 /// A text, or something else in its place.
@@ -105,6 +109,11 @@ impl<'a> Frame<'a> {
     pub(super) fn kind(&self) -> &str {
         self.kind.as_deref().unwrap_or_default()
     }
+
+    /// Whether what the frame brings is for an agent to read.
+    pub(super) fn is_shown(&self) -> bool {
+        is_shown(self.payload.map_or("null", RawValue::get))
+    }
 }
 
 #[cfg(test)]
@@ -117,6 +126,8 @@ mod tests {
             r#"{"v":1,"type":"deliver","seq":3,"agent_id":"7","mode":"steer","payload":{"text":"<m1.0!>"}}"#,
         );
         assert_eq!((frame.kind(), frame.seq, frame.mode.is("steer")), ("deliver", Some(3), true));
+        assert!(frame.is_shown() && Frame::read("{}").is_shown());
+        assert!(!Frame::read(r#"{"payload":{"type":"canvas.painted"}}"#).is_shown());
         let frame = Frame::read(r#"{"type":"inventory.sync","agents":[{"name":"a\u0062","agent_id":"1"}]}"#);
         assert_eq!(frame.agents[0].name.as_deref(), Some("ab"));
         for odd in [r#"{"seq":"3","mode":null}"#, r#"{"seq":3.0,"mode":4}"#] {

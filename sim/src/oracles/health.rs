@@ -12,10 +12,9 @@
 //! 4. "ok" is not said while an agent that reads nothing has had a message waiting for `STUCK`.
 
 use super::At;
+use super::facts::Frame;
 use super::scene::Scene;
-use relay_core::edge::is_shown;
 use serde::Deserialize;
-use serde_json::Value;
 use std::collections::BTreeMap;
 
 /// The broker may take this long to find out that a program reads nothing: it may wait a minute for a
@@ -46,12 +45,10 @@ impl Health {
     }
 
     /// A row reaches the broker in a frame. One that is not for reading keeps nobody waiting.
-    pub(super) fn arrived(&mut self, at: At, id: &str, text: &str) {
-        let Some(since) = self.deaf.get_mut(id).filter(|since| since.is_none()) else {
-            return;
-        };
-        let frame: Value = serde_json::from_str(text).unwrap_or_default();
-        *since = is_shown(&frame["payload"].to_string()).then_some(at.now);
+    pub(super) fn arrived(&mut self, at: At, id: &str, frame: &Frame<'_>) {
+        if let Some(since) = self.deaf.get_mut(id).filter(|since| since.is_none()) {
+            *since = frame.is_shown().then_some(at.now);
+        }
     }
 
     /// A message of this identity was given up.
@@ -133,7 +130,8 @@ mod tests {
             let mut health = Health::default();
             health.started("7", true);
             let payload = format!(r#"{{"type":"{kind}","text":"hi"}}"#);
-            health.arrived(at(1), "7", &format!(r#"{{"type":"deliver","payload":{payload}}}"#));
+            let text = format!(r#"{{"type":"deliver","payload":{payload}}}"#);
+            health.arrived(at(1), "7", &Frame::read(&text));
             assert_eq!(health.deaf["7"].is_some(), waits, "{kind}");
         }
     }

@@ -157,8 +157,8 @@ impl Oracles {
         if matches!(input, Input::LinkDown { .. } | Input::Terminate) {
             self.quiet_since = None;
         }
-        if let (Input::LinkText { text, .. }, Some(frame)) = (input, &frame) {
-            self.arrived(at, frame, text);
+        if let Some(frame) = &frame {
+            self.arrived(at, frame);
         }
         if let Input::Api { request, method, target, body, .. } = input {
             self.requests.asked((at.life, *request), format!("{method} {target}"), at.now);
@@ -185,7 +185,7 @@ impl Oracles {
         }
     }
 
-    fn arrived(&mut self, at: At, frame: &Frame<'_>, text: &str) {
+    fn arrived(&mut self, at: At, frame: &Frame<'_>) {
         let registered = frame.data.as_ref().is_some_and(|data| data.agent_id.is_some());
         if registered || matches!(frame.kind(), "deliver" | "action.invoke") {
             self.quiet_since = None;
@@ -194,7 +194,7 @@ impl Oracles {
             "deliver" => {
                 self.order.arrived(frame);
                 if let Some(id) = frame.agent_id.as_deref().filter(|_| frame.seq.is_some_and(|seq| seq > 0)) {
-                    self.health.arrived(at, id, text);
+                    self.health.arrived(at, id, frame);
                 }
             }
             "action.invoke" => self.invocations.given(frame),

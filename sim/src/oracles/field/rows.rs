@@ -14,7 +14,6 @@
 use super::super::Broken;
 use super::super::facts::Frame;
 use super::super::scene::Scene;
-use relay_core::edge::is_shown;
 use relay_core::ids::{LinkId, OpId, ProcessId, StoreId};
 use relay_core::{Command, Input, StoreAction, StoreFile};
 use serde_json::Value;
@@ -118,7 +117,7 @@ impl Rows {
         let identity = self.identities.entry(id).or_default();
         identity.most = identity.most.max(seq);
         if seq > identity.judged {
-            identity.rows.entry(seq).or_insert_with(|| Row::read(text, taken_before));
+            identity.rows.entry(seq).or_insert_with(|| Row::read(frame, text, taken_before));
         }
     }
 
@@ -241,9 +240,9 @@ impl Identity {
 }
 
 impl Row {
-    fn read(text: &str, taken_before: u64) -> Self {
-        let frame: Value = serde_json::from_str(text).unwrap_or_default();
-        let id = |key: &str| match &frame[key] {
+    fn read(frame: &Frame<'_>, text: &str, taken_before: u64) -> Self {
+        let whole: Value = serde_json::from_str(text).unwrap_or_default();
+        let id = |key: &str| match &whole[key] {
             Value::String(id) => Some(id.clone()),
             Value::Number(id) => Some(id.to_string()),
             _ => None,
@@ -252,7 +251,7 @@ impl Row {
             let good = |byte: u8| byte.is_ascii_alphanumeric() || b"-_".contains(&byte);
             (1..=ID).contains(&id.len()) && id.bytes().all(good)
         };
-        let shown = is_shown(&frame["payload"].to_string());
+        let shown = frame.is_shown();
         Self { shown, delivery_id: id("delivery_id"), msg_id: id("msg_id").filter(plain), taken_before }
     }
 }
