@@ -109,12 +109,12 @@ mod tests {
 
     #[test]
     fn a_fresh_workspace_is_named_after_user_and_directory() {
-        let name = default_workspace_name("will", "/home/will/relay");
+        let name = default_workspace_name("one", "/srv/relay");
         assert_eq!(name.len(), "relay-".len() + 8);
         assert!(name.starts_with("relay-"));
-        assert_eq!(name, default_workspace_name("will", "/home/will/relay"));
-        assert_ne!(name, default_workspace_name("eve", "/home/will/relay"));
-        let digest = Sha256::digest("will:/home/will/relay");
+        assert_eq!(name, default_workspace_name("one", "/srv/relay"));
+        assert_ne!(name, default_workspace_name("other", "/srv/relay"));
+        let digest = Sha256::digest("one:/srv/relay");
         assert!(hex(&digest).starts_with(&name["relay-".len()..]));
     }
 }
