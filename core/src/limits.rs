@@ -122,7 +122,7 @@ pub(crate) const LEASE: Span = Span::secs(120);
 pub(crate) const REGISTER_OVER_HTTP: Span = Span::secs(4);
 /// After its child's death a terminal may still hold output for this long; a grandchild for ever.
 pub(crate) const TERMINAL_DRAIN: Span = Span::millis(250);
-/// A dead letter, identity or token that could not be written is written again after this.
+/// An identity, a token or a record that could not be written is written again after this.
 pub const REWRITE: Span = Span::secs(30);
 /// A channel that could not be made or joined is tried again after this.
 pub const JOIN_RETRY: Span = Span::secs(15);

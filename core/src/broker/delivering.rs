@@ -73,6 +73,11 @@ impl Burials {
     pub(super) fn forget(&mut self, agent: &AgentId) {
         self.open.retain(|(id, _), _| id != agent);
     }
+
+    /// Whether any record is not on disk yet.
+    pub(super) fn any_open(&self) -> bool {
+        !self.open.is_empty()
+    }
 }
 
 /// Whom a frame is for.
@@ -500,6 +505,10 @@ impl Broker {
     pub(super) fn rewrite(&mut self) {
         self.store_letters();
         self.link.rewrite(&mut self.cx);
+        if core::mem::take(&mut self.journal_behind) {
+            // Which record it was does not matter: all that counts is written anew.
+            self.cx.appended = limits::JOURNAL_APPENDS;
+        }
     }
 
     fn on_buried(&mut self, id: &AgentId, key: RowKey) {
@@ -545,6 +554,10 @@ impl Broker {
         match purpose {
             StoreFor::Identity | StoreFor::Token if result.is_err() => {
                 self.link.on_unwritten(&purpose);
+                self.cx.wake_in(Timer::Rewrite, limits::REWRITE);
+            }
+            StoreFor::Journal if result.is_err() => {
+                self.journal_behind = true;
                 self.cx.wake_in(Timer::Rewrite, limits::REWRITE);
             }
             StoreFor::Identity | StoreFor::Token | StoreFor::Journal => {}

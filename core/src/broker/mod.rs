@@ -82,6 +82,8 @@ pub struct Broker {
     requests: Requests,
     /// Why the last store operation failed; empty when it did not.
     store_fault: String,
+    /// The journal lacks a record that could not be written.
+    journal_behind: bool,
     stopping: Stopping,
     paused: bool,
     agents_changed: bool,
@@ -135,6 +137,7 @@ impl Broker {
             events: EventRing::default(),
             requests: Requests::default(),
             store_fault: String::new(),
+            journal_behind: false,
             stopping: Stopping::default(),
             paused: false,
             agents_changed: false,
@@ -289,9 +292,10 @@ impl Broker {
         self.flush_events();
     }
 
-    /// Writes the journal anew when most of its lines no longer count.
+    /// Writes the journal anew when most of its lines no longer count, or some are missing.
     fn compact_journal(&mut self) {
-        if self.cx.appended < limits::JOURNAL_APPENDS {
+        // A letter on its way to the disk is not among those that are written: it would be overwritten.
+        if self.cx.appended < limits::JOURNAL_APPENDS || self.burials.any_open() {
             return;
         }
         self.cx.appended = 0;

@@ -10,6 +10,7 @@ mod identity;
 mod inject;
 mod inventory;
 mod invocations;
+mod journal;
 mod link;
 mod odd;
 mod readiness;

@@ -1,0 +1,53 @@
+//! What is kept across a restart, however the disk behaves and however long the journal has grown.
+
+use crate::support::{Rig, with_agent};
+use relay_core::FaultKind;
+use relay_core::time::Span;
+use serde_json::{Value, json};
+
+/// So many records are appended before the journal is written anew.
+const APPENDS: usize = 16_384;
+
+fn results(rig: &Rig, invocation: &str) -> Vec<Value> {
+    let results = rig.sent("action.result").into_iter();
+    results.filter(|result| result["invocation_id"] == invocation).collect()
+}
+
+#[test]
+fn a_result_that_could_not_be_written_is_written_when_the_disk_takes_it() {
+    let spawn = || json!({ "name": "bob", "cli": "cat" });
+    let mut rig = Rig::online();
+    rig.invoke("inv_1", "spawn:cat", spawn());
+    rig.disk_fault = Some(FaultKind::NoSpace);
+    rig.advance(Span::secs(3));
+    let first = results(&rig, "inv_1").remove(0);
+    assert_eq!(first["output"]["spawned"], true);
+    rig.advance(Span::secs(120));
+    let before = rig.stats().store_faults;
+    rig.advance(Span::secs(60));
+    assert!((1..=3).contains(&(rig.stats().store_faults - before)), "it is tried, and not all the time");
+    rig.disk_fault = None;
+    rig.advance(Span::secs(31));
+    let mut next = rig.restarted().ready();
+    next.invoke("inv_1", "spawn:cat", spawn());
+    next.advance(Span::secs(3));
+    assert_eq!(results(&next, "inv_1"), [first]);
+}
+
+#[test]
+fn a_dead_letter_is_kept_although_the_journal_is_written_anew_at_that_moment() {
+    let (mut rig, bob) = with_agent(Some(0));
+    rig.program(bob.process).reads = false;
+    let mut asked = 0;
+    while rig.disk.journal.lines().count() < APPENDS - 1 {
+        rig.invoke(&format!("inv_{asked}"), "release", json!({ "name": "nobody" }));
+        rig.sent.clear();
+        asked += 1;
+    }
+    rig.deliver(&bob, 1, "lost");
+    rig.advance(Span::secs(31 * 60));
+    assert!(rig.disk.journal.lines().count() < APPENDS / 2, "it was written anew");
+    assert_eq!(rig.last_ack(&bob), 1);
+    assert_eq!(rig.health()["deadLetterCount"], 1);
+    assert_eq!(rig.restarted().health()["deadLetterCount"], 1);
+}
