@@ -1,11 +1,12 @@
 //! S1 and S2: what an ack covers, and how acks move.
 //!
 //! Would catch: ack on receipt; ack when the text is on the screen but unread in the kernel; ack past
-//! a gap; ack of a dead letter whose record is not on disk; a cursor taken from the wrong identity
-//! or from a link before; a cursor that starts again from 0.
+//! a gap; ack of a dead letter whose record is not on disk, or is overwritten there; a cursor taken
+//! from the wrong identity or from a link before; a cursor that starts again from 0.
 //!
 //! 1. S1: every row that an ack covers was taken whole by a process of that identity, or has a dead
-//!    letter on disk, or is gone in the engine, or was acked there before.
+//!    letter on disk, or is gone in the engine, or was acked there before; and the letters of rows that
+//!    were acked stay on disk.
 //! 2. S2: on one link the acks of an identity do not decrease while one process of it lives, and none
 //!    exceeds what the engine has sent or stated. (A new process starts where the engine says.)
 

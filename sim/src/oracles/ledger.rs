@@ -3,12 +3,15 @@
 //! Owns: facts, gathered from the engine model, the agent models and the store.
 //! Must not know: what follows from them.
 //!
-//! 1. Facts are added and never taken back.
+//! 1. Facts are added and never taken back, but for dead letters: those are buried that are on disk now.
 
 use crate::agents::reader::Token;
 use crate::engine::Event;
 use serde_json::Value;
 use std::collections::{BTreeMap, BTreeSet};
+
+/// A journal keeps so many dead letters.
+const LETTERS: usize = 500;
 
 /// A row of the engine for one agent.
 #[derive(Debug, Default)]
@@ -117,11 +120,71 @@ impl Ledger {
 
     /// A record of a journal is on disk.
     pub(super) fn stored(&mut self, record: &Value) {
-        if record["record"] == "dead"
-            && let Some(id) = record["delivery_id"].as_str()
-        {
-            self.buried.insert(id.to_owned());
+        if let Some(id) = letter(record) {
+            self.buried.insert(id);
             self.buried_for.extend(record["agent_id"].as_str().map(str::to_owned));
         }
+    }
+
+    /// A journal has replaced the one before.
+    pub(super) fn rewritten(&mut self, journal: &str) -> Result<(), String> {
+        let records = journal.lines().filter_map(|line| serde_json::from_str(line).ok());
+        let kept: BTreeSet<String> = records.filter_map(|record: Value| letter(&record)).collect();
+        if kept.len() >= LETTERS {
+            return Ok(());
+        }
+        let (buried, lost) = std::mem::take(&mut self.buried).into_iter().partition(|id| kept.contains(id));
+        self.buried = buried;
+        let lost: BTreeSet<String> = lost;
+        let acked = self.identities.values().flat_map(|identity| identity.rows.range(..=identity.cursor));
+        let mut letters = acked.filter_map(|(_, row)| row.delivery_id.as_ref());
+        match letters.find(|id| lost.contains(*id)) {
+            Some(id) => {
+                Err(format!("the journal is written anew without the dead letter {id}, which was acked"))
+            }
+            None => Ok(()),
+        }
+    }
+}
+
+/// The delivery whose dead letter a record is.
+fn letter(record: &Value) -> Option<String> {
+    record["delivery_id"].as_str().filter(|_| record["record"] == "dead").map(str::to_owned)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::engine::ConnectionId;
+    use serde_json::json;
+
+    #[test]
+    fn a_letter_whose_row_was_acked_must_stay_in_the_journal() {
+        let connection = ConnectionId(1);
+        let mut ledger = Ledger::default();
+        ledger.engine(&Event::AgentRegistered {
+            agent_id: "77".into(),
+            name: "bob".into(),
+            connection: None,
+        });
+        ledger.engine(&Event::Stored { agent_id: "77".into(), seq: 1, msg_id: "901".into() });
+        ledger.engine(&Event::Delivered {
+            connection,
+            agent_id: "77".into(),
+            seq: 1,
+            delivery_id: "del_1".into(),
+            msg_id: "901".into(),
+            replay: false,
+        });
+        let record = json!({ "record": "dead", "delivery_id": "del_1", "agent_id": "77" });
+        ledger.stored(&record);
+        assert_eq!(ledger.rewritten(&record.to_string()), Ok(()));
+        assert!(ledger.is_buried(&ledger.identities["77"].rows[&1]));
+        assert_eq!(ledger.rewritten(""), Ok(()), "the row is the engine's still");
+        assert!(!ledger.is_buried(&ledger.identities["77"].rows[&1]));
+        ledger.stored(&record);
+        let matched = Some("77".into());
+        ledger.engine(&Event::Acked { connection, agent: "bob".into(), up_to_seq: 1, matched });
+        assert!(ledger.rewritten("").is_err());
     }
 }

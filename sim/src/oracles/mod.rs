@@ -40,7 +40,7 @@ use facts::Frame;
 use ledger::Ledger;
 use relay_core::ids::{LinkId, ProcessId, RequestId};
 use relay_core::limits::REMEMBERED;
-use relay_core::{Command, Held, Input, StoreAction};
+use relay_core::{Command, Held, Input, StoreAction, StoreFile};
 use scene::Scene;
 use serde_json::Value;
 
@@ -374,8 +374,13 @@ impl Oracles {
 
     /// A change of a file is on disk.
     pub fn stored(&mut self, action: &StoreAction) {
-        let StoreAction::Append { lines } = action else {
-            return;
+        let lines = match action {
+            StoreAction::Append { lines } => lines,
+            StoreAction::Replace { file: StoreFile::Journal, content } => {
+                let judged = self.ledger.rewritten(content.expose());
+                return self.note("S1", judged);
+            }
+            _ => return,
         };
         for line in lines.lines() {
             let record: Value = serde_json::from_str(line).unwrap_or_default();
