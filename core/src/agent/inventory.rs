@@ -8,7 +8,9 @@
 //!    engine reschedules every open invocation that a snapshot does not list.
 //! 3. One refused entry does not silence the others: it is found and left out (`core/PROTOCOL.md` §8),
 //!    until the next refresh: what the engine holds against it may have passed.
-//! 4. An entry counts as refused until an accepted snapshot lists it, so that trying it again changes
+//! 4. Only the answer to the latest snapshot tells how things are. A refusal of an older one still tells
+//!    whom it names, and nothing else.
+//! 5. An entry counts as refused until an accepted snapshot lists it, so that trying it again changes
 //!    nothing for who asks how things are.
 
 use crate::cx::Cx;
@@ -33,7 +35,7 @@ enum Due {
 #[derive(Debug, Default)]
 pub(crate) struct Inventory {
     due: Due,
-    /// Entries that the engine refuses (invariant 4).
+    /// Entries that the engine refuses (invariant 5).
     refused: BTreeSet<AgentId>,
     /// Entries left out until the next refresh.
     left_out: BTreeSet<AgentId>,
@@ -115,11 +117,12 @@ impl Inventory {
     /// Snapshot `number` was accepted, but for so many entries that were passed over. The entry left out
     /// last, if any, was the one refused; it is returned if that is news.
     pub(crate) fn accepted(&mut self, cx: &mut Cx, number: u64, passed_over: u64) -> Option<AgentId> {
+        if number < self.number {
+            return None;
+        }
         self.awaited = false;
         self.passed_over = passed_over;
-        if number == self.number {
-            self.refused.retain(|id| !self.listed.contains(id));
-        }
+        self.refused.retain(|id| !self.listed.contains(id));
         let culprit = self.suspects.pop()?;
         if !self.suspects.is_empty() {
             self.suspects.clear();
@@ -135,15 +138,17 @@ impl Inventory {
         self.refused.insert(id.clone()).then_some(id)
     }
 
-    /// It was refused, with this message; `name_of` tells how an identity is called. Whom it is known to
-    /// be about is returned, if that is news.
+    /// Snapshot `number` was refused, with this message; `name_of` tells how an identity is called. Whom
+    /// it is known to be about is returned, if that is news.
     pub(crate) fn rejected(
         &mut self,
         cx: &mut Cx,
+        number: u64,
         message: &str,
         name_of: impl Fn(&AgentId) -> Option<AgentName>,
     ) -> Option<AgentId> {
-        self.awaited = false;
+        let is_latest = number == self.number;
+        self.awaited &= !is_latest;
         let called =
             |id: &AgentId, word: &str| id.0 == word || name_of(id).is_some_and(|name| name.0 == word);
         // Only what stands in quotes is surely a name and no word of the sentence.
@@ -152,6 +157,9 @@ impl Inventory {
         if let Some(id) = named {
             self.due = Due::Now;
             return self.leave_out(cx, id);
+        }
+        if !is_latest {
+            return None;
         }
         // What was refused before is the likeliest, and then the newest: the others were accepted.
         let known = self.listed.iter().find(|id| self.refused.contains(*id));

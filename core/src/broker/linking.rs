@@ -146,7 +146,7 @@ impl Broker {
                 self.on_answered(answered);
                 match request {
                     Request::Agent(process) => self.on_agent_error(process, error),
-                    Request::Inventory(_) => self.on_inventory_error(error),
+                    Request::Inventory(number) => self.on_inventory_error(number, error),
                     Request::Register | Request::Deregister(_) => {
                         self.cx.log(Level::Debug, "link", &format!("the engine refused a request: {told}"));
                     }
@@ -218,12 +218,12 @@ impl Broker {
         }
     }
 
-    fn on_inventory_error(&mut self, error: &ErrorFrame<'_>) {
+    fn on_inventory_error(&mut self, number: u64, error: &ErrorFrame<'_>) {
         let told = mask(&format!("{}: {}", error.code, error.message));
         self.cx.log(Level::Warn, "agent", &format!("the engine refused the inventory: {told}"));
         let roster = &self.roster;
         let name_of = |id: &AgentId| roster.by_id(id).map(|agent| agent.name().clone());
-        if let Some(id) = self.inventory.rejected(&mut self.cx, &error.message, name_of) {
+        if let Some(id) = self.inventory.rejected(&mut self.cx, number, &error.message, name_of) {
             self.report_excluded(&id, &told);
         }
     }

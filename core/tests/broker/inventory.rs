@@ -107,6 +107,33 @@ fn an_entry_that_the_engine_names_is_left_out_and_degrades_health() {
 }
 
 #[test]
+fn the_refusal_of_an_older_snapshot_costs_nobody_a_place() {
+    for named in [true, false] {
+        let mut rig = Rig::online();
+        three(&mut rig);
+        let release = json!({ "name": "nobody" });
+        rig.invoke("inv_1", "release", release.clone());
+        rig.engine.inventories = false;
+        rig.reconnect();
+        rig.invoke("inv_1", "release", release);
+        rig.advance(SECOND);
+        let sent = rig.sent("inventory.sync");
+        assert_eq!((sent.len(), listed(&rig).len()), (2, 3), "two are under way");
+        let message = if named { "agent \"bob\" is active on another node" } else { "no" };
+        for snapshot in &sent {
+            rig.frame(&json!({
+                "v": 1, "type": "error", "id": snapshot["id"], "ok": false, "code": "agent_location_conflict",
+                "message": message,
+            }));
+        }
+        let id = rig.last_sent("inventory.sync")["id"].clone();
+        rig.reply(&id, json!({}));
+        assert_eq!(listed(&rig), if named { ["ann", "eve"] } else { ["ann", "bob"] });
+        assert_eq!(rig.health()["status"], "degraded");
+    }
+}
+
+#[test]
 fn an_entry_left_out_is_listed_again_at_each_refresh_until_it_is_accepted() {
     let mut rig = Rig::online();
     three(&mut rig);
