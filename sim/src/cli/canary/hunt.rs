@@ -60,9 +60,11 @@ pub(crate) fn run(args: &Args) -> ExitCode {
     }
     found.sort_unstable();
     let seconds = begun.elapsed().as_secs_f64();
-    let median = found.get(found.len() / 2).copied().unwrap_or(u64::MAX);
-    println!("{} of {} found, median {median} seeds, {seconds:.0} s", found.len(), wanted.len());
-    let good = found.len() == wanted.len() && (args.name.is_some() || median < MEDIAN);
+    let median = found.get(found.len() / 2).copied();
+    let told = median.map_or_else(String::new, |median| format!(", median {median} seeds"));
+    println!("{} of {} found{told}, {seconds:.0} s", found.len(), wanted.len());
+    let good =
+        found.len() == wanted.len() && (args.name.is_some() || median.is_some_and(|median| median < MEDIAN));
     if good { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }
 
