@@ -501,14 +501,24 @@ impl Broker {
         }
     }
 
-    /// Writes again what could not be written.
-    pub(super) fn rewrite(&mut self) {
-        self.store_letters();
-        self.link.rewrite(&mut self.cx);
+    /// What the journal lacks is written with the next flush.
+    pub(super) fn repair_journal(&mut self) {
         if core::mem::take(&mut self.journal_behind) {
             // Which record it was does not matter: all that counts is written anew.
             self.cx.appended = limits::JOURNAL_APPENDS;
         }
+    }
+
+    /// A later failure does not put it off.
+    fn rewrite_later(&mut self) {
+        self.cx.timers.set_earlier(Timer::Rewrite, self.cx.now.mono.after(limits::REWRITE));
+    }
+
+    /// Writes again what could not be written.
+    pub(super) fn rewrite(&mut self) {
+        self.store_letters();
+        self.link.rewrite(&mut self.cx);
+        self.repair_journal();
     }
 
     fn on_buried(&mut self, id: &AgentId, key: RowKey) {
@@ -554,11 +564,11 @@ impl Broker {
         match purpose {
             StoreFor::Identity | StoreFor::Token if result.is_err() => {
                 self.link.on_unwritten(&purpose);
-                self.cx.wake_in(Timer::Rewrite, limits::REWRITE);
+                self.rewrite_later();
             }
             StoreFor::Journal if result.is_err() => {
                 self.journal_behind = true;
-                self.cx.wake_in(Timer::Rewrite, limits::REWRITE);
+                self.rewrite_later();
             }
             StoreFor::Identity | StoreFor::Token | StoreFor::Journal => {}
             StoreFor::Started(invocation) => self.on_start_recorded(&invocation, result.is_ok()),
@@ -566,7 +576,7 @@ impl Broker {
             StoreFor::DeadLetter(id, key) => {
                 if let Some(burial) = self.burials.open.get_mut(&(id, key)) {
                     burial.writing = false;
-                    self.cx.wake_in(Timer::Rewrite, limits::REWRITE);
+                    self.rewrite_later();
                 }
             }
         }

@@ -115,6 +115,7 @@ impl Broker {
 
     fn say_goodbye(&mut self) {
         self.stopping.step = Step::Leaving;
+        self.repair_journal();
         self.flush_link();
         let processes: Vec<ProcessId> = self.roster.iter().map(|agent| agent.process).collect();
         for process in processes {

@@ -1,8 +1,8 @@
 //! What is kept across a restart, however the disk behaves and however long the journal has grown.
 
 use crate::support::{Rig, with_agent};
-use relay_core::FaultKind;
 use relay_core::time::Span;
+use relay_core::{FaultKind, Input};
 use serde_json::{Value, json};
 
 /// So many records are appended before the journal is written anew.
@@ -32,6 +32,36 @@ fn a_result_that_could_not_be_written_is_written_when_the_disk_takes_it() {
     next.invoke("inv_1", "spawn:cat", spawn());
     next.advance(Span::secs(3));
     assert_eq!(results(&next, "inv_1"), [first]);
+}
+
+#[test]
+fn what_could_not_be_written_is_written_before_the_end() {
+    let spawn = || json!({ "name": "bob", "cli": "cat" });
+    let mut rig = Rig::online();
+    rig.invoke("inv_1", "spawn:cat", spawn());
+    rig.disk_fault = Some(FaultKind::NoSpace);
+    rig.advance(Span::secs(3));
+    let first = results(&rig, "inv_1").remove(0);
+    rig.disk_fault = None;
+    rig.handle(Input::Terminate);
+    rig.settle();
+    rig.advance(Span::secs(10));
+    let mut next = rig.restarted().ready();
+    next.invoke("inv_1", "spawn:cat", spawn());
+    next.advance(Span::secs(3));
+    assert_eq!(results(&next, "inv_1"), [first]);
+}
+
+#[test]
+fn a_later_failure_does_not_put_off_the_writing() {
+    let mut rig = Rig::online();
+    for number in 0..4 {
+        rig.disk_fault = Some(FaultKind::NoSpace);
+        rig.invoke(&format!("inv_{number}"), "release", json!({ "name": "nobody" }));
+        rig.disk_fault = None;
+        rig.advance(Span::secs(20));
+    }
+    assert!(rig.disk.journal.contains("inv_0"), "{}", rig.disk.journal);
 }
 
 #[test]
