@@ -74,6 +74,7 @@ impl Broker {
 
     /// The opening sequence: all of it is state that [`Broker::flush`] sends in its order.
     fn on_confirmed(&mut self) {
+        self.delivery.begin_link();
         self.delivery.new_round();
         self.delivery.ack_all();
         self.delivery.wait_for_replay(&mut self.cx);
@@ -92,7 +93,6 @@ impl Broker {
     fn on_lost(&mut self) {
         self.actions.link_lost();
         self.leaving.link_lost();
-        self.delivery.link_lost();
         self.forget_registrations_sent();
         self.early.clear();
         for timer in [Timer::InventoryRefresh, Timer::InventoryForce, Timer::ReplayCheck] {

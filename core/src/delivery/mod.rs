@@ -50,7 +50,7 @@ impl Identity {
 #[derive(Debug, Default)]
 pub(crate) struct Delivery {
     identities: BTreeMap<AgentId, Identity>,
-    /// Those that left during this link, the latest last.
+    /// Those that left since this link began, the latest last.
     left: VecDeque<(AgentId, Past)>,
     acks_due: BTreeSet<AgentId>,
     round: u64,
@@ -102,8 +102,8 @@ impl Delivery {
         open
     }
 
-    /// The link is gone, and what was under way on it: the engine's word about cursors is good again.
-    pub(crate) fn link_lost(&mut self) {
+    /// A link begins on which nothing is under way: the engine's word about cursors is good.
+    pub(crate) fn begin_link(&mut self) {
         self.left.clear();
     }
 

@@ -447,16 +447,21 @@ fn an_agent_that_comes_back_on_the_link_goes_on_behind_what_was_acked_there() {
 
 #[test]
 fn an_agent_that_comes_back_on_another_link_goes_on_where_the_engine_says() {
-    let (mut rig, bob) = with_agent(Some(0));
-    rig.deliver(&bob, 1, "lost ack");
-    rig.advance(SECOND);
-    rig.exits(bob.process, 1);
-    rig.reconnect();
-    let again = rig.spawn("bob");
-    rig.deliver(&again, 1, "lost ack");
-    rig.advance(SECOND);
-    assert_eq!(rig.typed(&again), ["lost ack"]);
-    assert_eq!(rig.last_ack(&again), 1);
+    for while_down in [false, true] {
+        let (mut rig, bob) = with_agent(Some(0));
+        rig.deliver(&bob, 1, "lost ack");
+        rig.advance(SECOND);
+        if while_down {
+            rig.cut();
+        }
+        rig.exits(bob.process, 1);
+        rig.reconnect();
+        let again = rig.spawn("bob");
+        rig.deliver(&again, 1, "lost ack");
+        rig.advance(SECOND);
+        assert_eq!(rig.typed(&again), ["lost ack"], "while down: {while_down}");
+        assert_eq!(rig.last_ack(&again), 1);
+    }
 }
 
 #[test]
