@@ -44,8 +44,8 @@ const ECHO_WAIT: Span = Span::millis(150);
 /// First and longest pause between two looks at the input queue.
 const LOOK_FIRST: Span = Span::millis(1);
 const LOOK_LAST: Span = Span::secs(2);
-/// Between two looks at the screen: a program may draw character by character, and each look reads
-/// the whole place.
+/// Between two looks at the screen for the sake of output: a program may draw character by character,
+/// and each look reads the whole place.
 const LOOK_APART: Span = Span::millis(1);
 /// Without progress for this long an injection is reported as stuck.
 const STUCK: Span = Span::secs(10);
@@ -130,7 +130,6 @@ struct Work {
     since: Mono,
     /// When the program last made progress.
     progress: Mono,
-    look: Span,
     /// At the last look bytes of ours were unread.
     unread: bool,
     /// At a look everything of ours was read: nothing can be thrown away any more.
@@ -261,7 +260,6 @@ impl Injector {
             started: now,
             since: now,
             progress: now,
-            look: LOOK_FIRST,
             unread: false,
             text_read: false,
             seen: false,
@@ -517,7 +515,6 @@ impl Work {
     fn wait(&mut self, cx: &Cx, stage: Stage) {
         self.stage = stage;
         self.since = cx.now.mono;
-        self.look = LOOK_FIRST;
     }
 
     fn look_at_screen(&mut self, cx: &Cx, screen: &Terminal) {
@@ -546,6 +543,8 @@ impl Work {
     /// step is taken or scheduled.
     fn judge(&mut self, cx: &mut Cx, process: ProcessId, last_output: Mono) -> Option<Evidence> {
         let waited = cx.now.mono.since(self.since);
+        // As long again as so far, however often output made it look in between.
+        let next_look = waited.clamp(LOOK_FIRST, LOOK_LAST);
         let pause = match &mut self.stage {
             Stage::Settling(op) => {
                 *op = None;
@@ -554,7 +553,7 @@ impl Work {
                     self.submit(cx, process);
                     return None;
                 }
-                self.next_look().min(SETTLE_QUIET)
+                next_look.min(SETTLE_QUIET)
             }
             Stage::Confirming(op) => {
                 *op = None;
@@ -564,18 +563,12 @@ impl Work {
                 if !self.unread && waited >= ECHO_WAIT {
                     return Some(if self.output { Evidence::Activity } else { Evidence::Taken });
                 }
-                if self.unread { self.next_look() } else { Span(ECHO_WAIT.0 - waited.0) }
+                if self.unread { next_look } else { Span(ECHO_WAIT.0 - waited.0) }
             }
             _ => return None,
         };
         cx.wake_in(Timer::Terminal(process), pause);
         None
-    }
-
-    fn next_look(&mut self) -> Span {
-        let pause = self.look;
-        self.look = self.look.doubled(LOOK_LAST);
-        pause
     }
 }
 
