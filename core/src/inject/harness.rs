@@ -53,11 +53,14 @@ impl Harness {
     /// be typed.
     pub(crate) fn dialog(self, screen: &Terminal) -> Option<&'static str> {
         // Without dialogs there is no need to read the screen.
-        if self == Self::Other { None } else { self.dialog_in(&screen.text(0..=u16::MAX)) }
+        (self != Self::Other).then(|| screen.text(0..=u16::MAX)).and_then(|text| self.dialog_in(&text))
     }
 
     /// The dialog in the text of a whole screen.
     pub(super) fn dialog_in(self, text: &str) -> Option<&'static str> {
+        if self == Self::Other {
+            return None;
+        }
         let screen = Shown { text: text.to_lowercase() };
         match self {
             Self::Claude => claude_dialog(&screen),
