@@ -7,8 +7,8 @@
 //! 1. S1: every row that an ack covers was taken whole by a process of that identity, or has a dead
 //!    letter on disk, or is gone in the engine, or was acked there before; and the letters of rows that
 //!    were acked stay on disk.
-//! 2. S2: on one link the acks of an identity do not decrease while one process of it lives, and none
-//!    exceeds what the engine has sent or stated. (A new process starts where the engine says.)
+//! 2. S2: on one link the acks of an identity do not decrease, whatever becomes of its processes, and
+//!    none exceeds what the engine has sent or stated.
 
 use super::Broken;
 use super::facts::Frame;
@@ -21,8 +21,8 @@ use std::collections::BTreeMap;
 pub(super) struct Acks {
     /// Rows up to here are judged, per identity.
     judged: BTreeMap<String, u64>,
-    /// The latest ack per link, identity and number of its processes.
-    latest: BTreeMap<(Of<LinkId>, String, u64), u64>,
+    /// The latest ack per link and identity.
+    latest: BTreeMap<(Of<LinkId>, String), u64>,
 }
 
 impl Acks {
@@ -52,7 +52,7 @@ impl Acks {
         identity: &Identity,
         seq: u64,
     ) -> Result<(), String> {
-        let latest = self.latest.insert((link, id.to_owned(), identity.processes), seq);
+        let latest = self.latest.insert((link, id.to_owned()), seq);
         let latest = latest.unwrap_or(0);
         if seq < latest {
             return Err(format!("it was {latest} before on this link"));

@@ -3,7 +3,7 @@
 //! Owns: facts, gathered from the engine model, the agent models and the store.
 //! Must not know: what follows from them.
 //!
-//! 1. Facts are added and never taken back, but for dead letters: those are buried that are on disk now.
+//! 1. Facts are added and never taken back, but for dead letters that a rewritten journal has no more.
 
 use crate::agents::reader::Token;
 use crate::engine::Event;
@@ -136,8 +136,11 @@ impl Ledger {
         let (buried, lost) = std::mem::take(&mut self.buried).into_iter().partition(|id| kept.contains(id));
         self.buried = buried;
         let lost: BTreeSet<String> = lost;
-        let acked = self.identities.values().flat_map(|identity| identity.rows.range(..=identity.cursor));
-        let mut letters = acked.filter_map(|(_, row)| row.delivery_id.as_ref());
+        let acked = self.identities.values().flat_map(|identity| {
+            let unread = move |row: &&Row| row.token.is_none_or(|token| !identity.taken.contains_key(&token));
+            identity.rows.range(..=identity.cursor).map(|(_, row)| row).filter(unread)
+        });
+        let mut letters = acked.filter_map(|row| row.delivery_id.as_ref());
         match letters.find(|id| lost.contains(*id)) {
             Some(id) => {
                 Err(format!("the journal is written anew without the dead letter {id}, which was acked"))

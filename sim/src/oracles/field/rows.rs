@@ -59,7 +59,6 @@ struct Process {
 struct Reader {
     taken: BTreeSet<String>,
     texts: u64,
-    processes: u64,
 }
 
 #[derive(Debug, Default)]
@@ -71,7 +70,7 @@ pub(super) struct Rows {
     /// Dead letters on their way to the disk.
     burying: BTreeMap<StoreId, Vec<String>>,
     buried: BTreeSet<String>,
-    latest: BTreeMap<(LinkId, String, u64), u64>,
+    latest: BTreeMap<(LinkId, String), u64>,
 }
 
 impl Rows {
@@ -154,10 +153,7 @@ impl Rows {
         frame: Option<&Frame<'_>>,
     ) -> Result<(), Broken> {
         match command {
-            Command::Spawn { process, child, .. } => {
-                let name = child.env.iter().rev().find(|(name, _)| name == "RELAY_AGENT_NAME");
-                let name = name.map_or("", |(_, name)| name.expose());
-                self.readers.entry(name.to_owned()).or_default().processes += 1;
+            Command::Spawn { process, .. } => {
                 self.processes.insert(*process, Process::default());
             }
             Command::PtyWrite { process, op, bytes, .. } => {
@@ -208,8 +204,7 @@ impl Rows {
             return Ok(());
         };
         let broken = |why: String| format!("ack of {name:?} up to {seq}: {why}");
-        let processes = self.readers.get(name).map_or(0, |reader| reader.processes);
-        let latest = self.latest.insert((link, id.clone(), processes), seq).unwrap_or(0);
+        let latest = self.latest.insert((link, id.clone()), seq).unwrap_or(0);
         let identity = self.identities.entry(id.clone()).or_default();
         if seq < latest {
             return Err(("S2", broken(format!("it was {latest} before on this link"))));
