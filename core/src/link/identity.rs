@@ -117,7 +117,7 @@ impl Identity {
             Access::Create { name } => (None, Some(name.clone())),
             Access::TokenOnly => (None, None),
         };
-        let scope = scope(key.as_ref(), &config.base_url);
+        let scope = fingerprint(key.as_ref(), &config.base_url);
         let mut identity = Self {
             base_url: config.base_url.clone(),
             instance: config.instance.clone(),
@@ -325,13 +325,13 @@ impl Identity {
     }
 }
 
-/// What a saved identity belongs to: the key in use, or "a workspace of our own", and the engine. A mint
-/// is recognised by the same hash of its proof and its body.
+/// A hash of a secret, or of none, and a text: a saved identity belongs to that of the key in use, or of
+/// none for a workspace of our own, and the engine; a mint is recognised by that of its proof and body.
 /// A hash of a secret is one too: no digest may depend on it.
-pub(crate) fn scope(key: Option<&Secret>, base_url: &str) -> Secret {
+pub(crate) fn fingerprint(secret: Option<&Secret>, text: &str) -> Secret {
     let mut hash = Sha256::new();
-    hash.update(key.map_or("", Secret::expose));
+    hash.update(secret.map_or("", Secret::expose));
     hash.update([0]);
-    hash.update(base_url);
+    hash.update(text);
     Secret::new(&hex(&hash.finalize())).expect("a hash is not blank")
 }

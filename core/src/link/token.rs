@@ -291,7 +291,7 @@ impl Tokens {
 
 /// The idempotency key of a mint; the proof takes part, so that each token has one successor.
 fn mint_key(body: &str, proof: Option<&Secret>) -> Option<Secret> {
-    Secret::new(&format!("mint_{}", super::identity::scope(proof, body).expose()))
+    Secret::new(&format!("mint_{}", super::identity::fingerprint(proof, body).expose()))
 }
 
 /// The token of a cache file, if it is for this scope (invariant 1).

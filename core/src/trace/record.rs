@@ -259,7 +259,7 @@ fn with_masked_scope(config: &Config, boot: &Boot, mask: &Mask) -> Boot {
     let mut boot = boot.clone();
     if let (Access::Key(key), Some(file)) = (&config.access, &mut boot.identity) {
         let filler = Secret::new(&mask.secret(key));
-        let scope = |key| identity::scope(key, &config.base_url);
+        let scope = |key| identity::fingerprint(key, &config.base_url);
         *file = file.replace(scope(Some(key)).expose(), scope(filler.as_ref()).expose());
     }
     boot

@@ -229,7 +229,7 @@ fn first_command(config: Config, boot: Boot) -> Command {
 #[test]
 fn a_saved_identity_is_found_again_under_the_filler_of_its_key() {
     let config = Config { node_token: None, ..config() };
-    let scope = crate::link::identity::scope(Secret::new(KEY).as_ref(), &config.base_url);
+    let scope = crate::link::identity::fingerprint(Secret::new(KEY).as_ref(), &config.base_url);
     let identity = format!(
         "{{\"instance_id\":\"i\",\"identities\":[{{\"scope\":\"{}\",\"workspace_id\":\"ws\",\
          \"agent_id\":\"1\",\"agent_name\":\"project\",\"agent_token\":\"{TOKEN}\"}}]}}",
