@@ -29,7 +29,11 @@ fn main() -> io::Result<()> {
     match args[..] {
         ["lines", path] => lines(log(path)?),
         ["lines", path, gate] => {
-            while !Path::new(gate).exists() && !hung_up.load(Ordering::Relaxed) {
+            while !Path::new(gate).exists() {
+                // Behind a closed gate nothing is read, not even between the two signals of an end.
+                if hung_up.load(Ordering::Relaxed) {
+                    return Ok(());
+                }
                 std::thread::sleep(PAUSE);
             }
             lines(log(path)?)
