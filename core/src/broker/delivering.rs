@@ -1,30 +1,28 @@
 //! The broker and its deliveries: from a frame to a terminal to an ack.
 //!
-//! Owns: which process a frame is for, frames that come too early, and dead letters on their way to disk.
+//! Owns: which process a frame is for, and frames that come too early.
+//! Must not know: how what is given up comes to the disk.
 
 use super::Broker;
 use crate::agent::{Agent, Phase, TASK};
 use crate::api::{DeliveryFacts, Event};
-use crate::command::{Command, Level, StoreAction};
-use crate::delivery::dead::DeadLetter;
+use crate::command::{Command, Level};
 use crate::delivery::payload::{Message, extract, is_shown};
 use crate::delivery::{Frame, RowKey, Taken, Wanted};
-use crate::ids::{AgentId, AgentName, DeliveryId, MessageId, OpId, ProcessId, StoreId};
+use crate::ids::{AgentId, AgentName, DeliveryId, MessageId, OpId, ProcessId};
 use crate::inject::Evidence;
 use crate::inject::machine::{Job, Outcome};
 use crate::inject::text::render;
-use crate::input::{Fault, FaultKind, TtyState};
+use crate::input::{Fault, TtyState};
 use crate::limits;
 use crate::link::Request;
 use crate::marks::Mark;
-use crate::purpose::StoreFor;
-use crate::store::Record;
 use crate::timers::Timer;
 use crate::wire::{self, Deliver, Inbound, Mode};
 use alloc::borrow::ToOwned;
 use alloc::collections::{BTreeMap, BTreeSet};
 use alloc::format;
-use alloc::string::{String, ToString};
+use alloc::string::String;
 use alloc::vec::Vec;
 
 /// Frames that came before the reply that says whose they are, and agents that nobody knows.
@@ -52,31 +50,6 @@ impl core::fmt::Debug for Early {
     fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
         let held: Vec<_> = self.frames.iter().map(|(name, frames)| (name, frames.len())).collect();
         write!(f, "Early({held:?}, {:?})", self.told)
-    }
-}
-
-/// Dead letters whose record is not on disk yet.
-#[derive(Debug, Default)]
-pub(super) struct Burials {
-    open: BTreeMap<(AgentId, RowKey), Burial>,
-}
-
-#[derive(Debug)]
-struct Burial {
-    letter: DeadLetter,
-    /// Its record is on its way to the disk.
-    writing: bool,
-}
-
-impl Burials {
-    /// An identity has left: its rows are the engine's again, and their keys will mean others.
-    pub(super) fn forget(&mut self, agent: &AgentId) {
-        self.open.retain(|(id, _), _| id != agent);
-    }
-
-    /// Whether any record is not on disk yet.
-    pub(super) fn any_open(&self) -> bool {
-        !self.open.is_empty()
     }
 }
 
@@ -378,7 +351,7 @@ impl Broker {
         self.events.push(&Event::WorkerReady { agent: super::spawning::facts(agent) });
     }
 
-    fn emit_delivery(
+    pub(super) fn emit_delivery(
         &mut self,
         process: ProcessId,
         key: RowKey,
@@ -456,131 +429,6 @@ impl Broker {
     }
 
     // Dead letters.
-
-    /// Gives a row up; it may be acked once its record is on disk.
-    fn bury(&mut self, process: ProcessId, key: RowKey, reason: &'static str) {
-        let Some(agent) = self.roster.get_mut(process) else {
-            return;
-        };
-        if key == TASK {
-            agent.task = None;
-            return;
-        }
-        let Some((id, frame)) = agent.id().and_then(|id| Some((id.clone(), self.delivery.frame(id, key)?)))
-        else {
-            return;
-        };
-        let letter = DeadLetter {
-            delivery_id: frame.delivery_id.clone(),
-            message_id: frame.msg_id.clone(),
-            agent_id: id.clone(),
-            agent: agent.name().clone(),
-            seq: if let RowKey::Sequenced(seq) = key { seq } else { 0 },
-            payload: frame.payload.clone(),
-            reason: reason.to_string(),
-            attempts: self.delivery.attempts(&id, key),
-            at_ms: self.cx.now.wall.0,
-        };
-        self.emit_delivery(process, key, |delivery| Event::DeliveryFailed { delivery, reason });
-        self.delivery.bury(&id, key);
-        if canary!(AckBeforeRecord) {
-            self.delivery.settle(&mut self.cx, &id, key);
-        }
-        let burial = Burial { letter, writing: false };
-        self.burials.open.insert((id, key), burial);
-        self.store_letters();
-    }
-
-    /// Writes what is not on disk yet.
-    fn store_letters(&mut self) {
-        let unwritten = |(_, burial): &(_, &mut Burial)| !burial.writing;
-        for ((id, key), burial) in self.burials.open.iter_mut().filter(unwritten) {
-            burial.writing = true;
-            let action = StoreAction::Append { lines: Record::Dead(burial.letter.clone()).line() };
-            self.cx.store(StoreFor::DeadLetter(id.clone(), *key), action);
-        }
-    }
-
-    /// What the journal lacks is written with the next flush.
-    pub(super) fn repair_journal(&mut self) {
-        if core::mem::take(&mut self.journal_behind) {
-            // Which record it was does not matter: all that counts is written anew.
-            self.cx.appended = limits::JOURNAL_APPENDS;
-        }
-    }
-
-    /// A later failure does not put it off.
-    fn rewrite_later(&mut self) {
-        self.cx.timers.set_earlier(Timer::Rewrite, self.cx.now.mono.after(limits::REWRITE));
-    }
-
-    /// Writes again what could not be written.
-    pub(super) fn rewrite(&mut self) {
-        self.store_letters();
-        self.link.rewrite(&mut self.cx);
-        self.repair_journal();
-    }
-
-    fn on_buried(&mut self, id: &AgentId, key: RowKey) {
-        let Some(Burial { letter, .. }) = self.burials.open.remove(&(id.clone(), key)) else {
-            return;
-        };
-        self.cx.marks.hit(Mark::DeadLetter);
-        let message = format!(
-            "message {} for {:?} is a dead letter: {}",
-            letter.message_id, letter.agent, letter.reason
-        );
-        self.cx.log(Level::Error, "delivery", &message);
-        let (delivery_id, event_id) = (&letter.delivery_id, &letter.message_id);
-        let delivery = DeliveryFacts { name: &letter.agent, delivery_id, event_id, at: self.cx.now.wall };
-        let from = extract(&letter.payload, &letter.agent.0, letter.message_id.clone()).from;
-        let (reason, attempts) = (letter.reason.as_str(), letter.attempts);
-        self.events.push(&Event::DeadLetterAdded { delivery, from: &from, attempts, reason });
-        self.dead.push(letter);
-        self.delivery.settle(&mut self.cx, id, key);
-    }
-
-    /// The disk does not answer: what waits for it must not wait for ever.
-    pub(super) fn on_store_timeout(&mut self, store: StoreId) {
-        let fault = Fault { kind: FaultKind::Deadline, detail: "the disk does not answer" };
-        self.on_stored(store, Err(fault));
-    }
-
-    pub(super) fn on_stored(&mut self, store: StoreId, result: Result<(), Fault<'_>>) {
-        let Some(purpose) = self.cx.store_done(store) else {
-            return;
-        };
-        match &result {
-            Ok(()) => self.store_fault.clear(),
-            Err(fault) => {
-                self.cx.stats.store_faults += 1;
-                let what = format!("the state could not be written: {}", crate::secret::mask(fault.detail));
-                if self.store_fault != what {
-                    self.cx.log(Level::Error, "store", &what);
-                }
-                self.store_fault = what;
-            }
-        }
-        match purpose {
-            StoreFor::Identity | StoreFor::Token if result.is_err() => {
-                self.link.on_unwritten(&purpose);
-                self.rewrite_later();
-            }
-            StoreFor::Journal if result.is_err() => {
-                self.journal_behind = true;
-                self.rewrite_later();
-            }
-            StoreFor::Identity | StoreFor::Token | StoreFor::Journal => {}
-            StoreFor::Started(invocation) => self.on_start_recorded(&invocation, result.is_ok()),
-            StoreFor::DeadLetter(id, key) if result.is_ok() => self.on_buried(&id, key),
-            StoreFor::DeadLetter(id, key) => {
-                if let Some(burial) = self.burials.open.get_mut(&(id, key)) {
-                    burial.writing = false;
-                    self.rewrite_later();
-                }
-            }
-        }
-    }
 }
 
 /// What is typed next: an agent's first task, then its rows.

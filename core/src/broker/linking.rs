@@ -4,19 +4,19 @@
 
 use super::Broker;
 use crate::agent::{Agent, Origin, Phase};
+use crate::api;
 use crate::command::{Command, Level};
 use crate::ids::{AgentId, CallId, FrameId, LinkId};
 use crate::input::{CallReply, Fault};
 use crate::limits;
 use crate::link::answer::Refused;
 use crate::link::{Answered, LinkEvent, ReplyTo, Request};
-use crate::purpose::{CallFor, StoreFor};
+use crate::purpose::CallFor;
 use crate::secret::mask;
 use crate::store::Record;
 use crate::time::{Mono, Span};
 use crate::timers::Timer;
 use crate::wire::{self, Dialect, ErrorFrame, Inbound, InventoryAgent, Reply};
-use crate::{StoreAction, api};
 use alloc::format;
 use alloc::string::ToString;
 use alloc::vec::Vec;
@@ -164,10 +164,6 @@ impl Broker {
         for agent_id in self.leaving.on_answer(answered) {
             self.journal(&Record::Paid { agent_id });
         }
-    }
-
-    pub(super) fn journal(&mut self, record: &Record) {
-        self.cx.store(StoreFor::Journal, StoreAction::Append { lines: record.line() });
     }
 
     // The inventory.

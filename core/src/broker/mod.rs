@@ -20,6 +20,7 @@ mod registering;
 mod serving;
 mod spawning;
 mod stopping;
+mod storing;
 
 use crate::action::Actions;
 use crate::agent::Roster;
@@ -47,13 +48,14 @@ use alloc::collections::BTreeMap;
 use alloc::format;
 use alloc::string::String;
 use alloc::vec::Vec;
-use delivering::{Burials, Early};
+use delivering::Early;
 pub(crate) use joining::Member;
 use joining::Memberships;
 use linking::Replays;
 use registering::Registrations;
 use serving::Requests;
 use stopping::Stopping;
+use storing::Burials;
 
 /// One broker node: the whole of its decisions. See the crate's documentation for the contract.
 #[derive(Debug)]
@@ -290,26 +292,6 @@ impl Broker {
         self.compact_journal();
         self.flush_stopping();
         self.flush_events();
-    }
-
-    /// Writes the journal anew when most of its lines no longer count, or some are missing.
-    fn compact_journal(&mut self) {
-        // A letter on its way to the disk is not among those that are written: it would be overwritten.
-        if self.cx.appended < limits::JOURNAL_APPENDS || self.burials.any_open() {
-            return;
-        }
-        self.cx.appended = 0;
-        let state = Recovered {
-            agents: self.known_agents.clone(),
-            dead: self.dead.iter().cloned().collect(),
-            owed: self.leaving.owed(),
-            invocations: self.actions.records(),
-            unreadable: 0,
-        };
-        if let Some(content) = Secret::new(&state.compact()) {
-            let file = StoreFile::Journal;
-            self.cx.store(StoreFor::Journal, StoreAction::Replace { file, content });
-        }
     }
 
     fn flush_link(&mut self) {
