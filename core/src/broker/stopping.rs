@@ -124,6 +124,8 @@ impl Broker {
         self.flush_link();
         let event = self.link.stop(&mut self.cx);
         self.on_link_event(event);
+        // No letter is on its way any more, and nothing else may happen for long.
+        self.compact_journal();
         self.cx.wake_in(Timer::Shutdown, limits::AGENT_GRACE);
     }
 
