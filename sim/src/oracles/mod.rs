@@ -178,8 +178,11 @@ impl Oracles {
                 }
             }
             (Input::PtyExited { process, .. } | Input::PtyEof { process }, _) => {
-                let name = self.scene.process(*process).map(str::to_owned);
-                self.results.left(&name.unwrap_or_default());
+                let name = self.scene.process(*process).unwrap_or_default();
+                self.results.left(name);
+                if let (Input::PtyExited { .. }, Some(id)) = (input, self.ledger.id_of(name)) {
+                    self.order.begins_anew(id);
+                }
             }
             _ => {}
         }
@@ -395,7 +398,6 @@ impl Oracles {
     /// A process of this agent was started; `deaf` if it never reads.
     pub fn started(&mut self, process: Of<ProcessId>, name: &str, deaf: bool) {
         if let Some(id) = self.ledger.id_of(name) {
-            self.order.begins_anew(id);
             self.health.started(id, deaf);
         }
         self.takes.started(&mut self.ledger, process, name, deaf);

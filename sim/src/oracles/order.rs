@@ -57,8 +57,8 @@ impl Order {
         }
     }
 
-    /// Another process of an identity begins, or another numbering of its rows: nothing has been read,
-    /// and nothing that came before counts.
+    /// The process of an identity has ended, or its rows are numbered anew: nothing that came before
+    /// counts. What comes from now on does, for it may be meant for the next process already.
     pub(super) fn begins_anew(&mut self, id: &str) {
         self.arrived.remove(id);
         self.latest.remove(id);
