@@ -4,6 +4,8 @@
 //! Must not know: what follows from them.
 //!
 //! 1. Facts are added and never taken back, but for dead letters that a rewritten journal has no more.
+//! 2. A row is forgotten when it was read once, and so many behind it are acked that nothing can come of
+//!    it any more: a run of any length holds no more than its newest rows.
 
 use crate::agents::reader::Token;
 use crate::engine::Event;
@@ -12,6 +14,10 @@ use std::collections::{BTreeMap, BTreeSet};
 
 /// A journal keeps so many dead letters.
 const LETTERS: usize = 500;
+
+/// Of each identity so many rows are remembered behind which all is well, and so many messages in all: many
+/// times what can be under way.
+const REMEMBERED: usize = 1_024;
 
 /// A row of the engine for one agent.
 #[derive(Debug, Default)]
@@ -52,9 +58,28 @@ pub(super) struct Ledger {
     rows: u64,
 }
 
+impl Identity {
+    /// Forgets the oldest row, if it is done with (invariant 2) and `read_once`; returns its message.
+    pub(super) fn forget_oldest(&mut self, read_once: impl Fn(Token) -> bool) -> Option<Token> {
+        let oldest = self.rows.first_entry()?;
+        let token = oldest.get().token.filter(|token| read_once(*token))?;
+        if oldest.key() + REMEMBERED as u64 > self.cursor || self.taken.get(&token) != Some(&1) {
+            return None;
+        }
+        oldest.remove();
+        self.addressed.remove(&token);
+        self.taken.remove(&token);
+        Some(token)
+    }
+}
+
 impl Ledger {
     pub(super) fn posted(&mut self, msg_id: &str, token: Token) {
         self.tokens.insert(msg_id.to_owned(), token);
+        if self.tokens.len() > REMEMBERED {
+            // Ids grow with time, and are equally long.
+            self.tokens.pop_first();
+        }
     }
 
     pub(super) fn row_count(&self) -> u64 {

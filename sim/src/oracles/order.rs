@@ -36,7 +36,7 @@ struct Latest {
 #[derive(Debug, Default)]
 pub(super) struct Order {
     arrivals: u64,
-    /// First arrivals of frames at this life, per identity and sequence.
+    /// First arrivals at this life of frames that nobody has read, per identity and sequence.
     arrived: BTreeMap<String, BTreeMap<u64, Arrived>>,
     latest: BTreeMap<String, Latest>,
 }
@@ -66,7 +66,7 @@ impl Order {
 
     /// The process of an identity has read the message of a row for the first time.
     pub(super) fn read(&mut self, id: &str, seq: u64) -> Result<(), String> {
-        let Some(this) = self.arrived.get(id).and_then(|rows| rows.get(&seq)).copied() else {
+        let Some(this) = self.arrived.get_mut(id).and_then(|rows| rows.remove(&seq)) else {
             return Ok(());
         };
         if !self.latest.contains_key(id) {

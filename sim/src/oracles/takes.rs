@@ -72,6 +72,9 @@ impl Takes {
             return Err(("S5", message));
         }
         let first = known.id.as_ref().filter(|_| *times == 1);
+        while let Some(done) = identity.forget_oldest(|token| known.taken.get(&token) == Some(&1)) {
+            known.taken.remove(&done);
+        }
         Ok(first.map(|id| (id.clone(), seq)))
     }
 
@@ -98,7 +101,7 @@ impl Takes {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::engine::Event;
+    use crate::engine::{ConnectionId, Event};
 
     const PROCESS: Of<ProcessId> = (1, ProcessId(7));
 
@@ -138,5 +141,28 @@ mod tests {
         assert_eq!(takes.took(&mut ledger, PROCESS, 5, 1), Ok(Some(("77".into(), 1))));
         assert_eq!(takes.took(&mut ledger, PROCESS, 5, 1), Ok(None));
         assert_eq!(takes.took(&mut ledger, PROCESS, 5, 1).unwrap_err().0, "S5");
+    }
+
+    #[test]
+    fn what_was_read_once_and_acked_long_ago_is_forgotten_and_must_not_come_again() {
+        let (mut ledger, mut takes) = started();
+        let connection = ConnectionId(1);
+        for seq in 2..=10_000 {
+            let (msg_id, token) = (format!("90{seq:05}"), 4 + seq);
+            ledger.posted(&msg_id, token);
+            ledger.engine(&Event::Stored { agent_id: "77".into(), seq, msg_id: msg_id.into() });
+            assert_eq!(takes.took(&mut ledger, PROCESS, token, 9), Ok(Some(("77".into(), seq))));
+            let matched = Some("77".into());
+            ledger.engine(&Event::Acked { connection, agent: "bob".into(), up_to_seq: seq, matched });
+        }
+        assert_eq!(ledger.identities["77"].rows.len(), 10_000, "the first row was not read");
+        takes.took(&mut ledger, PROCESS, 5, 9).expect("the first time");
+        takes.took(&mut ledger, PROCESS, 10_004, 9).expect("input was thrown away");
+        let identity = &ledger.identities["77"];
+        let held = [identity.rows.len(), identity.addressed.len(), identity.taken.len()];
+        assert!(held.iter().all(|held| (1_000..1_100).contains(held)), "{held:?}");
+        assert_eq!(takes.processes[&PROCESS].taken.len(), identity.taken.len());
+        assert!(takes.exactly_once(&ledger).is_err(), "the newest was read twice");
+        assert_eq!(takes.took(&mut ledger, PROCESS, 5, 9).unwrap_err().0, "S4");
     }
 }
