@@ -21,11 +21,25 @@ use alloc::format;
 use alloc::string::ToString;
 use alloc::vec::Vec;
 
+/// How far a new link is: its first snapshot is followed by all that is open.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+enum Opening {
+    /// The snapshot waits for its reply.
+    #[default]
+    Asked,
+    /// It was answered, and what follows is under way.
+    Answered,
+    /// What follows has come.
+    Over,
+}
+
 /// What is known about the engine's replays.
 #[derive(Debug, Default)]
 pub(super) struct Replays {
     /// A snapshot that asks for a replay waits for its reply.
     asked: bool,
+    /// What this link brings without being asked.
+    opening: Opening,
     /// The engine has shown that a snapshot does not make it replay.
     silent_on_inventory: bool,
     /// A reconnect for the sake of a replay has to wait.
@@ -79,7 +93,8 @@ impl Broker {
         self.delivery.ack_all();
         self.delivery.wait_for_replay(&mut self.cx);
         self.inventory.opened();
-        self.replays.asked = false;
+        (self.replays.asked, self.replays.reconnect_due) = (false, false);
+        self.replays.opening = Opening::Asked;
         self.registrations.due = true;
         self.agents_changed = true;
         self.paused = false;
@@ -209,7 +224,11 @@ impl Broker {
         if let Some(id) = self.inventory.accepted(&mut self.cx, number, passed_over) {
             self.report_excluded(&id, "the engine accepts the inventory only without it");
         }
-        if core::mem::take(&mut self.replays.asked) {
+        let opens = self.replays.opening == Opening::Asked;
+        if opens {
+            self.replays.opening = Opening::Answered;
+        }
+        if core::mem::take(&mut self.replays.asked) || opens {
             self.cx.wake_in(Timer::ReplayCheck, limits::GAP_WAIT);
         }
     }
@@ -246,10 +265,10 @@ impl Broker {
 
     /// The reply to the snapshot was given time to be followed by a replay.
     pub(super) fn check_replay(&mut self) {
-        if self.link.dialect() != Dialect::Provider {
-            return;
-        }
-        if self.delivery.round_was_silent() {
+        if self.replays.opening == Opening::Answered {
+            self.replays.opening = Opening::Over;
+            self.delivery.link_has_brought();
+        } else if self.link.dialect() == Dialect::Provider && self.delivery.round_was_silent() {
             self.replays.silent_on_inventory = true;
             self.replays.reconnect_due = true;
         }

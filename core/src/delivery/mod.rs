@@ -12,6 +12,8 @@
 //!    [`limits::REPLAY_MAX`]; of what was dropped for want of room, whenever half the room is free again.
 //! 5. On one link the acks of an identity do not go back, also when it leaves and comes back (S2): what the
 //!    engine sent and stated before it took the last of them may still be under way.
+//! 6. Where a new link brings no row for an identity, the engine has nothing open for it, also not what is
+//!    missing: that is not asked for until a row comes.
 
 pub(crate) mod dead;
 pub(crate) mod payload;
@@ -39,6 +41,8 @@ struct Identity {
     replay_after: Mono,
     /// The last replay round in which a row came again.
     repeated_in: u64,
+    /// A row came on this link.
+    heard: bool,
 }
 
 impl Identity {
@@ -54,6 +58,8 @@ pub(crate) struct Delivery {
     left: VecDeque<(AgentId, Past)>,
     acks_due: BTreeSet<AgentId>,
     round: u64,
+    /// What this link brings without being asked has come.
+    brought: bool,
     bytes: usize,
 }
 
@@ -76,8 +82,13 @@ impl Delivery {
             Some(past) => Window::resume(past),
             None => Window::new(cursor),
         };
-        let identity =
-            Identity { window, replay_interval: limits::REPLAY_FIRST, replay_after: Mono(0), repeated_in: 0 };
+        let identity = Identity {
+            window,
+            replay_interval: limits::REPLAY_FIRST,
+            replay_after: Mono(0),
+            repeated_in: 0,
+            heard: false,
+        };
         if let Some(old) = self.identities.insert(agent, identity) {
             self.bytes -= old.window.bytes();
         }
@@ -105,12 +116,21 @@ impl Delivery {
     /// A link begins on which nothing is under way: the engine's word about cursors is good.
     pub(crate) fn begin_link(&mut self) {
         self.left.clear();
+        self.brought = false;
+        self.identities.values_mut().for_each(|identity| identity.heard = false);
+    }
+
+    /// What the engine sends again on a new link has come (invariant 6).
+    pub(crate) const fn link_has_brought(&mut self) {
+        self.brought = true;
     }
 
     /// A frame for an identity that lives here; `None` if it does not.
     pub(crate) fn accept(&mut self, cx: &mut Cx, agent: &AgentId, seq: u64, frame: Frame) -> Option<Taken> {
         let round = self.round;
         let identity = self.identities.get_mut(agent)?;
+        let is_first = seq > 0 && !identity.heard;
+        identity.heard |= seq > 0;
         let window = &mut identity.window;
         let before = (window.bytes(), window.cursor(), window.hole_count());
         let provisional = window.is_provisional();
@@ -142,6 +162,10 @@ impl Delivery {
         }
         if had_dropped && matches!(taken, Taken::InOrder | Taken::Held) {
             identity.repeated_in = round;
+        }
+        if is_first && identity.window.wants_replay() {
+            let at = identity.replay_after.max(cx.now.mono.after(limits::GAP_WAIT));
+            cx.timers.set_earlier(Timer::DeliveryReplay(agent.clone()), at);
         }
         self.note_change(cx, agent, before);
         Some(taken)
@@ -198,7 +222,7 @@ impl Delivery {
         let Some(identity) = self.identities.get_mut(agent) else {
             return Wanted::Nothing;
         };
-        if !identity.window.wants_replay() {
+        if !wants_replay(identity, self.brought) {
             return Wanted::Nothing;
         }
         let timer = Timer::DeliveryReplay(agent.clone());
@@ -223,14 +247,15 @@ impl Delivery {
         self.round += 1;
     }
 
-    /// Whether any identity misses a row.
+    /// Whether any identity misses a row that a replay may bring.
     pub(crate) fn wants_replay(&self) -> bool {
-        self.identities.values().any(|identity| identity.window.wants_replay())
+        self.identities.values().any(|identity| wants_replay(identity, self.brought))
     }
 
     /// Whether a gap was left without any repeated row in this round: the engine did not replay.
     pub(crate) fn round_was_silent(&self) -> bool {
-        let mut gaps = self.identities.values().filter(|identity| identity.window.wants_replay()).peekable();
+        let wants = |identity: &&Identity| wants_replay(identity, self.brought);
+        let mut gaps = self.identities.values().filter(wants).peekable();
         gaps.peek().is_some() && gaps.all(|identity| identity.repeated_in < self.round)
     }
 
@@ -319,6 +344,13 @@ impl Delivery {
     pub(crate) fn cursor(&self, agent: &AgentId) -> Option<u64> {
         self.identities.get(agent)?.window.cursor()
     }
+}
+
+/// Whether a replay may bring what an identity misses (invariant 6), or what it dropped for want of room.
+/// `brought`: what this link brings without being asked has come.
+fn wants_replay(identity: &Identity, brought: bool) -> bool {
+    let window = &identity.window;
+    window.has_dropped() || (window.wants_replay() && (identity.heard || !brought))
 }
 
 #[cfg(test)]

@@ -158,6 +158,26 @@ fn an_engine_that_does_not_replay_on_an_inventory_is_asked_by_a_new_connection()
 }
 
 #[test]
+fn a_connection_that_brings_nothing_behind_the_cursor_is_not_given_up_for_what_is_missing() {
+    let (mut rig, bob) = with_gap();
+    let opens = rig.opens.len();
+    rig.advance(Span::secs(5));
+    assert_eq!(rig.opens.len(), opens + 1);
+    // Neither the missing row nor the one above it comes again: the engine has given both up.
+    rig.advance(Span::secs(3_600));
+    assert_eq!(rig.opens.len(), opens + 1, "another connection would bring nothing either");
+    assert_eq!(rig.last_ack(&bob), 1, "that nothing came proves nothing");
+    for (more, ack) in [(2, 1), (3, 5)] {
+        rig.deliver(&bob, 5, "five");
+        rig.advance(Span::secs(1_000));
+        assert_eq!(rig.opens.len(), opens + more, "another row can come again, and prove the gap");
+        rig.deliver(&bob, 5, "five");
+        assert_eq!(rig.last_ack(&bob), ack);
+    }
+    assert_eq!(rig.typed(&bob), ["one", "three", "five"]);
+}
+
+#[test]
 fn no_replay_is_asked_for_by_reconnecting_while_an_invocation_is_open() {
     let (mut rig, bob) = with_agent(Some(0));
     rig.engine.agents = Agents::Hold;

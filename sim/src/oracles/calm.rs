@@ -8,7 +8,8 @@
 //! 1. L1: every row of an agent that reads is acked; one that does not read gets a dead letter.
 //! 2. L2: the broker is registered. L5: no invocation is open.
 //! 3. L4: when all this is so, a broker that nobody asks anything sends heartbeats and inventories,
-//!    and repeats its cursors after those.
+//!    and repeats its cursors after those. After the engine has given a row up it may close one link:
+//!    what is missing below that row, only a new one can tell.
 
 use super::Oracles;
 use super::facts::Frame;

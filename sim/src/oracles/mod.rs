@@ -117,6 +117,8 @@ pub struct Oracles {
     takes: takes::Takes,
     /// Since when there is nothing to do for the broker: virtual µs.
     quiet_since: Option<u64>,
+    /// The engine has given a row up since a link was last closed.
+    given_up: bool,
     verdict: Option<Failure>,
 }
 
@@ -211,7 +213,8 @@ impl Oracles {
             Command::LinkSend { text, .. } => Some(Frame::read(text)),
             _ => None,
         };
-        if let Some(since) = self.quiet_since {
+        let looks = matches!(command, Command::LinkClose { .. }) && std::mem::take(&mut self.given_up);
+        if let Some(since) = self.quiet_since.filter(|_| !looks) {
             self.note("L4", calm::quiet(at.now - since, command, frame.as_ref()));
         }
         let judged = bounds::deadline(at, command);
@@ -336,6 +339,7 @@ impl Oracles {
         if let Some(id) = self.ledger.renumbers(&record.event) {
             self.order.begins_anew(id);
         }
+        self.given_up |= matches!(record.event, Event::Dead { .. });
         self.ledger.engine(&record.event);
         self.invocations.engine(&record.event);
         let judged = self.identity.engine(&record.event);
