@@ -185,6 +185,15 @@ fn a_frame_that_no_engine_of_the_dialect_takes_breaks_s11() {
 }
 
 #[test]
+fn an_engine_may_refuse_the_newer_registration_in_any_words() {
+    let text = fs::read_to_string(folder().join("unknown-agent.jsonl")).unwrap();
+    let told = text.replace("node.register: provider: unrecognized key", "Unrecognized key(s) in object");
+    assert_ne!(text, told);
+    let checked = check(&Trace::read(&told).unwrap()).unwrap();
+    assert_eq!(checked.violations, []);
+}
+
+#[test]
 fn a_credential_in_a_log_line_an_event_or_an_answer_breaks_s12() {
     let log = || {
         let message = "refused nt_live_0123456789abcdef".into();

@@ -25,7 +25,8 @@ impl Dialect {
             let answer: Value = serde_json::from_str(text).unwrap_or_default();
             self.confirmed = Some((link, answer["data"]["provider"].is_object()));
         }
-        if frame.kind() != "error" {
+        // Before the confirmation a refusal, in whatever words, is how an engine tells its dialect.
+        if frame.kind() != "error" || link.is_none() {
             return Ok(());
         }
         let error: Value = serde_json::from_str(text).unwrap_or_default();
