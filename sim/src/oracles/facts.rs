@@ -95,6 +95,8 @@ pub(super) struct Named<'a> {
     pub(super) name: Text<'a>,
     #[serde(borrow, default)]
     pub(super) agent_id: Text<'a>,
+    #[serde(borrow, default)]
+    pub(super) invocation_id: Text<'a>,
     /// Entries of an inventory that were passed over.
     #[serde(default)]
     pub(super) rejected_agents: u64,

@@ -1,21 +1,28 @@
 //! S15 and L5: what the engine asks for is done once and answered.
 //!
 //! Would catch: a repeated spawn that starts a second process, or is answered with "name in use" and
-//! so turns success into failure; a result that died with its connection, so that the engine never
+//! so turns success into failure; an inventory sent in the middle of a spawn, for which another node
+//! starts the agent, too; a result that died with its connection, so that the engine never
 //! resolves the invocation; a spawn taken up again after a crash although its process had started.
 //!
 //! 1. S15: a process is started for an invocation or a request of the local API that is open, and for
 //!    each of them at most once, over all lives.
 //! 2. S15: an invocation has one result: what was sent, or is on disk, is what is sent again.
-//! 3. L5: in the end no invocation that the broker was given is open, unless the engine took it back.
+//! 3. S15: an inventory does not leave out what the engine has asked for on its link and still waits for,
+//!    unless that takes long: the engine would give it to another node as well.
+//! 4. L5: in the end no invocation that the broker was given is open, unless the engine took it back.
 
 use super::facts::Frame;
 use crate::engine::Event;
-use relay_core::ids::RequestId;
+use relay_core::ids::{LinkId, RequestId};
 use serde_json::Value;
 use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet};
 use std::hash::{DefaultHasher, Hash, Hasher};
+
+/// For so long an inventory waits at least for what is under way, in virtual µs: the engine's own patience
+/// is 30 s.
+const PATIENCE: u64 = 25_000_000;
 
 /// On whose behalf a process may be started.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -46,15 +53,16 @@ pub(super) struct Invocations {
     kept: BTreeSet<String>,
     /// What the broker was given and the engine has not ended.
     open: BTreeSet<String>,
-    /// What this life was given and has not answered, whatever the engine has planned anew meanwhile.
-    begun: BTreeSet<String>,
+    /// What this life was given and has not answered, whatever the engine has planned anew meanwhile; with
+    /// the link on which it came last, and when: virtual µs.
+    begun: BTreeMap<String, (Option<LinkId>, u64)>,
     /// What the engine has ended: its frame may still be under way.
     finished: BTreeSet<String>,
 }
 
 impl Invocations {
     /// A frame reaches the broker.
-    pub(super) fn given(&mut self, frame: &Frame<'_>) {
+    pub(super) fn given(&mut self, now: u64, link: Option<LinkId>, frame: &Frame<'_>) {
         let Some(id) = frame.invocation_id.as_deref().filter(|_| frame.kind() == "action.invoke") else {
             return;
         };
@@ -62,7 +70,7 @@ impl Invocations {
             self.open.insert(id.to_owned());
         }
         if !self.finished.contains(id) && !self.ended.contains(id) {
-            self.begun.insert(id.to_owned());
+            self.begun.insert(id.to_owned(), (link, now));
         }
         let spawns = frame.action.as_deref().is_some_and(|action| action.starts_with("spawn"));
         let name = frame.input.as_ref().and_then(|input| input.name.as_deref());
@@ -137,6 +145,19 @@ impl Invocations {
         Ok(())
     }
 
+    /// An inventory leaves on a link.
+    pub(super) fn listed(&self, now: u64, link: Option<LinkId>, frame: &Frame<'_>) -> Result<(), String> {
+        let listed = |id: &str| frame.agents.iter().any(|entry| entry.invocation_id.as_deref() == Some(id));
+        let left_out =
+            self.begun.iter().find(|(id, (on, since))| *on == link && now < since + PATIENCE && !listed(id));
+        match left_out {
+            Some((id, _)) => Err(format!(
+                "an inventory leaves out {id}, which is under way: another node may be given it, too"
+            )),
+            None => Ok(()),
+        }
+    }
+
     /// A record of a journal is on disk.
     pub(super) fn stored(&mut self, record: &Value) {
         if record["record"] == "finished"
@@ -170,7 +191,7 @@ impl Invocations {
 
     /// An invocation without an end.
     pub(super) fn first_open(&self) -> Option<&str> {
-        self.open.first().or_else(|| self.begun.first()).map(String::as_str)
+        self.open.first().or_else(|| self.begun.keys().next()).map(String::as_str)
     }
 }
 
@@ -182,7 +203,7 @@ mod tests {
         r#"{"type":"action.invoke","invocation_id":"i1","action":"spawn:cat","input":{"name":"bob"}}"#;
 
     fn given(invocations: &mut Invocations) {
-        invocations.given(&Frame::read(SPAWN));
+        invocations.given(0, Some(LinkId(1)), &Frame::read(SPAWN));
     }
 
     fn result(invocations: &mut Invocations, life: u64, output: &str) -> Result<(), String> {
@@ -217,6 +238,24 @@ mod tests {
         assert_eq!(result(&mut invocations, 2, "2"), Ok(()));
         invocations.stored(&serde_json::json!({ "record": "finished", "invocation": "i1" }));
         assert!(result(&mut invocations, 3, "3").is_err());
+    }
+
+    #[test]
+    fn what_is_under_way_on_a_link_is_waited_for_by_its_inventories() {
+        let mut invocations = Invocations::default();
+        given(&mut invocations);
+        let listed = |now: u64, link: u64, entry: &str| {
+            let text = format!(r#"{{"type":"inventory.sync","agents":[{entry}]}}"#);
+            invocations.listed(now, Some(LinkId(link)), &Frame::read(&text))
+        };
+        assert!(listed(1_000_000, 1, "").is_err());
+        assert!(listed(1_000_000, 1, r#"{"name":"eve","invocation_id":"i2"}"#).is_err());
+        assert_eq!(listed(1_000_000, 1, r#"{"name":"bob","invocation_id":"i1"}"#), Ok(()));
+        assert_eq!(listed(1_000_000, 2, ""), Ok(()), "the engine planned it anew when the link ended");
+        assert_eq!(listed(PATIENCE, 1, ""), Ok(()), "it takes too long");
+        assert_eq!(result(&mut invocations, 1, "1"), Ok(()));
+        let empty = Frame::read(r#"{"type":"inventory.sync","agents":[]}"#);
+        assert_eq!(invocations.listed(0, Some(LinkId(1)), &empty), Ok(()));
     }
 
     #[test]

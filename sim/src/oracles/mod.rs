@@ -202,7 +202,10 @@ impl Oracles {
                     self.health.arrived(at, id, frame);
                 }
             }
-            "action.invoke" => self.invocations.given(frame),
+            "action.invoke" => {
+                let link = self.scene.link.as_ref().map(|link| link.id);
+                self.invocations.given(at.now, link, frame);
+            }
             _ => {}
         }
     }
@@ -276,6 +279,15 @@ impl Oracles {
         let judged = hosting::frame(at, &self.scene, frame);
         self.blame(judged);
         match frame.kind() {
+            "agent.register" | "agent.recover" => {
+                if let Some(id) = frame.name.as_deref().and_then(|name| self.ledger.id_of(name)) {
+                    self.order.begins_anew(id);
+                }
+            }
+            "inventory.sync" => {
+                let judged = self.invocations.listed(at.now, Some(link.1), frame);
+                self.note("S15", judged);
+            }
             "delivery.ack" => {
                 let judged = self.acks.frame(&self.ledger, link, frame);
                 self.blame(judged);

@@ -57,8 +57,8 @@ impl Order {
         }
     }
 
-    /// The process of an identity has ended, or its rows are numbered anew: nothing that came before
-    /// counts. What comes from now on does, for it may be meant for the next process already.
+    /// The process of an identity has ended, its rows are numbered anew, or it is registered: nothing that
+    /// came before counts. What comes from now on does, for it is meant for the next process.
     pub(super) fn begins_anew(&mut self, id: &str) {
         self.arrived.remove(id);
         self.latest.remove(id);
