@@ -73,6 +73,8 @@ mod list {
             "agents spawned through the local API stood in no inventory",
         InventoryOmitsInvoked "inventory-omits-invoked-spawns"
             "an agent spawned by an invocation stood in no inventory",
+        InventoryMidSpawn "inventory-in-mid-spawn"
+            "an inventory sent in the middle of a spawn made the engine give it to another node as well",
         UnknownFieldDrops "unknown-field-drops-delivery"
             "a delivery with one more top-level key than expected was thrown away",
         MissingWorker "ack-withheld-for-missing-worker"
