@@ -4,8 +4,9 @@
 //! Must not know: how agents come and go.
 //!
 //! 1. A snapshot lists every running identity but those that the engine refuses.
-//! 2. A refresh waits, at most [`limits::INVENTORY_PATIENCE`], while an invocation is open here: the
-//!    engine reschedules every open invocation that a snapshot does not list.
+//! 2. A snapshot waits, at most [`limits::INVENTORY_PATIENCE`], while an invocation is open here: the
+//!    engine reschedules every open invocation that a snapshot does not list. Only the first one of a link
+//!    does not wait: the engine has rescheduled what was open when the last link ended.
 //! 3. One refused entry does not silence the others: it is found and left out (`core/PROTOCOL.md` §8),
 //!    until the next refresh: what the engine holds against it may have passed.
 //! 4. Only the answer to the latest snapshot tells how things are. A refusal of an older one still tells
@@ -56,10 +57,15 @@ impl Inventory {
         *self = Self { due: Due::Now, ..Self::default() };
     }
 
-    /// [`Timer::InventoryRefresh`]: a snapshot is due, if nothing is open (invariant 2), and it lists
-    /// again what was refused (invariant 3).
+    /// A snapshot is due, on [`Timer::InventoryRefresh`] or for a reason, and it lists again what was
+    /// refused (invariant 3).
     pub(crate) fn refresh(&mut self, cx: &mut Cx) {
         self.left_out.clear();
+        self.want(cx);
+    }
+
+    /// A snapshot is due (invariant 2).
+    fn want(&mut self, cx: &mut Cx) {
         if self.due == Due::No {
             self.due = Due::WhenQuiet;
             cx.wake_in(Timer::InventoryForce, limits::INVENTORY_PATIENCE);
@@ -71,12 +77,6 @@ impl Inventory {
         if self.due == Due::WhenQuiet {
             self.due = Due::Now;
         }
-    }
-
-    /// A snapshot is due as soon as no invocation is open, and lists everyone.
-    pub(crate) fn hasten(&mut self) {
-        self.left_out.clear();
-        self.due = self.due.max(Due::WhenQuiet);
     }
 
     /// Whether a snapshot is to be sent now.
@@ -126,7 +126,7 @@ impl Inventory {
         let culprit = self.suspects.pop()?;
         if !self.suspects.is_empty() {
             self.suspects.clear();
-            self.due = Due::Now;
+            self.want(cx);
         }
         self.leave_out(cx, culprit)
     }
@@ -155,7 +155,7 @@ impl Inventory {
         let quoted = || message.split(['"', '\'', '`']).skip(1).step_by(2);
         let named = self.listed.iter().find(|id| quoted().any(|word| called(id, word))).cloned();
         if let Some(id) = named {
-            self.due = Due::Now;
+            self.want(cx);
             return self.leave_out(cx, id);
         }
         if !is_latest {
@@ -165,7 +165,7 @@ impl Inventory {
         let known = self.listed.iter().find(|id| self.refused.contains(*id));
         if let Some(suspect) = known.or_else(|| self.listed.last()).cloned() {
             self.suspects.push(suspect);
-            self.due = Due::Now;
+            self.want(cx);
         } else {
             self.suspects.clear();
         }

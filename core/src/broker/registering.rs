@@ -302,7 +302,7 @@ impl Broker {
         }
         self.cx.marks.hit(Mark::BoundOverHttp);
         // What was stored before the agent was bound comes only with a replay.
-        self.inventory.hasten();
+        self.inventory.refresh(&mut self.cx);
         let Some(registered) = agent.registered.clone() else {
             return;
         };
@@ -322,7 +322,7 @@ impl Broker {
         self.registrations.take_inherited(process);
         if self.leaving.forgive(&agent_id) {
             // A deregistration may have overtaken this registration at the engine.
-            self.inventory.hasten();
+            self.inventory.refresh(&mut self.cx);
             self.journal(&Record::Paid { agent_id: agent_id.clone() });
         }
         self.roster.register(process, Registered { id: agent_id.clone(), token });

@@ -164,9 +164,13 @@ impl<'a> Trace<'a> {
         let InputLine { n, now: clocks, po, c, i } =
             serde_json::from_str(text).map_err(|e| unreadable(line, text, &e))?;
         self.expect(line, n.wrapping_sub(1))?;
+        let now = now(clocks);
+        if now.mono < self.entries.last().map_or(self.boot.now.mono, |before| before.now.mono) {
+            return Err(error(line, "the monotonic clock is behind that of the input before"));
+        }
         self.set_caused(Some(po));
         self.see_texts(&c);
-        self.entries.push(Entry { line, number: n, now: now(clocks), form: i, caused: None, check: None });
+        self.entries.push(Entry { line, number: n, now, form: i, caused: None, check: None });
         Ok(())
     }
 

@@ -131,7 +131,7 @@ fn what_is_written_is_read_again() {
 fn a_text_that_is_no_whole_trace_is_refused_with_its_line() {
     let whole = trace_of(&[Input::Tick, Input::Terminate], mask());
     let lines: Vec<&str> = whole.split_inclusive('\n').collect();
-    let cases: [(String, &str); 13] = [
+    let cases: [(String, &str); 14] = [
         (String::new(), "line 1: the file is empty"),
         ("hello\n".into(), "line 1: this is no trace"),
         ("{\"t\":\"end\",\"v\":1}\n".into(), "line 1: this is no trace"),
@@ -140,6 +140,7 @@ fn a_text_that_is_no_whole_trace_is_refused_with_its_line() {
         (lines[..3].concat() + "{\"t\":\"end\",\"n\"", "line 4: the line is cut off after 14 bytes"),
         ([lines[0], lines[2], lines[3]].concat(), "line 2: lines are missing or out of order"),
         ([lines[0], lines[1], lines[3]].concat(), "line 3: lines are missing or out of order"),
+        (whole.replacen("\"now\":[", "\"now\":[9999", 1), "line 2: the monotonic clock is behind"),
         (whole.clone() + lines[1], "line 5: there is more behind the end"),
         ([lines[0], lines[0]].concat(), "line 2: a second trace begins here"),
         (whole.replacen("tick", "tock", 1), "line 2: unknown variant `tock`"),

@@ -80,6 +80,31 @@ fn a_refresh_follows_as_soon_as_the_invocation_is_over() {
 }
 
 #[test]
+fn a_refused_snapshot_is_mended_as_soon_as_no_invocation_is_open_and_after_25_seconds_at_the_latest() {
+    for ends in [true, false] {
+        let mut rig = Rig::online();
+        three(&mut rig);
+        rig.engine.inventories = false;
+        rig.reconnect();
+        rig.engine.agents = Agents::Hold;
+        rig.invoke("inv_1", "spawn:cat", json!({ "name": "joe" }));
+        rig.sent.retain(|frame| frame["type"] != "delivery.ack");
+        let snapshots = rig.sent("inventory.sync");
+        rig.error(&snapshots.last().unwrap()["id"], "node_control_failed");
+        rig.advance(Span::secs(5));
+        assert_eq!(rig.sent("inventory.sync").len(), snapshots.len(), "it would reschedule the invocation");
+        if ends {
+            let (register, data) = (rig.last_sent("agent.register"), rig.identity("joe"));
+            rig.reply(&register["id"], data);
+            rig.advance(SECOND);
+        } else {
+            rig.advance(Span::secs(21));
+        }
+        assert_eq!(rig.sent("inventory.sync").len(), snapshots.len() + 1, "ends: {ends}");
+    }
+}
+
+#[test]
 fn an_entry_that_the_engine_names_is_left_out_and_degrades_health() {
     let mut rig = Rig::online();
     three(&mut rig);
