@@ -29,7 +29,7 @@ use world::{Report, Sink, TapeSink, World};
 /// # Errors
 /// The first rule that was broken.
 pub fn run<'a>(plan: Plan, sink: Option<&'a mut Sink<'a>>) -> Result<Report, Failure> {
-    judge(|| World::new(plan, sink).run())
+    judge(|| World::new(plan, sink))
 }
 
 /// Runs a case and tells its story.
@@ -46,19 +46,32 @@ pub fn tell(plan: Plan, mut listen: impl FnMut(Moment)) -> Result<Report, Failur
 /// the lines of its trace as they are written.
 ///
 /// # Errors
-/// The first rule that was broken; what was recorded until then leads there.
+/// The first rule that was broken; what was recorded until then leads there, and its end says so.
 pub fn record<'a>(
     plan: Plan,
     sink: Option<&'a mut Sink<'a>>,
     tape: &'a mut TapeSink<'a>,
 ) -> Result<Report, Failure> {
-    judge(|| World::recorded(plan, sink, tape).run())
+    judge(|| World::recorded(plan, sink, tape))
 }
 
-fn judge(case: impl FnOnce() -> Result<Report, Failure>) -> Result<Report, Failure> {
-    catch_unwind(AssertUnwindSafe(case)).unwrap_or_else(|panic| {
+fn judge<'a>(begin: impl FnOnce() -> World<'a>) -> Result<Report, Failure> {
+    let mut world = None;
+    let result = catch_unwind(AssertUnwindSafe(|| world.insert(begin()).run())).unwrap_or_else(|panic| {
         Err(Failure { class: Class::Panic, rule: "panic", message: panic_text(panic.as_ref()) })
-    })
+    });
+    if let (Err(failure), Some(world)) = (&result, &mut world) {
+        world.break_off(&end_of_trace(failure));
+    }
+    result
+}
+
+/// How a trace ends whose broker has failed.
+fn end_of_trace(failure: &Failure) -> String {
+    match failure.class {
+        Class::Panic => format!("{}: {}", replay::PANIC, failure.message),
+        _ => format!("{} is broken: {}", failure.rule, failure.message),
+    }
 }
 
 /// The words of a panic.

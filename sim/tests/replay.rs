@@ -1,11 +1,16 @@
 //! A case's own traces, replayed open loop: equal commands, equal digests, also after masking.
 
 use relay_core::trace::Trace;
+use relay_sim::distill::distill;
 use relay_sim::engine::ProfileName;
-use relay_sim::replay::{bless, redact, replay};
+use relay_sim::plan::SECOND;
+use relay_sim::replay::{bless, check, redact, replay};
+use relay_sim::scenario::Scenario;
 use relay_sim::story::Fact;
 use relay_sim::{PROFILES, plan, record, run};
 use std::collections::{BTreeMap, BTreeSet};
+use std::fs;
+use std::path::Path;
 
 /// Seeds per release.
 const SEEDS: u64 = 20;
@@ -77,4 +82,20 @@ fn without_its_messages_a_trace_replays_and_nearly_always_does_the_same() {
         }
     }
     assert!(parted * 20 < redacted_traces, "{parted} of {redacted_traces} do something else");
+}
+
+/// The agent of this world is wanted only after all is over, so it is not there when it must be.
+#[test]
+fn the_record_of_a_case_that_fails_ends_with_the_rule() {
+    let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("../fixtures/scenarios/direct.json");
+    let mut plan = Scenario::parse(&fs::read_to_string(file).unwrap()).unwrap().plan;
+    plan.agents[0].from = 24 * 3_600 * SECOND;
+    let mut text = String::new();
+    let failure = record(plan, None, &mut |_, lines| text.push_str(lines)).unwrap_err();
+    let trace = Trace::read(&text).unwrap();
+    assert_eq!(trace.end, format!("{} is broken: {}", failure.rule, failure.message));
+    replay(&trace).unwrap();
+    assert_eq!(check(&trace).unwrap().violations, []);
+    redact(&trace).unwrap();
+    Scenario::parse(&distill(&trace).to_text()).unwrap();
 }

@@ -1,6 +1,8 @@
 //! `relay-sim record`: from a scenario to the trace of one life of its broker.
 //!
 //! Owns: which life, and the file. Must not know: what a trace says.
+//!
+//! 1. The trace of a case that fails is written as well; its end names the rule.
 
 use std::path::PathBuf;
 use std::process::ExitCode;

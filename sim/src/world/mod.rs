@@ -197,7 +197,7 @@ impl<'a> World<'a> {
     ///
     /// # Errors
     /// The first rule that was broken.
-    pub fn run(mut self) -> Result<Report, Failure> {
+    pub fn run(&mut self) -> Result<Report, Failure> {
         while self.done.is_none() {
             self.step();
             if let Some(failure) = self.oracles.verdict() {
@@ -218,8 +218,13 @@ impl<'a> World<'a> {
             lives: self.lives,
             taken,
             rows,
-            marks: self.marks,
+            marks: std::mem::take(&mut self.marks),
         })
+    }
+
+    /// The case is over before its end, perhaps by a panic: what is recorded of it ends with these words.
+    pub fn break_off(&mut self, why: &str) {
+        self.tape.end(why);
     }
 
     /// A fault struck.

@@ -4,6 +4,7 @@
 //! Must not know: what happens.
 //!
 //! 1. Without a listener nothing is recorded, and recording changes nothing.
+//! 2. Whatever ends a life, be it a broken rule or a panic, ends its trace: it can be read and replayed.
 
 use relay_core::time::Now;
 use relay_core::trace::{Detail, Mask, Recorder};
