@@ -42,6 +42,9 @@ enum Command {
     /// Judge recorded brokers by their inputs and commands: whether any rule of safety was broken.
     Check(cli::replay::Args),
     /// Take what recorded brokers do now for what they shall do, after an intended change.
+    ///
+    /// A trace at which the core panics is refused with 10 and left as it is, unless it ends with that
+    /// panic; an end with a panic that does not come any more is replaced.
     Bless(cli::replay::Args),
     /// Take the messages out of a recorded broker's trace: other words of the same length stand there.
     Redact(cli::replay::RedactArgs),

@@ -216,7 +216,9 @@ fn a_trace_that_was_edited_makes_nothing_panic() {
         for text in [whole.replace(from, to), whole.replacen(from, to, 1)] {
             let Ok(trace) = Trace::read(&text) else { continue };
             let _ = (replay(&trace), check(&trace), redact(&trace), narrate(&trace, drop));
-            Trace::read(&bless(&trace)).unwrap();
+            if let Ok(blessed) = bless(&trace) {
+                Trace::read(&blessed).unwrap();
+            }
             let scenario = distill(&trace);
             assert_eq!(
                 Scenario::parse(&scenario.to_text()).unwrap_or_else(|e| panic!("{to}: {e}")),

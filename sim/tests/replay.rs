@@ -54,7 +54,7 @@ fn what_a_case_records_replays_with_equal_digests_and_shows_no_credential() {
                 let place = format!("seed {seed} of {profile}, life {life}");
                 let trace = Trace::read(text).unwrap_or_else(|e| panic!("{place}: {e}"));
                 checks += replay(&trace).unwrap_or_else(|e| panic!("{place}: {e}")).checks;
-                assert!(bless(&trace) == *text, "{place}: blessing changed the trace");
+                assert!(bless(&trace).as_ref() == Ok(text), "{place}: blessing changed the trace");
                 let shown = case.credentials.iter().find(|body| text.contains(*body));
                 assert_eq!(shown, None, "{place}");
             }

@@ -3,6 +3,7 @@
 //! Owns: reading and writing files, and what is printed of each. Must not know: what a trace says.
 
 use relay_core::trace::{LARGEST, Trace, check_size};
+use relay_sim::oracles::Class;
 use relay_sim::replay::{bless as blessed, redact as redacted, replay};
 use std::fs::File;
 use std::io::Read as _;
@@ -59,7 +60,10 @@ pub(crate) fn run(args: &Args) -> ExitCode {
 /// `bless`: what the traces do now is what they shall do.
 pub(crate) fn bless(args: &Args) -> ExitCode {
     each(args, |file, trace, text| {
-        let new = blessed(trace);
+        let new = blessed(trace).map_err(|panic| {
+            wrong(file, &panic);
+            ExitCode::from(Class::Panic as u8)
+        })?;
         let word = if new == text { "unchanged" } else { "blessed" };
         replace(file, &new).map_err(|message| wrong(file, &message))?;
         say!("{word}: {}", file.display());

@@ -12,7 +12,7 @@ mod judging;
 mod redact;
 mod telling;
 
-pub use bless::bless;
+pub use bless::{Panicked, bless};
 pub use judging::{Checked, check};
 pub use redact::{Redacted, redact};
 pub use telling::narrate;

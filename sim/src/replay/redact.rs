@@ -74,14 +74,14 @@ pub fn redact(trace: &Trace<'_>) -> Result<Redacted, ReadError> {
     }
     recorder.end(&trace.end);
     let lines = recorder.take();
-    let text = rewrite(&Trace::read(&lines)?, trace.is_whole());
+    let text = rewrite(&Trace::read(&lines)?, trace.is_whole()).text;
     let Some(same) = parting(trace, &Trace::read(&text)?) else {
         return Ok(Redacted { text, ends_before: None });
     };
     let kept: String = lines.split_inclusive('\n').take(1 + same).collect();
     let short = kept + &last_line(same as u64, "redacted: behind this the broker would do something else");
     let ends_before = trace.entries.get(same).map(|entry| entry.line);
-    Ok(Redacted { text: rewrite(&Trace::read(&short)?, true), ends_before })
+    Ok(Redacted { text: rewrite(&Trace::read(&short)?, true).text, ends_before })
 }
 
 /// How many inputs lead to as many commands in both; `None` when all do.
