@@ -1,11 +1,17 @@
-//! Traces that are written anew: nothing that was recorded of a failure gets lost.
+//! Traces that are written anew: what is redacted shows no message, and nothing that was recorded of a
+//! failure gets lost.
 
+use relay_core::Input;
 use relay_core::trace::{Trace, last_line};
-use relay_sim::replay::{bless, replay};
+use relay_sim::replay::{NotRedacted, bless, check, redact, replay};
 use std::fs;
 use std::path::Path;
 use std::process::Command;
 use tempfile::TempDir;
+
+/// The first message of `direct.jsonl`, and where its payload begins and ends in the frame.
+const TOLD: &str = "<m1.0> and so on and on it goes <m1.1!>";
+const PAYLOAD: [&str; 2] = ["{\\\"data\\\":{\\\"attachments\\\"", "}\"}}}\n"];
 
 /// An input that lets the core panic: more bytes left a link than went into it.
 const WRONG: [&str; 2] = ["\"bytes\":593", "\"bytes\":594"];
@@ -15,9 +21,133 @@ fn fixture(name: &str) -> String {
     fs::read_to_string(folder.join(name)).unwrap()
 }
 
+/// A text within a JSON string.
+fn quoted(text: &str) -> String {
+    let json = serde_json::Value::from(text).to_string();
+    json[1..json.len() - 1].to_owned()
+}
+
 /// What the core does now is right.
 fn blessed(text: &str) -> String {
     bless(&Trace::read(text).unwrap()).unwrap()
+}
+
+/// `direct.jsonl` with another first payload, of which the agent is shown `shown`.
+fn told(payload: &str, shown: &str) -> String {
+    assert_eq!(shown.len(), TOLD.len(), "the sizes of writes stand in the trace");
+    let whole = fixture("direct.jsonl");
+    let start = whole.find(PAYLOAD[0]).unwrap();
+    let end = start + whole[start..].find(PAYLOAD[1]).unwrap();
+    let edited = format!("{}{}{}", &whole[..start], quoted(payload), &whole[end..]);
+    let text = blessed(&edited.replace(TOLD, &quoted(shown)));
+    let acked = text.matches("\"bytes\":61").count();
+    assert_eq!((acked, text.lines().count()), (whole.matches("\"bytes\":61").count(), whole.lines().count()));
+    text
+}
+
+/// The redacted trace, which replays to its end.
+fn without_messages(text: &str) -> String {
+    let redacted = redact(&Trace::read(text).unwrap()).unwrap();
+    assert_eq!(redacted.ends_before, None, "{}", redacted.text);
+    replay(&Trace::read(&redacted.text).unwrap()).unwrap();
+    assert_eq!(redacted.text.len(), text.len());
+    redacted.text
+}
+
+#[test]
+fn whatever_the_core_types_of_a_payload_is_redacted() {
+    const OUTPUT: &str = "Das Passwort lautet: Heuschrecke zwoelf";
+    const WHOLE: &str = r#"{"note":"Passwort Heuschrecke zwoelf."}"#;
+    for (payload, shown) in [
+        (
+            r#"{"type":"action.completed","from":"alice","data":{"output":"#.to_owned()
+                + &format!("{OUTPUT:?}}}}}"),
+            OUTPUT,
+        ),
+        (
+            r#"{"type":"action.failed","from":"alice","data":{"error":"#.to_owned()
+                + &format!("{OUTPUT:?}}}}}"),
+            OUTPUT,
+        ),
+        (r#"{"type":"action.completed","from":"alice","data":{"output":"#.to_owned() + WHOLE + "}}", WHOLE),
+        (r#"{"type":"dm.received","from":"alice","data":"#.to_owned() + WHOLE + "}", WHOLE),
+    ] {
+        let plain = told(&payload, shown);
+        let text = without_messages(&plain);
+        for word in ["Passwort", "Heuschrecke", "zwoelf"] {
+            assert!(plain.contains(word) && !text.contains(word), "{payload}: {word}");
+        }
+    }
+}
+
+#[test]
+fn escapes_hide_no_message() {
+    let shown = "Schlüssel: Grünspecht, zwölf, 漢字";
+    let escaped = shown
+        .chars()
+        .map(|char| if char.is_ascii() { char.to_string() } else { format!("\\u{:04x}", u32::from(char)) })
+        .collect::<String>();
+    let payload = format!(r#"{{"type":"dm.received","from":"alice","data":{{"text":"{escaped}"}}}}"#);
+    let plain = told(&payload, shown);
+    let text = without_messages(&plain);
+    for word in ["Schlüssel", "ssel", "nspecht", "zwölf", "u00f6", "漢", "u6f22"] {
+        assert!(plain.contains(word) && !text.contains(word), "{word}");
+    }
+}
+
+#[test]
+fn tasks_environments_and_arguments_are_redacted() {
+    let request = r#"{"cli":"goose","name":"agent-0","args":["--key=Heuschrecke"],"env":{"API_KEY":"Grashuepfer"},"harnessConfig":{"env":{"OTHER_KEY":"Laubfrosch"}}}"#;
+    let direct = fixture("direct.jsonl");
+    let (from, to) = (quoted(r#"{"cli":"goose","name":"agent-0","task":""}"#), quoted(request));
+    let text = without_messages(&blessed(&direct.replace(&from, &to)));
+    assert!(text.contains("API_KEY") && text.contains("goose"));
+    let order = r#"{"cli":"goose","name":"agent-0","prompt":"Heuschrecke","agent":{"initial_task":"Grashuepfer"},"harness_config":{"command":"goose","env":{"API_KEY":"Laubfrosch"}}}"#;
+    let invoked = fixture("spawn-by-invocation.jsonl");
+    assert!(invoked.contains(&from));
+    let ordered = without_messages(&blessed(&invoked.replace(&from, &quoted(order))));
+    for word in ["Heuschrecke", "Grashuepfer", "Laubfrosch"] {
+        assert!(!text.contains(word) && !ordered.contains(word), "{word}");
+    }
+}
+
+/// The keys that somebody types into a terminal come one by one, and its program shows them.
+#[test]
+fn what_keys_spell_is_redacted() {
+    let mut text = fixture("direct.jsonl").lines().next().unwrap().to_owned() + "\n";
+    let mut number = 0;
+    let mut input = |input: String| {
+        number += 1;
+        text += &format!("{{\"n\":{number},\"now\":[{number},1790000000000],\"i\":{input}}}\n");
+    };
+    for (key, request) in "Heuschrecke".chars().zip(1..) {
+        let body = quoted(&format!(r#"{{"data":"{key}"}}"#));
+        input(format!(
+            r#"{{"api":{{"request":{request},"auth":"ok","method":"POST","target":"/api/input/agent-0","upgrade":false,"body":"{body}"}}}}"#
+        ));
+        input(format!(r#"{{"pty_output":{{"process":11,"bytes":"{key}"}}}}"#));
+    }
+    let text = blessed(&(text + &last_line(number, "stopped")));
+    let redacted = without_messages(&text);
+    let trace = Trace::read(&redacted).unwrap();
+    let shown = trace.entries.iter().filter_map(|entry| match entry.input() {
+        Input::PtyOutput { bytes, .. } => Some(bytes[0]),
+        _ => None,
+    });
+    let shown: Vec<u8> = shown.collect();
+    assert!(shown.len() == 11 && !shown.starts_with(b"H") && !shown.ends_with(b"cke"), "{shown:?}");
+    assert!(!redacted.contains("\"bytes\":\"H\"") && !redacted.contains("\"H\\"), "{redacted}");
+}
+
+#[test]
+fn a_redacted_trace_is_judged_as_the_trace_was() {
+    for entry in fs::read_dir(Path::new(env!("CARGO_MANIFEST_DIR")).join("../fixtures/traces")).unwrap() {
+        let name = entry.unwrap().file_name().into_string().unwrap();
+        let text = fixture(&name);
+        let redacted = without_messages(&text);
+        let judged = |text: &str| check(&Trace::read(text).unwrap()).unwrap().violations;
+        assert_eq!(judged(&redacted), judged(&text), "{name}");
+    }
 }
 
 /// A trace up to the input at which the core panics, as a driver leaves it.
@@ -35,6 +165,11 @@ fn a_trace_that_ends_with_a_panic_keeps_it() {
     let trace = Trace::read(&text).unwrap();
     assert!(replay(&trace).unwrap().panicked);
     assert_eq!(bless(&trace).as_ref(), Ok(&text));
+    let redacted = redact(&trace).unwrap();
+    assert_eq!(redacted.ends_before, None);
+    let again = Trace::read(&redacted.text).unwrap();
+    assert!(replay(&again).unwrap().panicked);
+    assert_eq!(again.end, trace.end);
 }
 
 #[test]
@@ -56,6 +191,7 @@ fn a_panic_that_does_not_come_any_more_is_blessed_away() {
 fn nothing_is_written_over_what_does_not_replay() {
     let folder = TempDir::new().unwrap();
     let file = folder.path().join("life.jsonl");
+    let out = folder.path().join("out.jsonl");
     let run = |text: &str, args: &[&str]| {
         fs::write(&file, text).unwrap();
         let output = Command::new(env!("CARGO_BIN_EXE_relay-sim"))
@@ -63,7 +199,7 @@ fn nothing_is_written_over_what_does_not_replay() {
             .args(&args[1..])
             .output()
             .unwrap();
-        assert!(output.stdout.is_empty());
+        assert!(output.stdout.is_empty() && !out.exists());
         assert_eq!(fs::read_to_string(&file).unwrap(), text);
         let said = String::from_utf8(output.stderr).unwrap();
         assert_eq!(said.lines().count(), 1, "{said}");
@@ -73,4 +209,11 @@ fn nothing_is_written_over_what_does_not_replay() {
     let (code, said) = run(&whole.replacen(WRONG[0], WRONG[1], 1), &["bless"]);
     assert_eq!(code, Some(10), "{said}");
     assert!(said.contains("panics at line 9") && said.contains("mend"), "{said}");
+    let different = whole.replacen("02b28ba1", "02b28ba2", 1);
+    assert_ne!(different, whole);
+    let (code, said) = run(&different, &["redact", "-o", out.to_str().unwrap()]);
+    assert_eq!(code, Some(13), "{said}");
+    assert!(said.contains("does not replay") && said.contains("bless it first"), "{said}");
+    let refused = redact(&Trace::read(&different).unwrap());
+    assert!(matches!(refused, Err(NotRedacted::Different(_))), "{refused:?}");
 }

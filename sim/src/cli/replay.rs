@@ -4,7 +4,7 @@
 
 use relay_core::trace::{LARGEST, Trace, check_size};
 use relay_sim::oracles::Class;
-use relay_sim::replay::{bless as blessed, redact as redacted, replay};
+use relay_sim::replay::{NotRedacted, bless as blessed, redact as redacted, replay};
 use std::fs::File;
 use std::io::Read as _;
 use std::path::{Path, PathBuf};
@@ -74,7 +74,10 @@ pub(crate) fn bless(args: &Args) -> ExitCode {
 /// `redact`: a trace that can be shown to others.
 pub(crate) fn redact(args: &RedactArgs) -> ExitCode {
     each(&Args::of(&args.file), |file, trace, _| {
-        let redacted = redacted(trace).map_err(|error| wrong(file, &error))?;
+        let redacted = redacted(trace).map_err(|error| match (wrong(file, &error), error) {
+            (_, NotRedacted::Different(_)) => ExitCode::from(DIFFERENT),
+            (code, NotRedacted::Unwritable(_)) => code,
+        })?;
         replace(&args.output, &redacted.text).map_err(|message| wrong(&args.output, &message))?;
         say!("redacted: {}", args.output.display());
         if let Some(line) = redacted.ends_before {

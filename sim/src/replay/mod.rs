@@ -14,7 +14,7 @@ mod telling;
 
 pub use bless::{Panicked, bless};
 pub use judging::{Checked, check};
-pub use redact::{Redacted, redact};
+pub use redact::{NotRedacted, Redacted, redact};
 pub use telling::narrate;
 
 use crate::panic_text;
