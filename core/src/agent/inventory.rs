@@ -6,7 +6,7 @@
 //! 1. A snapshot lists every running identity but those that the engine refuses.
 //! 2. A snapshot waits, at most [`limits::INVENTORY_PATIENCE`], while an invocation is open here: the
 //!    engine reschedules every open invocation that a snapshot does not list. Only the first one of a link
-//!    does not wait: the engine has rescheduled what was open when the last link ended.
+//!    does not, unless one came on that link already: what was open before is rescheduled anyway.
 //! 3. One refused entry does not silence the others: it is found and left out (`core/PROTOCOL.md` §8),
 //!    until the next refresh: what the engine holds against it may have passed.
 //! 4. Only the answer to the latest snapshot tells how things are. A refusal of an older one still tells
@@ -49,12 +49,30 @@ pub(crate) struct Inventory {
     number: u64,
     /// Whether it waits for its reply.
     awaited: bool,
+    /// An invocation came on this link before it was confirmed.
+    invoked: bool,
 }
 
 impl Inventory {
-    /// A new link: a snapshot follows at once, and refusals are forgotten.
-    pub(crate) fn opened(&mut self) {
-        *self = Self { due: Due::Now, ..Self::default() };
+    /// An invocation came before the link was confirmed.
+    pub(crate) const fn invoked_early(&mut self) {
+        self.invoked = true;
+    }
+
+    /// The link is gone, and the engine reschedules what it gave on it.
+    pub(crate) const fn link_lost(&mut self) {
+        self.invoked = false;
+    }
+
+    /// A new link: a snapshot follows, at once if it can (invariant 2), and refusals are forgotten.
+    pub(crate) fn opened(&mut self, cx: &mut Cx) {
+        let invoked = self.invoked;
+        *self = Self::default();
+        if invoked {
+            self.want(cx);
+        } else {
+            self.due = Due::Now;
+        }
     }
 
     /// A snapshot is due, on [`Timer::InventoryRefresh`] or for a reason, and it lists again what was

@@ -92,7 +92,7 @@ impl Broker {
         self.delivery.new_round();
         self.delivery.ack_all();
         self.delivery.wait_for_replay(&mut self.cx);
-        self.inventory.opened();
+        self.inventory.opened(&mut self.cx);
         (self.replays.asked, self.replays.reconnect_due) = (false, false);
         self.replays.opening = Opening::Asked;
         self.registrations.due = true;
@@ -108,6 +108,7 @@ impl Broker {
     fn on_lost(&mut self) {
         self.actions.link_lost();
         self.leaving.link_lost();
+        self.inventory.link_lost();
         self.forget_registrations_sent();
         self.early.clear();
         for timer in [Timer::InventoryRefresh, Timer::InventoryForce, Timer::ReplayCheck] {

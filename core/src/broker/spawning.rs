@@ -79,6 +79,9 @@ impl Broker {
             // Any answer would stand for ever; without one the engine asks the next life.
             return;
         }
+        if !self.link.is_up() {
+            self.inventory.invoked_early();
+        }
         let asked = self.actions.begin(&mut self.cx, &id);
         let wish = read_wish(invoke);
         if asked == Asked::Repeated {

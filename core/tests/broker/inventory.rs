@@ -1,6 +1,6 @@
 //! What the engine is told of who lives here.
 
-use crate::support::{Agents, Rig, Spawned};
+use crate::support::{Agents, Registers, Rig, Spawned};
 use relay_core::time::Span;
 use serde_json::{Value, json};
 
@@ -59,6 +59,24 @@ fn a_refresh_waits_at_most_25_seconds_for_an_open_invocation() {
     assert!(rig.sent("inventory.sync").is_empty());
     rig.advance(Span::secs(2));
     assert_eq!(rig.sent("inventory.sync").len(), 1, "but not for ever");
+}
+
+#[test]
+fn the_first_snapshot_of_a_link_waits_for_an_invocation_that_came_on_it_before_its_confirmation() {
+    let mut rig = Rig::online();
+    rig.engine.registers = Registers::Hold;
+    rig.reconnect();
+    let register = rig.last_sent("node.register");
+    rig.sent.clear();
+    rig.engine.agents = Agents::Hold;
+    rig.invoke("inv_1", "spawn:cat", json!({ "name": "joe" }));
+    rig.reply(&register["id"], json!({ "id": register["node_id"] }));
+    rig.advance(Span::secs(5));
+    assert!(rig.sent("inventory.sync").is_empty(), "a snapshot would reschedule the invocation");
+    let (register, data) = (rig.last_sent("agent.register"), rig.identity("joe"));
+    rig.reply(&register["id"], data);
+    rig.advance(SECOND);
+    assert_eq!(rig.last_sent("inventory.sync")["agents"][0]["invocation_id"], "inv_1");
 }
 
 #[test]
