@@ -1,19 +1,23 @@
 //! `relay-sim`: simulates brokers against a model of the engine, with faults, and judges what happened.
 //!
-//! Exit codes: 0 when everything held, 1 for bad usage or input, 10 when the core broke an assertion of
-//! its own, 11 safety, 12 liveness, 13 the same seed or trace went two ways, 14 resources.
+//! Its exit codes are in `cli::code`.
 
-/// As `println!`; but a reader who has seen enough, as `head` has, is no reason to fail.
+/// As `println!`, which must not be used: it panics where stdout is lost.
 macro_rules! say {
-    ($($what:tt)*) => {{
-        use std::io::Write as _;
-        let _ = writeln!(std::io::stdout(), $($what)*);
-    }};
+    ($($what:tt)*) => { crate::cli::terminal::say(format_args!($($what)*)) };
+}
+
+/// As `eprintln!`, which must not be used: it panics where stderr is lost.
+macro_rules! complain {
+    ($($what:tt)*) => { crate::cli::terminal::complain(format_args!($($what)*)) };
 }
 
 mod cli;
 
 use clap::Parser;
+use clap::error::ErrorKind;
+use cli::code::{self, Code};
+use cli::terminal;
 use mimalloc::MiMalloc;
 use std::process::ExitCode;
 
@@ -23,7 +27,7 @@ static ALLOCATOR: MiMalloc = MiMalloc;
 
 /// Simulates brokers against a model of the engine, with faults, and judges what happened.
 #[derive(Debug, Parser)]
-#[command(version)]
+#[command(version, after_help = code::HELP)]
 struct Args {
     #[command(subcommand)]
     command: Command,
@@ -69,14 +73,28 @@ enum Command {
 }
 
 fn main() -> ExitCode {
-    let args = match Args::try_parse() {
-        Ok(args) => args,
-        Err(error) => {
-            let _ = error.print();
-            return ExitCode::from(u8::from(error.use_stderr()));
-        }
+    let code = match Args::try_parse() {
+        Ok(args) => run(args.command),
+        Err(error) => refused(&error),
     };
-    match args.command {
+    terminal::close(code).into()
+}
+
+/// Prints what clap has to say: the help that was asked for, or what is wrong.
+fn refused(error: &clap::Error) -> Code {
+    if !error.use_stderr() {
+        terminal::printed(error.print());
+        return Code::HELD;
+    }
+    let text = error.to_string();
+    // The value and what is wrong with it are all there is to say.
+    let end = if error.kind() == ErrorKind::ValueValidation { text.find('\n') } else { None };
+    complain!("{}", text[..end.unwrap_or(text.len())].trim_end());
+    Code::REFUSED
+}
+
+fn run(command: Command) -> Code {
+    match command {
         Command::Swarm(args) => cli::swarm::run(&args),
         Command::Seed(args) => cli::seed::run(&args),
         Command::Run(args) => cli::run::run(&args),

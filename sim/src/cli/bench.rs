@@ -7,9 +7,9 @@
 //!    [`LONG_ENOUGH`], and whole worlds only.
 //! 2. The peak of memory is that of the row, where the kernel lets it be reset.
 
+use super::code::Code;
 use relay_sim::engine::ProfileName;
 use relay_sim::plan::{self, Plan};
-use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
 /// A row that took so long is measured well enough.
@@ -21,7 +21,7 @@ const GROWTH: [(usize, usize); 5] = [(1, 10_000), (10, 10_000), (100, 10_000), (
 /// The release that is measured.
 const PROFILE: ProfileName = ProfileName::V6_0_3;
 
-pub(crate) fn run() -> ExitCode {
+pub(crate) fn run() -> Code {
     say!(
         "{:<34}{:>9}{:>12}{:>12}{:>11}{:>10}",
         "worlds",
@@ -32,10 +32,10 @@ pub(crate) fn run() -> ExitCode {
         "MiB peak"
     );
     match rows() {
-        Ok(()) => ExitCode::SUCCESS,
+        Ok(()) => Code::HELD,
         Err(why) => {
             say!("{why}");
-            ExitCode::FAILURE
+            Code::REFUSED
         }
     }
 }

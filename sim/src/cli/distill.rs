@@ -2,10 +2,12 @@
 //!
 //! Owns: where the scenario goes, and what is printed. Must not know: what a trace says.
 
-use super::replay::{self, each, wrong};
+use super::code::Code;
+use super::output::{self, Readers};
+use super::replay::each;
 use relay_sim::distill::distill;
 use std::path::PathBuf;
-use std::process::ExitCode;
+use std::slice;
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
@@ -16,18 +18,20 @@ pub(crate) struct Args {
     output: Option<PathBuf>,
 }
 
-pub(crate) fn run(args: &Args) -> ExitCode {
-    each(&replay::Args::of(&args.file), |_, trace, _| {
+pub(crate) fn run(args: &Args) -> Code {
+    each(slice::from_ref(&args.file), |file, trace, _| {
         let scenario = distill(trace);
         let text = scenario.to_text();
         let Some(output) = &args.output else {
             say!("{}", text.trim_end());
             return Ok(());
         };
-        std::fs::write(output, text).map_err(|error| wrong(output, &error))?;
-        let plan = &scenario.plan;
-        say!("distilled: {}: {} steps, {} agents", output.display(), plan.steps.len(), plan.agents.len());
-        say!("cargo run --release -p relay-sim -- run {}", output.display());
+        output::must_differ(output, file)?;
+        output::write(output, &text, Readers::Usual)?;
+        let (plan, place) = (&scenario.plan, output.display());
+        let (steps, agents) = (plan.steps.len(), plan.agents.len());
+        output::note(output, format_args!("distilled: {place}: {steps} steps, {agents} agents"));
+        output::note(output, format_args!("cargo run --release -p relay-sim -- run {place}"));
         Ok(())
     })
 }

@@ -8,7 +8,10 @@
 pub(crate) mod bench;
 pub(crate) mod canary;
 pub(crate) mod check;
+pub(crate) mod code;
 pub(crate) mod distill;
+mod input;
+mod output;
 pub(crate) mod record;
 pub(crate) mod replay;
 pub(crate) mod run;
@@ -16,31 +19,40 @@ pub(crate) mod seed;
 pub(crate) mod shrink;
 pub(crate) mod swarm;
 mod tally;
+pub(crate) mod terminal;
 pub(crate) mod view;
 
+use code::Code;
 use relay_sim::engine::ProfileName;
 use relay_sim::oracles::{Class, Failure};
 use relay_sim::plan::Plan;
-use relay_sim::story::{self, Colour};
+use relay_sim::story;
 use relay_sim::world::Report;
-use std::io::{IsTerminal as _, Write as _};
-use std::process::ExitCode;
+use std::fmt::Display;
+use std::io::Write as _;
+use std::path::Path;
+use terminal::{printed, shown};
 
 /// Runs a case and prints its story, with colours on a terminal.
 fn aloud(plan: Plan) -> Result<Report, Failure> {
     let mut out = std::io::stdout().lock();
-    let colour = if out.is_terminal() { Colour::On } else { Colour::Off };
-    // Whoever reads may have seen enough.
-    let _ = writeln!(out, "{}", story::HEAD);
-    relay_sim::tell(plan, |moment| drop(writeln!(out, "{}", story::line(&moment, colour))))
+    let colour = terminal::colour();
+    printed(writeln!(out, "{}", story::HEAD));
+    relay_sim::tell(plan, |moment| printed(writeln!(out, "{}", story::line(&moment, colour))))
+}
+
+/// Says why a file is of no use.
+fn refuse(file: &Path, why: &dyn Display) -> Code {
+    complain!("{}: {}", file.display(), shown(&why.to_string()));
+    Code::REFUSED
 }
 
 /// Prints a failure; its exit code.
-fn tell(reproduction: &str, failure: &Failure) -> ExitCode {
+fn tell(reproduction: &str, failure: &Failure) -> Code {
     say!("{reproduction}");
     say!("{}", verdict(failure));
     say!("{reproduction}");
-    ExitCode::from(failure.class as u8)
+    Code::found(failure.class)
 }
 
 /// What a case came to, in a line.

@@ -4,8 +4,10 @@
 //!
 //! 1. The trace of a case that fails is written as well; its end names the rule.
 
+use super::code::Code;
+use super::output::{self, Readers};
+use super::{input, refuse};
 use std::path::PathBuf;
-use std::process::ExitCode;
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
@@ -19,18 +21,13 @@ pub(crate) struct Args {
     life: u64,
 }
 
-pub(crate) fn run(args: &Args) -> ExitCode {
-    match record(args) {
-        Ok(code) => code,
-        Err(message) => {
-            eprintln!("{message}");
-            ExitCode::FAILURE
-        }
-    }
+pub(crate) fn run(args: &Args) -> Code {
+    record(args).unwrap_or_else(|code| code)
 }
 
-fn record(args: &Args) -> Result<ExitCode, String> {
-    let scenario = super::run::read(&args.file)?;
+fn record(args: &Args) -> Result<Code, Code> {
+    output::must_differ(&args.output, &args.file)?;
+    let scenario = input::scenario(&args.file).map_err(|why| refuse(&args.file, &why))?;
     let mut trace = String::new();
     let mut tape = |life: u64, lines: &str| {
         if life == args.life {
@@ -39,12 +36,12 @@ fn record(args: &Args) -> Result<ExitCode, String> {
     };
     let result = relay_sim::record(scenario.plan, None, &mut tape);
     if trace.is_empty() {
-        return Err(format!("{}: the broker has no life {}", args.file.display(), args.life));
+        return Err(refuse(&args.file, &format_args!("the broker has no life {}", args.life)));
     }
-    let output = args.output.display();
-    std::fs::write(&args.output, &trace).map_err(|error| format!("{output}: {error}"))?;
-    say!("recorded: {output}: {} lines, {} bytes", trace.lines().count(), trace.len());
-    let Err(failure) = result else { return Ok(ExitCode::SUCCESS) };
-    say!("{}", super::verdict(&failure));
-    Ok(ExitCode::from(failure.class as u8))
+    output::write(&args.output, &trace, Readers::Owner)?;
+    let (place, lines, bytes) = (args.output.display(), trace.lines().count(), trace.len());
+    output::note(&args.output, format_args!("recorded: {place}: {lines} lines, {bytes} bytes"));
+    let Err(failure) = result else { return Ok(Code::HELD) };
+    output::note(&args.output, format_args!("{}", super::verdict(&failure)));
+    Ok(Code::found(failure.class))
 }

@@ -1,11 +1,14 @@
 //! `relay-sim run`: scenarios from files.
 //!
-//! Owns: reading files, and what is printed of each. Must not know: what a scenario says.
+//! Owns: going through files, and what is printed of each. Must not know: what a scenario says.
+//!
+//! 1. Whatever comes of a file, the next one has its turn; the exit code is the worst.
 
-use relay_sim::scenario::{self, Scenario};
-use std::io::Read as _;
+use super::code::Code;
+use super::{input, refuse};
+#[cfg(canary)]
+use relay_sim::scenario::{Expected, Scenario};
 use std::path::{Path, PathBuf};
-use std::process::ExitCode;
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
@@ -17,37 +20,34 @@ pub(crate) struct Args {
     verbose: bool,
 }
 
-pub(crate) fn run(args: &Args) -> ExitCode {
-    let mut code = ExitCode::SUCCESS;
-    for file in &args.files {
-        let scenario = match read(file) {
-            Ok(scenario) => scenario,
-            Err(message) => {
-                eprintln!("{message}");
-                return ExitCode::FAILURE;
-            }
-        };
-        #[cfg(canary)]
-        if let Err(why) = found(&scenario) {
-            eprintln!("{}: {why}", file.display());
-            code = ExitCode::FAILURE;
+pub(crate) fn run(args: &Args) -> Code {
+    let one = |file| run_one(file, args.verbose).unwrap_or_else(|code| code);
+    args.files.iter().map(|file| one(file)).fold(Code::HELD, Code::worst)
+}
+
+fn run_one(file: &Path, verbose: bool) -> Result<Code, Code> {
+    let scenario = input::scenario(file).map_err(|why| refuse(file, &why))?;
+    #[cfg(canary)]
+    let finds = found(&scenario).map_or_else(|why| refuse(file, &why), |()| Code::HELD);
+    #[cfg(not(canary))]
+    let finds = Code::HELD;
+    let result = if verbose { super::aloud(scenario.plan) } else { scenario.run() };
+    Ok(finds.worst(match result {
+        Ok(report) => {
+            say!("passed: {}: {}", file.display(), super::summary(&report));
+            Code::HELD
         }
-        let result = if args.verbose { super::aloud(scenario.plan) } else { scenario.run() };
-        match result {
-            Ok(report) => say!("passed: {}: {}", file.display(), super::summary(&report)),
-            Err(failure) => {
-                let reproduction = format!("cargo run --release -p relay-sim -- run {}", file.display());
-                code = super::tell(&reproduction, &failure);
-            }
+        Err(failure) => {
+            let reproduction = format!("cargo run --release -p relay-sim -- run {}", file.display());
+            super::tell(&reproduction, &failure)
         }
-    }
-    code
+    }))
 }
 
 /// Whether the bug that a scenario names breaks the rule that it names.
 #[cfg(canary)]
 fn found(scenario: &Scenario) -> Result<(), String> {
-    let scenario::Expected::Finds { canary, rule } = &scenario.expect else { return Ok(()) };
+    let Expected::Finds { canary, rule } = &scenario.expect else { return Ok(()) };
     super::canary::let_loose_named(Some(canary))?;
     let found = scenario.run().err();
     super::canary::let_loose_named(None)?;
@@ -56,17 +56,4 @@ fn found(scenario: &Scenario) -> Result<(), String> {
         Some(failure) => Err(format!("{canary} broke {}, and {rule} was expected", failure.rule)),
         None => Err(format!("{canary} breaks nothing, and {rule} was expected")),
     }
-}
-
-/// Reads a scenario; the line for the reader where there is none.
-pub(crate) fn read(path: &Path) -> Result<Scenario, String> {
-    let wrong = |what: &dyn std::fmt::Display| format!("{}: {what}", path.display());
-    let file = std::fs::File::open(path).map_err(|error| wrong(&error))?;
-    let mut text = String::new();
-    let limit = scenario::FILE as u64;
-    file.take(limit + 1).read_to_string(&mut text).map_err(|error| wrong(&error))?;
-    if text.len() as u64 > limit {
-        return Err(wrong(&format_args!("more than {limit} bytes, which is no scenario")));
-    }
-    Scenario::parse(&text).map_err(|error| wrong(&error))
 }

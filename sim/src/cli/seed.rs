@@ -2,10 +2,10 @@
 //!
 //! Owns: telling one case. Must not know: what a seed stands for.
 
+use super::code::Code;
 use relay_sim::engine::ProfileName;
 use relay_sim::oracles::{Class, Failure};
 use relay_sim::plan;
-use std::process::ExitCode;
 
 /// Digits of a git hash.
 const HASH: usize = 40;
@@ -26,13 +26,13 @@ pub(crate) struct Args {
     profile: ProfileName,
 }
 
-pub(crate) fn run(args: &Args) -> ExitCode {
+pub(crate) fn run(args: &Args) -> Code {
     let &Args { verbose, profile, .. } = args;
     let seed = match parse(&args.seed) {
         Ok(seed) => seed,
         Err(why) => {
-            eprintln!("relay-sim: {why}");
-            return ExitCode::FAILURE;
+            complain!("relay-sim: {why}");
+            return Code::REFUSED;
         }
     };
     say!("{}", super::reproduction(seed, profile));
@@ -44,7 +44,7 @@ pub(crate) fn run(args: &Args) -> ExitCode {
             say!("passed: {}", super::summary(&one));
             say!("digest {:016x}", one.digest);
             say!("{}", super::reproduction(seed, profile));
-            return ExitCode::SUCCESS;
+            return Code::HELD;
         }
         (Err(one), Err(other)) if one.message == other.message => one,
         _ => Failure {
@@ -56,7 +56,7 @@ pub(crate) fn run(args: &Args) -> ExitCode {
     say!("{}", super::verdict(&failure));
     say!("{}", super::shrinking(seed, profile));
     say!("{}", super::reproduction(seed, profile));
-    ExitCode::from(failure.class as u8)
+    Code::found(failure.class)
 }
 
 /// A seed: a number, or the first 64 bits of a hexadecimal one, as git hashes are.

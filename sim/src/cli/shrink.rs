@@ -2,11 +2,14 @@
 //!
 //! Owns: what is printed meanwhile, and where the scenario goes. Must not know: how a case is shrunk.
 
+use super::code::Code;
+use super::output::{self, Readers};
 use relay_sim::engine::ProfileName;
 use relay_sim::plan;
+#[cfg(canary)]
+use relay_sim::scenario::Expected;
 use relay_sim::scenario::{self, Progress};
 use std::path::PathBuf;
-use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
 /// Between two lines of progress.
@@ -31,64 +34,55 @@ pub(crate) struct Args {
     canary: Option<String>,
 }
 
-pub(crate) fn run(args: &Args) -> ExitCode {
+pub(crate) fn run(args: &Args) -> Code {
+    shrink(args).map_or_else(|code| code, |()| Code::HELD)
+}
+
+fn shrink(args: &Args) -> Result<(), Code> {
     // The words of a panic are in the failure.
     std::panic::set_hook(Box::new(|_| {}));
-    let seed = match super::seed::parse(&args.seed) {
-        Ok(seed) => seed,
-        Err(why) => {
-            eprintln!("relay-sim: {why}");
-            return ExitCode::FAILURE;
-        }
+    let refuse = |why: String| {
+        complain!("relay-sim: {why}");
+        Code::REFUSED
     };
+    let seed = super::seed::parse(&args.seed).map_err(refuse)?;
     #[cfg(canary)]
-    if let Err(why) = super::canary::let_loose_named(args.canary.as_deref()) {
-        eprintln!("relay-sim: {why}");
-        return ExitCode::FAILURE;
-    }
+    super::canary::let_loose_named(args.canary.as_deref()).map_err(refuse)?;
     let mut told = Instant::now();
     let tell = |progress: Progress| {
         if told.elapsed() >= PROGRESS {
             told = Instant::now();
             let Progress { phase, runs, steps, agents } = progress;
-            eprintln!("{phase}: {runs} runs, {steps} steps and {agents} agents left");
+            complain!("{phase}: {runs} runs, {steps} steps and {agents} agents left");
         }
     };
     let plan = plan::draw(seed, args.profile);
     let before = plan.steps.len();
     let run = |plan: &plan::Plan| relay_sim::run(plan.clone(), None).err();
     #[cfg_attr(not(canary), expect(unused_mut, reason = "only a canary has more to say"))]
-    let mut shrunk = match scenario::shrink(plan, args.runs, run, tell) {
-        Ok(shrunk) => shrunk,
-        Err(why) => {
-            eprintln!("seed {seed} on {}: {why}", args.profile);
-            return ExitCode::FAILURE;
-        }
-    };
+    let mut shrunk = scenario::shrink(plan, args.runs, run, tell).map_err(|why| {
+        complain!("seed {seed} on {}: {why}", args.profile);
+        Code::REFUSED
+    })?;
     #[cfg(canary)]
     if let Some(canary) = args.canary.clone() {
-        shrunk.scenario.expect = scenario::Expected::Finds { canary, rule: shrunk.failure.rule.into() };
+        shrunk.scenario.expect = Expected::Finds { canary, rule: shrunk.failure.rule.into() };
     }
     let text = shrunk.scenario.to_text();
-    let place = match &args.output {
-        None => {
-            print!("{text}");
-            format!("fixtures/regressions/{}.json", shrunk.name)
-        }
-        Some(path) => {
-            if let Err(error) = std::fs::write(path, text) {
-                eprintln!("{}: {error}", path.display());
-                return ExitCode::FAILURE;
-            }
-            path.display().to_string()
-        }
-    };
+    match &args.output {
+        None => say!("{}", text.trim_end()),
+        Some(path) => output::write(path, &text, Readers::Usual)?,
+    }
     let (steps, runs) = (shrunk.scenario.plan.steps.len(), shrunk.runs);
-    eprintln!("{seed} {}: {}", shrunk.failure.rule, shrunk.failure.message);
-    eprintln!(
-        "{before} steps became {steps} in {runs} runs; keep them as fixtures/regressions/{}.json",
-        shrunk.name
-    );
-    eprintln!("cargo run --release -p relay-sim -- run {place}");
-    ExitCode::SUCCESS
+    let kept = format!("fixtures/regressions/{}.json", shrunk.name);
+    complain!("{seed} {}: {}", shrunk.failure.rule, shrunk.failure.message);
+    complain!("{before} steps became {steps} in {runs} runs");
+    match &args.output {
+        None => complain!("to keep them, store what was printed as {kept}, or name that file with -o"),
+        Some(path) => {
+            complain!("to keep them, store them as {kept}");
+            complain!("cargo run --release -p relay-sim -- run {}", path.display());
+        }
+    }
+    Ok(())
 }

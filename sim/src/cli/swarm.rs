@@ -6,13 +6,13 @@
 //! 1. Cases are numbered, begun in order and summed in order, so that the sums, and the failure that
 //!    ends a run, are the same for every number of threads.
 
+use super::code::Code;
 use super::tally::Tally;
 use relay_sim::engine::ProfileName;
 use relay_sim::oracles::Failure;
 use relay_sim::plan;
 use relay_sim::world::Report;
 use std::collections::BTreeMap;
-use std::process::ExitCode;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::thread;
@@ -48,7 +48,7 @@ pub(crate) struct Args {
     json: bool,
 }
 
-pub(crate) fn run(args: &Args) -> ExitCode {
+pub(crate) fn run(args: &Args) -> Code {
     // The words of a panic are in the failure; `seed` shows where it was.
     std::panic::set_hook(Box::new(|_| {}));
     let cases = Cases {
@@ -147,7 +147,7 @@ fn collect(
         }
         if told.elapsed() >= PROGRESS {
             told = Instant::now();
-            eprintln!("{}", tally.progress());
+            complain!("{}", tally.progress());
         }
         if time.is_some_and(|time| begun.elapsed() >= time) {
             queue.over.store(true, Ordering::Relaxed);

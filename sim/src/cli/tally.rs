@@ -6,14 +6,14 @@
 //! 1. The exit code is that of the first failure.
 //! 2. Without `--keep-going` nothing behind the first failure is counted.
 
-use super::{class_name, reproduction, shrinking};
+use super::code::Code;
+use super::{class_name, reproduction, shrinking, terminal};
 use relay_sim::engine::ProfileName;
 use relay_sim::oracles::Failure;
+use relay_sim::story::Colour;
 use relay_sim::world::Report;
 use serde_json::json;
 use std::collections::BTreeMap;
-use std::io::IsTerminal;
-use std::process::ExitCode;
 use std::time::Instant;
 
 /// Columns in which marks are listed.
@@ -83,8 +83,8 @@ impl Tally {
     }
 
     /// By the first failure (invariant 1).
-    pub(super) fn exit_code(&self) -> ExitCode {
-        self.broken.first().map_or(ExitCode::SUCCESS, |broken| ExitCode::from(broken.failure.class as u8))
+    pub(super) fn exit_code(&self) -> Code {
+        self.broken.first().map_or(Code::HELD, |broken| Code::found(broken.failure.class))
     }
 
     fn total(&self, of: impl Fn(&Sum) -> u64) -> u64 {
@@ -142,8 +142,10 @@ impl Tally {
     }
 
     fn print_failures(&self) {
-        let colours = std::io::stdout().is_terminal();
-        let (bad, good, plain) = if colours { ("\x1b[31m", "\x1b[32m", "\x1b[m") } else { ("", "", "") };
+        let (bad, good, plain) = match terminal::colour() {
+            Colour::On => ("\x1b[31m", "\x1b[32m", "\x1b[m"),
+            Colour::Off => ("", "", ""),
+        };
         if self.broken.is_empty() {
             return say!("\n{good}everything held{plain}");
         }

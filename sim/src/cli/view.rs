@@ -2,20 +2,21 @@
 //!
 //! Owns: what is made a picture of, and where the page goes. Must not know: what a page looks like.
 
+use super::code::Code;
+use super::input::{self, Input};
+use super::output::{self, Readers};
+use super::refuse;
 use relay_core::trace::Trace;
 use relay_sim::engine::ProfileName;
 use relay_sim::plan::{self, Plan};
 use relay_sim::replay;
 use relay_sim::view::View;
-use std::fs::File;
-use std::io::Read as _;
 use std::path::{Path, PathBuf};
-use std::process::ExitCode;
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
     /// A trace that was recorded, or a scenario file.
-    #[arg(required_unless_present = "seed", conflicts_with = "seed")]
+    #[arg(required_unless_present = "seed", conflicts_with_all = ["seed", "profile"])]
     file: Option<PathBuf>,
     /// A seed: a number, or a git hash.
     #[arg(long)]
@@ -28,41 +29,47 @@ pub(crate) struct Args {
     output: PathBuf,
 }
 
-pub(crate) fn run(args: &Args) -> ExitCode {
-    let result = picture(args).and_then(|view| {
-        let page = view.page();
-        std::fs::write(&args.output, page).map_err(|error| wrong(&args.output, &error))
-    });
-    match result {
-        Ok(()) => {
-            say!("{}", args.output.display());
-            ExitCode::SUCCESS
-        }
-        Err(message) => {
-            eprintln!("{message}");
-            ExitCode::FAILURE
-        }
-    }
+pub(crate) fn run(args: &Args) -> Code {
+    // The words of a panic are in the picture.
+    std::panic::set_hook(Box::new(|_| {}));
+    draw(args).map_or_else(|code| code, |()| Code::HELD)
 }
 
-fn picture(args: &Args) -> Result<View, String> {
-    let profile = args.profile;
-    if let Some(seed) = &args.seed {
-        let seed = super::seed::parse(seed).map_err(|why| format!("relay-sim: {why}"))?;
-        let title = format!("seed {seed}, engine {profile}");
-        return Ok(case(View::new(&title, &super::reproduction(seed, profile)), plan::draw(seed, profile)));
+fn draw(args: &Args) -> Result<(), Code> {
+    let (view, readers) = match (&args.file, &args.seed) {
+        (Some(file), _) => {
+            output::must_differ(&args.output, file)?;
+            of_file(file).map_err(|why| refuse(file, &why))?
+        }
+        (None, seed) => (of_seed(seed.as_deref().unwrap_or_default(), args.profile)?, Readers::Usual),
+    };
+    output::write(&args.output, &view.page(), readers)?;
+    output::note(&args.output, format_args!("{}", args.output.display()));
+    Ok(())
+}
+
+fn of_seed(seed: &str, profile: ProfileName) -> Result<View, Code> {
+    let seed = super::seed::parse(seed).map_err(|why| {
+        complain!("relay-sim: {why}");
+        Code::REFUSED
+    })?;
+    let title = format!("seed {seed}, engine {profile}");
+    Ok(of_case(View::new(&title, &super::reproduction(seed, profile)), plan::draw(seed, profile)))
+}
+
+/// The picture of what is in a file, and who may see it.
+fn of_file(file: &Path) -> Result<(View, Readers), String> {
+    match input::either(file)? {
+        Input::Trace(text) => Ok((of_trace(file, &text)?, Readers::Owner)),
+        Input::Scenario(scenario) => {
+            let reproduction = format!("cargo run --release -p relay-sim -- run {}", file.display());
+            Ok((of_case(View::new(&scenario.about, &reproduction), scenario.plan), Readers::Usual))
+        }
     }
-    let file = args.file.as_deref().ok_or("name a file, or a seed with --seed")?;
-    if is_trace(file)? {
-        return trace(file);
-    }
-    let scenario = super::run::read(file)?;
-    let reproduction = format!("cargo run --release -p relay-sim -- run {}", file.display());
-    Ok(case(View::new(&scenario.about, &reproduction), scenario.plan))
 }
 
 /// The picture of a simulated case.
-fn case(mut view: View, plan: Plan) -> View {
+fn of_case(mut view: View, plan: Plan) -> View {
     match relay_sim::tell(plan, |moment| view.add(moment)) {
         Ok(report) => view.passed(&format!(
             "passed: {} events, messages taken: {}, lives of the broker: {}, virtual seconds: {}",
@@ -76,21 +83,11 @@ fn case(mut view: View, plan: Plan) -> View {
     view
 }
 
-/// Whether a file begins as traces do; an empty one would have to.
-fn is_trace(path: &Path) -> Result<bool, String> {
-    const BEGIN: &[u8] = b"{\"t\":";
-    let mut begin = Vec::new();
-    let read = File::open(path).and_then(|file| file.take(BEGIN.len() as u64).read_to_end(&mut begin));
-    read.map_err(|error| wrong(path, &error))?;
-    Ok(begin.is_empty() || begin == BEGIN)
-}
-
 /// The picture of a recorded life: it is lived again, so that commands are shown as well.
-fn trace(path: &Path) -> Result<View, String> {
-    let text = super::replay::read(path).map_err(|error| wrong(path, &error))?;
-    let trace = Trace::read(&text).map_err(|error| wrong(path, &error))?;
-    let reproduction = format!("cargo run --release -p relay-sim -- replay {}", path.display());
-    let title = format!("{}, recorded by {} with core {}", path.display(), trace.driver, trace.core);
+fn of_trace(file: &Path, text: &str) -> Result<View, String> {
+    let trace = Trace::read(text).map_err(|error| error.to_string())?;
+    let reproduction = format!("cargo run --release -p relay-sim -- replay {}", file.display());
+    let title = format!("{}, recorded by {} with core {}", file.display(), trace.driver, trace.core);
     let mut view = View::new(&title, &reproduction);
     match replay::narrate(&trace, |moment| view.add(moment)) {
         Ok(done) => view.passed(&format!(
@@ -100,8 +97,4 @@ fn trace(path: &Path) -> Result<View, String> {
         Err(failure) => view.failed(&failure),
     }
     Ok(view)
-}
-
-fn wrong(path: &Path, error: &dyn std::fmt::Display) -> String {
-    format!("{}: {error}", path.display())
 }

@@ -9,11 +9,11 @@
 //! 3. The selector is one for the whole process: bugs are hunted one after the other.
 
 use super::Args;
+use crate::cli::code::Code;
 use relay_core::{Canary, let_loose};
 use relay_sim::engine::ProfileName;
 use relay_sim::oracles::Failure;
 use relay_sim::{PROFILES, plan};
-use std::process::ExitCode;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Instant;
@@ -28,24 +28,24 @@ struct Find {
     failure: Failure,
 }
 
-pub(crate) fn run(args: &Args) -> ExitCode {
+pub(crate) fn run(args: &Args) -> Code {
     std::panic::set_hook(Box::new(|_| {}));
     let named = |canary: &&Canary| args.name.as_deref().is_none_or(|name| canary.name() == name);
     let wanted: Vec<Canary> = Canary::ALL.iter().filter(named).copied().collect();
     if wanted.is_empty() {
         let names: Vec<_> = Canary::ALL.iter().map(|canary| canary.name()).collect();
-        eprintln!("relay-sim: no such canary; there are {}", names.join(", "));
-        return ExitCode::FAILURE;
+        complain!("relay-sim: no such canary; there are {}", names.join(", "));
+        return Code::REFUSED;
     }
     let begun = Instant::now();
-    println!("{:<36}{:<12}{:>7}  case", "canary", "oracle", "seeds");
+    say!("{:<36}{:<12}{:>7}  case", "canary", "oracle", "seeds");
     let mut found = Vec::new();
     for canary in &wanted {
         match hunt(*canary, args) {
             Ok(find) => {
                 let Find { case, failure } = &find;
                 let (rule, profile) = (failure.rule, profile(*case));
-                println!(
+                say!(
                     "{:<36}{rule:<12}{:>7}  seed {case} --profile {profile}: {}",
                     canary.name(),
                     case + 1,
@@ -54,7 +54,7 @@ pub(crate) fn run(args: &Args) -> ExitCode {
                 found.push(case + 1);
             }
             Err(why) => {
-                println!("{:<36}{:<12}{:>7}  {why}; it is: {}", canary.name(), "-", "-", canary.what());
+                say!("{:<36}{:<12}{:>7}  {why}; it is: {}", canary.name(), "-", "-", canary.what());
             }
         }
     }
@@ -62,10 +62,10 @@ pub(crate) fn run(args: &Args) -> ExitCode {
     let seconds = begun.elapsed().as_secs_f64();
     let median = found.get(found.len() / 2).copied();
     let told = median.map_or_else(String::new, |median| format!(", median {median} seeds"));
-    println!("{} of {} found{told}, {seconds:.0} s", found.len(), wanted.len());
+    say!("{} of {} found{told}, {seconds:.0} s", found.len(), wanted.len());
     let good =
         found.len() == wanted.len() && (args.name.is_some() || median.is_some_and(|median| median < MEDIAN));
-    if good { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+    if good { Code::HELD } else { Code::REFUSED }
 }
 
 /// Lets the bug of this name loose, or none.

@@ -3,23 +3,24 @@
 //! Owns: how that build is made. Must not know: any canary.
 
 use super::Args;
+use crate::cli::code::Code;
 use std::path::{Path, PathBuf};
-use std::process::{Command, ExitCode};
+use std::process::Command;
 
 /// Compiles the canaries in.
 const FLAG: &str = "--cfg canary";
 /// Below the directory of the workspace: other flags would make every other build there start anew.
 const TARGET: &str = "target/canary";
 
-pub(crate) fn run(args: &Args) -> ExitCode {
+pub(crate) fn run(args: &Args) -> Code {
     match build() {
         Ok(program) => hand_over(&program, args),
         Err(why) => {
-            eprintln!(
+            complain!(
                 "relay-sim: {why}; this build has no canaries: in the source tree, run \
                  RUSTFLAGS=\"{FLAG}\" cargo run --release -p relay-sim --target-dir {TARGET} -- canary"
             );
-            ExitCode::FAILURE
+            Code::REFUSED
         }
     }
 }
@@ -32,7 +33,7 @@ fn build() -> Result<PathBuf, String> {
     let mut flags = std::env::var("RUSTFLAGS").unwrap_or_default();
     flags.push(' ');
     flags.push_str(FLAG);
-    eprintln!("building the simulator with canaries in {TARGET}");
+    complain!("building the simulator with canaries in {TARGET}");
     let status = Command::new(cargo)
         .args(["build", "--release", "--package", "relay-sim", "--bin", "relay-sim"])
         .args(["--target-dir", TARGET])
@@ -46,15 +47,18 @@ fn build() -> Result<PathBuf, String> {
     Ok(root.join(TARGET).join("release/relay-sim"))
 }
 
-fn hand_over(program: &Path, args: &Args) -> ExitCode {
+fn hand_over(program: &Path, args: &Args) -> Code {
     let mut command = Command::new(program);
     command.arg("canary").args(&args.name);
     command.arg("--seeds").arg(args.seeds.to_string()).arg("--jobs").arg(args.jobs.to_string());
     match command.status() {
-        Ok(status) => ExitCode::from(status.code().and_then(|code| u8::try_from(code).ok()).unwrap_or(1)),
+        Ok(status) => {
+            let code = status.code().and_then(|code| u8::try_from(code).ok());
+            code.map_or(Code::REFUSED, Code::of_other_build)
+        }
         Err(error) => {
-            eprintln!("relay-sim: cannot run {}: {error}", program.display());
-            ExitCode::FAILURE
+            complain!("relay-sim: cannot run {}: {error}", program.display());
+            Code::REFUSED
         }
     }
 }
