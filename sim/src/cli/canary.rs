@@ -15,18 +15,16 @@ pub(crate) use hunt::{let_loose_named, run};
 #[cfg(not(canary))]
 pub(crate) use other_build::run;
 
+use super::numbers;
+
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
     /// Which bug; all when left out.
     name: Option<String>,
     /// How many cases to try for each.
-    #[arg(long, default_value_t = 10_000)]
+    #[arg(long, default_value_t = 10_000, value_parser = numbers::seeds())]
     seeds: u64,
     /// Cases at once.
-    #[arg(long, default_value_t = default_jobs())]
+    #[arg(long, default_value_t = numbers::default_jobs(), value_parser = numbers::jobs())]
     jobs: usize,
-}
-
-fn default_jobs() -> usize {
-    std::thread::available_parallelism().map_or(1, usize::from)
 }

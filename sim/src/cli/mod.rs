@@ -11,6 +11,7 @@ pub(crate) mod check;
 pub(crate) mod code;
 pub(crate) mod distill;
 mod input;
+mod numbers;
 mod output;
 pub(crate) mod record;
 pub(crate) mod replay;

@@ -7,6 +7,7 @@
 //!    ends a run, are the same for every number of threads.
 
 use super::code::Code;
+use super::numbers;
 use super::tally::Tally;
 use relay_sim::engine::ProfileName;
 use relay_sim::oracles::Failure;
@@ -26,17 +27,17 @@ const PROGRESS: Duration = Duration::from_secs(2);
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
     /// How many seeds; 1000 when neither this nor `--minutes` is given.
-    #[arg(long, conflicts_with = "minutes")]
+    #[arg(long, conflicts_with = "minutes", value_parser = numbers::seeds())]
     seeds: Option<u64>,
     /// How long, instead of how many.
-    #[arg(long)]
+    #[arg(long, allow_negative_numbers = true, value_parser = numbers::minutes)]
     minutes: Option<f64>,
     /// The first seed.
     #[arg(long, default_value_t = 0)]
     start: u64,
     /// Threads; one per processor when left out.
-    #[arg(long)]
-    jobs: Option<usize>,
+    #[arg(long, default_value_t = numbers::default_jobs(), hide_default_value = true, value_parser = numbers::jobs())]
+    jobs: usize,
     /// Engine release; all that are simulated when left out.
     #[arg(long)]
     profile: Option<ProfileName>,
@@ -55,16 +56,27 @@ pub(crate) fn run(args: &Args) -> Code {
         start: args.start,
         profiles: args.profile.map_or_else(|| relay_sim::PROFILES.to_vec(), |profile| vec![profile]),
     };
-    let without = if args.minutes.is_some() { u64::MAX } else { SEEDS };
-    let seeds = args.seeds.unwrap_or(without);
-    let end = seeds.min(u64::MAX - args.start).saturating_mul(cases.profiles.len() as u64);
+    // One less than there are, which may be one more than fits.
+    let behind = u64::MAX - args.start;
+    let seeds = match (args.seeds, args.minutes) {
+        (None, Some(_)) => behind.saturating_add(1),
+        (seeds, _) => seeds.unwrap_or(SEEDS),
+    };
+    if seeds - 1 > behind {
+        complain!(
+            "relay-sim: there are no {seeds} seeds from {} on: the last one is {}",
+            args.start,
+            u64::MAX
+        );
+        return Code::REFUSED;
+    }
+    let end = seeds.saturating_mul(cases.profiles.len() as u64);
     let queue = Queue { next: AtomicU64::new(0), end: AtomicU64::new(end), over: AtomicBool::new(false) };
-    let time = args.minutes.map(|minutes| Duration::from_secs_f64(minutes.max(0.0) * 60.0));
-    let jobs = args.jobs.or_else(|| Some(thread::available_parallelism().ok()?.get())).unwrap_or(1).max(1);
+    let time = args.minutes.map(|minutes| Duration::from_secs_f64(minutes * 60.0));
     let mut tally = Tally::new(&cases.profiles, args.keep_going);
     thread::scope(|scope| {
         let (results, received) = channel();
-        for _ in 0..jobs {
+        for _ in 0..args.jobs {
             let (results, cases, queue) = (results.clone(), &cases, &queue);
             scope.spawn(move || work(cases, queue, args.keep_going, &results));
         }

@@ -106,7 +106,7 @@ impl Tally {
         let failures = if failures.is_empty() { "0".to_owned() } else { failures.join(", ") };
         let hit = self.marks.values().filter(|hits| **hits > 0).count();
         format!(
-            "{:>6.0} s  {:>9} seeds  {:>7.1} seeds/s  {:>9.0} events/s  failures: {failures}  marks: {hit} of {}",
+            "{:>6.0} s  {:>9} cases  {:>7.1} cases/s  {:>9.0} events/s  failures: {failures}  marks: {hit} of {}",
             self.begun.elapsed().as_secs_f64(),
             self.total(|sum| sum.cases),
             self.rate(|sum| sum.cases),
@@ -116,13 +116,13 @@ impl Tally {
     }
 
     pub(super) fn print_table(&self) {
-        say!("{:<10}{:>10}{:>10}{:>14}{:>12}", "release", "seeds", "failures", "events", "messages");
+        say!("{:<10}{:>10}{:>10}{:>14}{:>12}", "release", "cases", "failures", "events", "messages");
         for (profile, sum) in &self.sums {
             let Sum { cases, failures, events, taken } = sum;
             say!("{:<10}{cases:>10}{failures:>10}{events:>14}{taken:>12}", profile.as_str());
         }
         say!(
-            "{:.1} s, {:.1} seeds/s, {:.0} events/s",
+            "{:.1} s, {:.1} cases/s, {:.0} events/s",
             self.begun.elapsed().as_secs_f64(),
             self.rate(|sum| sum.cases),
             self.rate(|sum| sum.events),
@@ -164,7 +164,7 @@ impl Tally {
             .iter()
             .map(|(profile, sum)| {
                 json!({
-                    "release": profile.as_str(), "seeds": sum.cases, "failures": sum.failures,
+                    "release": profile.as_str(), "cases": sum.cases, "failures": sum.failures,
                     "events": sum.events, "messages": sum.taken,
                 })
             })
@@ -181,7 +181,7 @@ impl Tally {
             })
             .collect();
         let result = json!({
-            "seconds": self.begun.elapsed().as_secs_f64(), "seedsPerSecond": self.rate(|sum| sum.cases),
+            "seconds": self.begun.elapsed().as_secs_f64(), "casesPerSecond": self.rate(|sum| sum.cases),
             "eventsPerSecond": self.rate(|sum| sum.events), "releases": releases, "marks": self.marks,
             "failures": failures,
         });

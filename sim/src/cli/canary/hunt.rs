@@ -96,7 +96,7 @@ fn hunt(canary: Canary, args: &Args) -> Result<Find, String> {
     };
     let_loose(Some(canary));
     std::thread::scope(|scope| {
-        for _ in 0..args.jobs.max(1) {
+        for _ in 0..args.jobs {
             scope.spawn(|| {
                 loop {
                     let case = next.fetch_add(1, Ordering::Relaxed);
