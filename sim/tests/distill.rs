@@ -142,3 +142,13 @@ fn a_scenario_of_any_first_life_can_be_run_and_does_nearly_all_of_it() {
     assert!(again * 10 > recorded * 7, "{again} of {recorded} messages");
     assert!(recorded > 500, "{recorded} messages");
 }
+
+#[test]
+fn an_agent_that_is_called_as_a_sender_of_the_world_gets_another_name() {
+    let mut plan = plan::calm(1, PROFILES[0], 2, 2);
+    plan.agents[0].name = "alice".into();
+    let case = Scenario::new("An agent with a sender's name", plan);
+    let scenario = distilled(&lives(&case, "recorded")[0], "distilled");
+    let names: BTreeSet<_> = scenario.plan.agents.iter().map(|agent| agent.name.as_str()).collect();
+    assert_eq!(names, BTreeSet::from(["agent-0", "agent-1"]));
+}

@@ -1,8 +1,9 @@
 //! The scenarios that are kept, and the reading of scenarios that nobody should have written.
 
 use relay_sim::engine::ProfileName;
-use relay_sim::plan;
 use relay_sim::scenario::Scenario;
+use relay_sim::{plan, record};
+use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
@@ -84,6 +85,13 @@ fn a_scenario_that_cannot_be_run_is_refused_with_the_reason() {
         ("\"name\": \"agent-0\"", "\"name\": \"a/b\"", "needs a name"),
         ("\"name\": \"agent-0\"", "\"name\": \"agent-1\"", "two agents are called"),
         ("\"calm_at\": ", "\"calm_at\": 9999", "calm_at is 9999"),
+        ("\"network\": ", "\"network\": 864000", "network is 864000"),
+        ("\"system\": ", "\"system\": 864000", "system is 864000"),
+        ("\"from\": 0", "\"from\": 45000001", "\"from\" of agent \"agent-0\" is 45000001"),
+        ("\"name\": \"agent-0\"", "\"name\": \"sim\"", "\"sim\" is no name"),
+        ("\"name\": \"agent-0\"", "\"name\": \"alice\"", "\"alice\" is no name"),
+        ("\n  ],\n  \"calm_at\"", ",[46000001, {\"channel\": {\"size\": 1}}]],\"calm_at\"", "is at 46000001"),
+        ("\n  ],\n  \"calm_at\"", ",[45000000, {\"fault\": \"cut\"}]],\"calm_at\"", "is a fault at 45000000"),
     ] {
         let message = refusal(from, to);
         assert!(message.contains(reason), "{to}: {message}");
@@ -118,4 +126,21 @@ fn a_file_that_is_missing_or_no_scenario_is_one_line_and_exit_1() {
     assert!(one_line(&["run", env!("CARGO_BIN_EXE_relay-sim")]).contains("relay-sim"));
     let manifest = concat!(env!("CARGO_MANIFEST_DIR"), "/Cargo.toml");
     assert!(one_line(&["run", manifest]).contains("not a scenario"));
+}
+
+#[test]
+fn nobody_who_sends_messages_in_a_world_is_an_agent_of_a_scenario() {
+    let mut senders = BTreeSet::new();
+    for seed in 0..20 {
+        let mut tape = |_: u64, lines: &str| {
+            let named = lines.split("\\\"from_name\\\":\\\"").skip(1);
+            senders.extend(named.filter_map(|rest| rest.split_once('\\')).map(|(name, _)| name.to_owned()));
+        };
+        record(plan::draw(seed, ProfileName::V6_0_3), None, &mut tape).unwrap();
+    }
+    assert!(senders.len() > 1, "{senders:?}");
+    for sender in senders.iter().filter(|sender| !sender.starts_with("agent-")) {
+        let said = refusal("\"name\": \"agent-0\"", &format!("\"name\": \"{sender}\""));
+        assert!(said.contains("is no name for an agent"), "{said}");
+    }
 }

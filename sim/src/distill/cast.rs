@@ -127,7 +127,8 @@ impl Cast {
             let invoked = actor.order.invoked;
             let mut name: String = actor.name.chars().map(plain).take(limits::NAME).collect();
             for number in 0.. {
-                if !name.is_empty() && agents.iter().all(|other| other.name != name) {
+                let is_free = !name.is_empty() && !limits::is_taken(&name);
+                if is_free && agents.iter().all(|other| other.name != name) {
                     break;
                 }
                 name = format!("agent-{number}");

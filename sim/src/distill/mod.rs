@@ -13,7 +13,7 @@
 //! | all times | three seconds later, so that the agents are there |
 //! | messages: when, for whom, how long, urgent or not | the same; bodies and senders are the simulator's |
 //! | a message in a channel, a thread or a group | the same where all agents got it, else one for each that did |
-//! | agents: names, how and when they were first started | the same; where a program ends for good, the operator starts it again |
+//! | agents: names, how and when they were first started | the same, but for names that others have; where a program ends for good, the operator starts it again |
 //! | what their terminals did | the most similar [`Kind`](crate::agents::Kind) of program |
 //! | releases, input by hand, messages through the local API | the same; other requests are the simulator's |
 //! | a link that broke, was refused, or went silent | a fault of that length |
@@ -57,7 +57,8 @@ pub fn distill(trace: &Trace<'_>) -> Scenario {
     let (agents, mut steps) = watch.steps();
     let found = steps.len();
     within_bounds(&mut steps);
-    let last = steps.last().map_or(0, |(at, _)| *at);
+    let wanted = agents.iter().map(|agent| agent.from).max().unwrap_or(0);
+    let last = steps.last().map_or(0, |(at, _)| *at).max(wanted);
     let messages = steps.iter().filter(|(_, step)| is_message(step)).count();
     let left_out = match (watch.strays(), found - steps.len()) {
         (0, 0) => String::new(),

@@ -1,12 +1,15 @@
 //! What a scenario must not say.
 //!
-//! Owns: the bounds of a plan that comes from a file. Must not know: the form of the file.
+//! Owns: the bounds of a plan that comes from a file, and the names that are taken.
+//! Must not know: the form of the file.
 //!
 //! 1. A bound is far beyond what is drawn or found, and low enough for one process.
-//! 2. Numbers of steps are found by their names (plan, invariant 3), so a new step is checked by itself.
+//! 2. What no broker can pass is refused, so that a failure is the broker's.
+//! 3. Numbers of steps are found by their names (plan, invariant 3), so a new step is checked by itself.
 
 use super::{Unusable, arguments};
 use crate::plan::{Plan, SECOND, Step};
+use crate::world::INSTANCE;
 use std::collections::BTreeSet;
 
 /// Bytes of a file; a step has some 50.
@@ -25,6 +28,19 @@ const COUNT: i64 = 2_000;
 pub(crate) const TOTAL: i64 = 64 << 20;
 /// Any time, in µs: a day. Also the largest number of any other kind.
 pub(crate) const TIME: u64 = 24 * 3_600 * SECOND;
+/// Longest way of a frame, and operation of the operating system, in µs: with more, a request has no
+/// answer in its time, and a link is taken for silent before it is.
+const DELAY: u64 = 2 * SECOND;
+/// So much later than the calm there may be work, in µs: some is drawn to follow a fault, and later the
+/// world may have ended.
+const LATE: u64 = SECOND;
+/// Names of the senders at the engine.
+const SENDERS: [&str; 2] = ["alice", "bob"];
+
+/// Whether somebody in the world has this name already: the broker's own agent, or a sender.
+pub(crate) fn is_taken(name: &str) -> bool {
+    name == INSTANCE || SENDERS.contains(&name)
+}
 
 fn unusable<T>(message: String) -> Result<T, Unusable> {
     Err(Unusable(message))
@@ -40,8 +56,10 @@ fn at_most(what: &str, found: u64, limit: u64) -> Result<(), Unusable> {
 pub(super) fn check(plan: &Plan) -> Result<(), Unusable> {
     at_most("the number of agents", plan.agents.len() as u64, AGENTS as u64)?;
     at_most("the number of steps", plan.steps.len() as u64, STEPS as u64)?;
-    for (what, time) in [("calm_at", plan.calm_at), ("network", plan.network), ("system", plan.system)] {
-        at_most(what, time, TIME)?;
+    let times =
+        [("calm_at", plan.calm_at, TIME), ("network", plan.network, DELAY), ("system", plan.system, DELAY)];
+    for (what, time, limit) in times {
+        at_most(what, time, limit)?;
         if time == 0 {
             return unusable(format!("{what} is 0, and must be at least 1 µs"));
         }
@@ -50,10 +68,23 @@ pub(super) fn check(plan: &Plan) -> Result<(), Unusable> {
     check_agents(plan)?;
     let mut total = 0;
     for (number, (at, step)) in plan.steps.iter().enumerate() {
-        at_most(&format!("the time of step {number}"), *at, TIME)?;
+        check_time(plan, number, *at, step)?;
         total += check_step(plan, number, step)?;
     }
     at_most("the sum of all messages in bytes", total as u64, TOTAL as u64)
+}
+
+/// Nothing fails after the calm, so a fault comes before it; work may be a little late.
+fn check_time(plan: &Plan, number: usize, at: u64, step: &Step) -> Result<(), Unusable> {
+    at_most(&format!("the time of step {number}"), at, TIME)?;
+    let (calm_at, is_fault) = (plan.calm_at, matches!(step, Step::Fault(_)));
+    if is_fault && at >= calm_at {
+        return unusable(format!("step {number} is a fault at {at}, and must be before calm_at, {calm_at}"));
+    }
+    if at > calm_at + LATE {
+        return unusable(format!("step {number} is at {at}, and must not be later than calm_at, {calm_at}"));
+    }
+    Ok(())
 }
 
 fn check_agents(plan: &Plan) -> Result<(), Unusable> {
@@ -69,7 +100,14 @@ fn check_agents(plan: &Plan) -> Result<(), Unusable> {
         if !names.insert(name) {
             return unusable(format!("two agents are called {name:?}"));
         }
-        at_most(&format!("\"from\" of agent {name:?}"), agent.from, TIME)?;
+        if is_taken(name) {
+            return unusable(format!("{name:?} is no name for an agent: somebody else in the world has it"));
+        }
+        let (from, calm_at) = (agent.from, plan.calm_at);
+        if from > calm_at {
+            let what = format!("\"from\" of agent {name:?} is {from}");
+            return unusable(format!("{what}, and must not be later than calm_at, {calm_at}"));
+        }
     }
     Ok(())
 }

@@ -226,10 +226,11 @@ impl<R: FnMut(&Plan) -> Option<Failure>, P: FnMut(Progress)> Case<R, P> {
             self.simplify_arguments(step);
             self.simplify_time(step);
         }
-        let end = self.plan.steps.iter().map(|(at, _)| *at).max().unwrap_or(0);
+        let steps = self.plan.steps.iter().map(|(at, _)| *at);
+        let end = steps.chain(self.plan.agents.iter().map(|agent| agent.from)).max().unwrap_or(0);
         for calm_at in [end + 1, end + SECOND, end + 10 * SECOND, self.plan.calm_at / 2] {
             let calm_at = calm_at.next_multiple_of(SECOND);
-            if calm_at < self.plan.calm_at && self.change(|plan| plan.calm_at = calm_at) {
+            if (end + 1..self.plan.calm_at).contains(&calm_at) && self.change(|plan| plan.calm_at = calm_at) {
                 break;
             }
         }

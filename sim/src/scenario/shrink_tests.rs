@@ -93,3 +93,18 @@ fn what_passes_or_changes_is_not_shrunk() {
     };
     assert_eq!(shrink(plan(), 9, flaky, |_| {}).unwrap_err(), Unshrinkable::Nondeterministic);
 }
+
+#[test]
+fn the_calm_stays_behind_all_that_is_wanted_and_happens() {
+    let mut plan = plan();
+    plan.agents[0].from = 150 * SECOND;
+    // Only an early calm, or a late one, fails: what is between them does not.
+    let run = |plan: &Plan| {
+        let is_late = plan.agents.iter().any(|agent| agent.from == 150 * SECOND);
+        let fails = is_late && !(150 * SECOND..200 * SECOND).contains(&plan.calm_at);
+        fails.then(|| failure("S1"))
+    };
+    let shrunk = shrink(plan, 2_000, run, |_| {}).unwrap();
+    assert_eq!(shrunk.scenario.plan.calm_at, 200 * SECOND);
+    assert_eq!(Scenario::parse(&shrunk.scenario.to_text()).unwrap(), shrunk.scenario);
+}
