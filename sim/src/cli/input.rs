@@ -22,7 +22,7 @@ const BEGIN: u64 = 4 << 10;
 pub(super) enum Input {
     /// The text of a trace.
     Trace(String),
-    Scenario(Scenario),
+    Scenario(Box<Scenario>),
 }
 
 /// The text of a trace; the words for the reader where there is none.
@@ -46,7 +46,7 @@ pub(super) fn either(path: &Path) -> Result<Input, String> {
         sized(&file)?;
         return trace_in(begin.chain(file)).map(Input::Trace);
     }
-    scenario_in(begin.chain(file)).map(Input::Scenario)
+    scenario_in(begin.chain(file)).map(|scenario| Input::Scenario(Box::new(scenario)))
 }
 
 /// Whether a file begins as traces do; an empty one would have to.

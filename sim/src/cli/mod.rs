@@ -4,6 +4,7 @@
 //!
 //! 1. A failure prints the command that reproduces it; the commands for one case print it as the
 //!    first line and as the last, and after a seed comes the one that makes a small scenario of it.
+//! 2. Files are read by [`input`], written by [`output`], and lines printed by [`terminal`], only.
 
 pub(crate) mod bench;
 pub(crate) mod canary;

@@ -91,7 +91,10 @@ fn put(file: &Path, bytes: &[u8], readers: Readers) -> io::Result<()> {
 
 /// Puts a new file where an old one is, or none.
 fn replace(file: &Path, old: Option<&Metadata>, bytes: &[u8], readers: Readers) -> io::Result<()> {
-    let folder = file.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let folder = match file.parent() {
+        Some(folder) if !folder.as_os_str().is_empty() => folder,
+        _ => Path::new("."),
+    };
     // Else the reader would be told of a file that he has not named.
     fs::metadata(folder)?;
     let fresh = Permissions::from_mode(readers.mode());
@@ -117,7 +120,7 @@ fn followed(file: &Path) -> io::Result<PathBuf> {
     let mut file = file.to_owned();
     for _ in 0..LINKS {
         match fs::read_link(&file) {
-            Ok(to) => file = file.parent().unwrap_or(Path::new("")).join(to),
+            Ok(to) => file = file.with_file_name("").join(to),
             Err(_) => return Ok(file),
         }
     }
