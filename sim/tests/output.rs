@@ -130,6 +130,7 @@ fn where_no_more_can_be_written_the_old_file_stays_and_no_part_of_a_new_one() {
         for out in [&old, &folder.path().join("new")] {
             let said = complaint(&write(args, input, out));
             assert!(said.starts_with(&format!("cannot write {}: ", out.display())), "{said}");
+            assert!(!said.contains(".relay-sim-"), "{said}");
             assert_eq!(names(&folder), ["old"], "{args:?}");
             assert_eq!(fs::read_to_string(&old).unwrap(), "old", "{args:?}");
         }

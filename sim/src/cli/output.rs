@@ -95,11 +95,12 @@ fn replace(file: &Path, old: Option<&Metadata>, bytes: &[u8], readers: Readers) 
         Some(folder) if !folder.as_os_str().is_empty() => folder,
         _ => Path::new("."),
     };
-    // Else the reader would be told of a file that he has not named.
     fs::metadata(folder)?;
     let fresh = Permissions::from_mode(readers.mode());
-    let mut new = Builder::new().prefix(UNFINISHED).permissions(fresh).tempfile_in(folder)?;
-    new.write_all(bytes)?;
+    let new = Builder::new().prefix(UNFINISHED).permissions(fresh).tempfile_in(folder);
+    // Its own words would tell the reader of a file that he has not named.
+    let mut new = new.map_err(|error| io::Error::from(error.kind()))?;
+    new.as_file_mut().write_all(bytes)?;
     if let Some(old) = old {
         take_after(new.as_file(), old)?;
     }
