@@ -125,12 +125,15 @@ impl Model {
         }
     }
 
+    /// Behind all but the later rows at the end.
     fn enqueue(&mut self, id: String, steer: bool) {
-        if steer {
-            self.steering.push_back(id);
-        } else {
-            self.waiting.push_back(id);
-        }
+        let seq_of = |id: &String| self.rows.iter().find(|(_, row)| row.id == *id).map(|(seq, _)| *seq);
+        let seq = seq_of(&id);
+        let queue = if steer { &self.steering } else { &self.waiting };
+        let is_later = |other: &&String| seq.is_some() && seq_of(other) > seq;
+        let place = queue.len() - queue.iter().rev().take_while(is_later).count();
+        let queue = if steer { &mut self.steering } else { &mut self.waiting };
+        queue.insert(place, id);
     }
 
     fn missing(&self) -> Vec<u64> {

@@ -347,11 +347,18 @@ impl Window {
         }
     }
 
+    /// Behind what is there, but before later rows that were let past a gap and are not typed yet.
     fn enqueue(&mut self, key: RowKey, mode: Mode) {
-        match mode {
-            Mode::Wait => self.waiting.push_back(key),
-            Mode::Steer => self.steering.push_back(key),
-        }
+        let queue = match mode {
+            Mode::Wait => &mut self.waiting,
+            Mode::Steer => &mut self.steering,
+        };
+        let is_later = |other: &&RowKey| match (other, key) {
+            (RowKey::Sequenced(other), RowKey::Sequenced(seq)) => *other > seq,
+            _ => false,
+        };
+        let later = queue.iter().rev().take_while(is_later).count();
+        queue.insert(queue.len() - later, key);
     }
 
     /// The first frames have been collected for long enough: the lowest of them is the first.

@@ -95,6 +95,21 @@ fn a_row_behind_a_gap_is_typed_after_two_seconds_and_not_acked_past_the_gap() {
     assert_eq!(rig.last_ack(&bob), 3);
 }
 
+#[test]
+fn what_fills_a_gap_goes_before_later_rows_that_are_not_typed_yet() {
+    let (mut rig, bob) = with_agent(Some(0));
+    rig.program(bob.process).reads = false;
+    for (seq, text) in [(1, "one"), (3, "three"), (4, "four")] {
+        rig.deliver(&bob, seq, text);
+    }
+    rig.advance(Span::secs(5));
+    rig.deliver(&bob, 2, "two");
+    rig.reads(bob.process);
+    rig.advance(Span::secs(9));
+    assert_eq!(rig.typed(&bob), ["one", "two", "three", "four"]);
+    assert_eq!(rig.last_ack(&bob), 4);
+}
+
 /// Rows 1 and 3 are here, 2 is not, and the engine has been asked once for a replay.
 fn with_gap() -> (Rig, Spawned) {
     let (mut rig, bob) = with_agent(Some(0));

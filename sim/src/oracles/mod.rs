@@ -279,7 +279,7 @@ impl Oracles {
         let judged = hosting::frame(at, &self.scene, frame);
         self.blame(judged);
         match frame.kind() {
-            "agent.register" | "agent.recover" => {
+            "agent.register" => {
                 if let Some(id) = frame.name.as_deref().and_then(|name| self.ledger.id_of(name)) {
                     self.order.begins_anew(id);
                 }
