@@ -10,7 +10,7 @@
 //! 3. One refused entry does not silence the others: it is found and left out (`core/PROTOCOL.md` §8),
 //!    until the next refresh: what the engine holds against it may have passed.
 //! 4. Only the answer to the latest snapshot tells how things are. A refusal of an older one still tells
-//!    whom it names, and nothing else.
+//!    whom it names, and until the latest is answered an older one tells how many were passed over.
 //! 5. An entry counts as refused until an accepted snapshot lists it, so that trying it again changes
 //!    nothing for who asks how things are.
 
@@ -135,11 +135,14 @@ impl Inventory {
     /// Snapshot `number` was accepted, but for so many entries that were passed over. The entry left out
     /// last, if any, was the one refused; it is returned if that is news.
     pub(crate) fn accepted(&mut self, cx: &mut Cx, number: u64, passed_over: u64) -> Option<AgentId> {
-        if number < self.number {
+        let is_latest = number == self.number;
+        if is_latest || self.awaited {
+            self.passed_over = passed_over;
+        }
+        if !is_latest {
             return None;
         }
         self.awaited = false;
-        self.passed_over = passed_over;
         self.refused.retain(|id| !self.listed.contains(id));
         let culprit = self.suspects.pop()?;
         if !self.suspects.is_empty() {

@@ -251,6 +251,24 @@ fn entries_that_the_engine_passes_over_degrade_health_until_it_takes_them() {
 }
 
 #[test]
+fn an_older_snapshot_tells_who_is_passed_over_until_the_latest_is_answered() {
+    let mut rig = Rig::online();
+    three(&mut rig);
+    rig.engine.inventories = false;
+    rig.reconnect();
+    rig.advance(Span::secs(61));
+    let asked: Vec<Value> = rig.sent("inventory.sync").iter().map(|frame| frame["id"].clone()).collect();
+    let [.., older, latest] = &asked[..] else { panic!("two snapshots are under way: {asked:?}") };
+    let passes_over = json!({ "rebound_agents": 2, "rejected_agents": 1 });
+    rig.reply(older, passes_over.clone());
+    assert_eq!(rig.health()["status"], "degraded");
+    rig.reply(latest, json!({ "rebound_agents": 3, "rejected_agents": 0 }));
+    assert_eq!(rig.health()["status"], "ok");
+    rig.reply(older, passes_over);
+    assert_eq!(rig.health()["status"], "ok");
+}
+
+#[test]
 fn an_entry_that_the_engine_does_not_name_is_found() {
     for culprit in ["ann", "bob", "eve"] {
         let mut rig = Rig::online();
