@@ -187,8 +187,10 @@ impl Broker {
         if !self.link.is_up() {
             return;
         }
-        // Nor may the older ones have come while a snapshot, which brings them, is unanswered.
-        if self.delivery.cursor(agent).is_none() && !self.inventory.is_settled() {
+        // Nor may the older ones have come while a snapshot, which brings them, is unanswered, or was
+        // accepted only without this agent.
+        let brought = self.inventory.is_settled() && self.inventory.lists(agent);
+        if self.delivery.cursor(agent).is_none() && !brought {
             self.cx.wake_in(Timer::DeliveryGap(agent.clone()), limits::GAP_WAIT);
             return;
         }

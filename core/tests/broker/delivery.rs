@@ -233,6 +233,35 @@ fn a_row_that_turns_up_after_its_hole_was_proven_is_typed_once() {
 }
 
 #[test]
+fn the_lowest_row_is_no_base_while_its_agent_is_left_out_of_the_inventory() {
+    let (mut rig, bob) = with_agent(None);
+    rig.engine.inventories = false;
+    rig.reconnect();
+    rig.deliver(&bob, 2, "two");
+    let id = rig.last_sent("inventory.sync")["id"].clone();
+    rig.frame(&json!({
+        "v": 1, "type": "error", "id": id, "ok": false, "code": "agent_location_conflict",
+        "message": "agent \"bob\" is active elsewhere",
+    }));
+    let id = rig.last_sent("inventory.sync")["id"].clone();
+    rig.reply(&id, json!({}));
+    rig.advance(Span::secs(30));
+    assert!(
+        rig.acks(&bob).is_empty(),
+        "the engine sends the older ones only with an inventory that lists it"
+    );
+    rig.advance(Span::secs(31));
+    let id = rig.last_sent("inventory.sync")["id"].clone();
+    rig.reply(&id, json!({}));
+    for (seq, text) in [(1, "one"), (2, "two")] {
+        rig.deliver(&bob, seq, text);
+    }
+    rig.advance(Span::secs(5));
+    assert_eq!(rig.typed(&bob), ["one", "two"]);
+    assert_eq!(rig.last_ack(&bob), 2);
+}
+
+#[test]
 fn an_unknown_row_below_a_found_base_is_typed_once() {
     let (mut rig, bob) = with_agent(None);
     rig.deliver(&bob, 7, "seven");
