@@ -20,8 +20,8 @@ use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet};
 use std::hash::{DefaultHasher, Hash, Hasher};
 
-/// For so long an inventory waits at least for what is under way, in virtual µs: the engine's own patience
-/// is 30 s.
+/// For so long by its own clock a broker's inventory waits at least for what is under way, in µs: the
+/// engine's patience is 30 s.
 const PATIENCE: u64 = 25_000_000;
 
 /// On whose behalf a process may be started.
@@ -54,7 +54,7 @@ pub(super) struct Invocations {
     /// What the broker was given and the engine has not ended.
     open: BTreeSet<String>,
     /// What this life was given and has not answered, whatever the engine has planned anew meanwhile; with
-    /// the link on which it came last, and when: virtual µs.
+    /// the link on which it came last, and when by the broker's clock, in µs.
     begun: BTreeMap<String, (Option<LinkId>, u64)>,
     /// What the engine has ended: its frame may still be under way.
     finished: BTreeSet<String>,
@@ -62,7 +62,7 @@ pub(super) struct Invocations {
 
 impl Invocations {
     /// A frame reaches the broker.
-    pub(super) fn given(&mut self, now: u64, link: Option<LinkId>, frame: &Frame<'_>) {
+    pub(super) fn given(&mut self, mono: u64, link: Option<LinkId>, frame: &Frame<'_>) {
         let Some(id) = frame.invocation_id.as_deref().filter(|_| frame.kind() == "action.invoke") else {
             return;
         };
@@ -70,7 +70,7 @@ impl Invocations {
             self.open.insert(id.to_owned());
         }
         if !self.finished.contains(id) && !self.ended.contains(id) {
-            self.begun.insert(id.to_owned(), (link, now));
+            self.begun.insert(id.to_owned(), (link, mono));
         }
         let spawns = frame.action.as_deref().is_some_and(|action| action.starts_with("spawn"));
         let name = frame.input.as_ref().and_then(|input| input.name.as_deref());
@@ -146,10 +146,10 @@ impl Invocations {
     }
 
     /// An inventory leaves on a link.
-    pub(super) fn listed(&self, now: u64, link: Option<LinkId>, frame: &Frame<'_>) -> Result<(), String> {
+    pub(super) fn listed(&self, mono: u64, link: Option<LinkId>, frame: &Frame<'_>) -> Result<(), String> {
         let listed = |id: &str| frame.agents.iter().any(|entry| entry.invocation_id.as_deref() == Some(id));
         let left_out =
-            self.begun.iter().find(|(id, (on, since))| *on == link && now < since + PATIENCE && !listed(id));
+            self.begun.iter().find(|(id, (on, since))| *on == link && mono < since + PATIENCE && !listed(id));
         match left_out {
             Some((id, _)) => Err(format!(
                 "an inventory leaves out {id}, which is under way: another node may be given it, too"

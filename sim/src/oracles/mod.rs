@@ -204,7 +204,7 @@ impl Oracles {
             }
             "action.invoke" => {
                 let link = self.scene.link.as_ref().map(|link| link.id);
-                self.invocations.given(at.now, link, frame);
+                self.invocations.given(at.mono, link, frame);
             }
             _ => {}
         }
@@ -285,7 +285,7 @@ impl Oracles {
                 }
             }
             "inventory.sync" => {
-                let judged = self.invocations.listed(at.now, Some(link.1), frame);
+                let judged = self.invocations.listed(at.mono, Some(link.1), frame);
                 self.note("S15", judged);
             }
             "delivery.ack" => {
