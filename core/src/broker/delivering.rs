@@ -429,8 +429,6 @@ impl Broker {
         self.events.push(&Event::WorkerError { name: &name, code: "unverified", message });
         self.emit_delivery(process, key, |delivery| Event::DeliveryFailed { delivery, reason: "unverified" });
     }
-
-    // Dead letters.
 }
 
 /// What is typed next: an agent's first task, then its rows.

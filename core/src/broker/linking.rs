@@ -21,25 +21,13 @@ use alloc::format;
 use alloc::string::ToString;
 use alloc::vec::Vec;
 
-/// How far a new link is: its first snapshot is followed by all that is open.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-enum Opening {
-    /// The snapshot waits for its reply.
-    #[default]
-    Asked,
-    /// It was answered, and what follows is under way.
-    Answered,
-    /// What follows has come.
-    Over,
-}
-
 /// What is known about the engine's replays.
 #[derive(Debug, Default)]
 pub(super) struct Replays {
     /// A snapshot that asks for a replay waits for its reply.
     asked: bool,
-    /// What this link brings without being asked.
-    opening: Opening,
+    /// A snapshot was answered on this link: what it brings without being asked follows.
+    answered: bool,
     /// The engine has shown that a snapshot does not make it replay.
     silent_on_inventory: bool,
     /// A reconnect for the sake of a replay has to wait.
@@ -94,7 +82,7 @@ impl Broker {
         self.delivery.wait_for_replay(&mut self.cx);
         self.inventory.opened(&mut self.cx);
         (self.replays.asked, self.replays.reconnect_due) = (false, false);
-        self.replays.opening = Opening::Asked;
+        self.replays.answered = false;
         self.registrations.due = true;
         self.agents_changed = true;
         self.paused = false;
@@ -225,10 +213,7 @@ impl Broker {
         if let Some(id) = self.inventory.accepted(&mut self.cx, number, passed_over) {
             self.report_excluded(&id, "the engine accepts the inventory only without it");
         }
-        let opens = self.replays.opening == Opening::Asked;
-        if opens {
-            self.replays.opening = Opening::Answered;
-        }
+        let opens = !core::mem::replace(&mut self.replays.answered, true);
         if core::mem::take(&mut self.replays.asked) || opens {
             self.cx.wake_in(Timer::ReplayCheck, limits::GAP_WAIT);
         }
@@ -266,8 +251,7 @@ impl Broker {
 
     /// The reply to the snapshot was given time to be followed by a replay.
     pub(super) fn check_replay(&mut self) {
-        if self.replays.opening == Opening::Answered {
-            self.replays.opening = Opening::Over;
+        if self.replays.answered && !self.delivery.has_link_brought() {
             self.delivery.link_has_brought();
         } else if self.link.dialect() == Dialect::Provider && self.delivery.round_was_silent() {
             self.replays.silent_on_inventory = true;

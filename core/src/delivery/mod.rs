@@ -46,6 +46,12 @@ struct Identity {
 }
 
 impl Identity {
+    /// Whether a replay may bring what is missing (invariant 6), or was dropped for want of room.
+    /// `brought`: what this link brings without being asked has come.
+    fn wants_replay(&self, brought: bool) -> bool {
+        self.window.has_dropped() || (self.window.wants_replay() && (self.heard || !brought))
+    }
+
     fn pending(&self) -> impl Iterator<Item = (&Frame, u8)> {
         self.window.pending()
     }
@@ -123,6 +129,11 @@ impl Delivery {
     /// What the engine sends again on a new link has come (invariant 6).
     pub(crate) const fn link_has_brought(&mut self) {
         self.brought = true;
+    }
+
+    /// Whether it has.
+    pub(crate) const fn has_link_brought(&self) -> bool {
+        self.brought
     }
 
     /// A frame for an identity that lives here; `None` if it does not.
@@ -222,7 +233,7 @@ impl Delivery {
         let Some(identity) = self.identities.get_mut(agent) else {
             return Wanted::Nothing;
         };
-        if !wants_replay(identity, self.brought) {
+        if !identity.wants_replay(self.brought) {
             return Wanted::Nothing;
         }
         let timer = Timer::DeliveryReplay(agent.clone());
@@ -249,12 +260,12 @@ impl Delivery {
 
     /// Whether any identity misses a row that a replay may bring.
     pub(crate) fn wants_replay(&self) -> bool {
-        self.identities.values().any(|identity| wants_replay(identity, self.brought))
+        self.identities.values().any(|identity| identity.wants_replay(self.brought))
     }
 
     /// Whether a gap was left without any repeated row in this round: the engine did not replay.
     pub(crate) fn round_was_silent(&self) -> bool {
-        let wants = |identity: &&Identity| wants_replay(identity, self.brought);
+        let wants = |identity: &&Identity| identity.wants_replay(self.brought);
         let mut gaps = self.identities.values().filter(wants).peekable();
         gaps.peek().is_some() && gaps.all(|identity| identity.repeated_in < self.round)
     }
@@ -344,13 +355,6 @@ impl Delivery {
     pub(crate) fn cursor(&self, agent: &AgentId) -> Option<u64> {
         self.identities.get(agent)?.window.cursor()
     }
-}
-
-/// Whether a replay may bring what an identity misses (invariant 6), or what it dropped for want of room.
-/// `brought`: what this link brings without being asked has come.
-fn wants_replay(identity: &Identity, brought: bool) -> bool {
-    let window = &identity.window;
-    window.has_dropped() || (window.wants_replay() && (identity.heard || !brought))
 }
 
 #[cfg(test)]

@@ -238,11 +238,7 @@ fn the_lowest_row_is_no_base_while_its_agent_is_left_out_of_the_inventory() {
     rig.engine.inventories = false;
     rig.reconnect();
     rig.deliver(&bob, 2, "two");
-    let id = rig.last_sent("inventory.sync")["id"].clone();
-    rig.frame(&json!({
-        "v": 1, "type": "error", "id": id, "ok": false, "code": "agent_location_conflict",
-        "message": "agent \"bob\" is active elsewhere",
-    }));
+    rig.refuse_inventory("agent \"bob\" is active elsewhere");
     let id = rig.last_sent("inventory.sync")["id"].clone();
     rig.reply(&id, json!({}));
     rig.advance(Span::secs(30));

@@ -130,11 +130,7 @@ fn an_entry_that_the_engine_names_is_left_out_and_degrades_health() {
     rig.engine.inventories = false;
     rig.reconnect();
     assert_eq!(listed(&rig).len(), 3);
-    let id = rig.last_sent("inventory.sync")["id"].clone();
-    rig.frame(&json!({
-        "v": 1, "type": "error", "id": id, "ok": false, "code": "agent_location_conflict",
-        "message": "agent \"bob\" is active on another node",
-    }));
+    rig.refuse_inventory("agent \"bob\" is active on another node");
     assert_eq!(listed(&rig), ["ann", "eve"]);
     let id = rig.last_sent("inventory.sync")["id"].clone();
     rig.reply(&id, json!({}));
@@ -185,11 +181,7 @@ fn an_entry_left_out_is_listed_again_at_each_refresh_until_it_is_accepted() {
     rig.reconnect();
     for _ in 0..3 {
         assert_eq!(listed(&rig).len(), 3, "the other node may have let it go");
-        let id = rig.last_sent("inventory.sync")["id"].clone();
-        rig.frame(&json!({
-            "v": 1, "type": "error", "id": id, "ok": false, "code": "agent_location_conflict",
-            "message": "agent \"bob\" is active on another node",
-        }));
+        rig.refuse_inventory("agent \"bob\" is active on another node");
         assert_eq!(listed(&rig), ["ann", "eve"]);
         let id = rig.last_sent("inventory.sync")["id"].clone();
         rig.reply(&id, json!({}));

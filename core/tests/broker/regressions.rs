@@ -159,10 +159,7 @@ fn a_refusal_of_the_inventory_ends_with_the_agent() {
     rig.engine.inventories = false;
     rig.spawn("bob");
     rig.advance(Span::secs(61));
-    let id = rig.last_sent("inventory.sync")["id"].clone();
-    let (code, message) = ("agent_location_conflict", "agent \"bob\" is elsewhere");
-    let error = json!({ "v": 1, "type": "error", "id": id, "ok": false, "code": code, "message": message });
-    rig.feed(Event::Text(rig.link(), error.to_string()));
+    rig.refuse_inventory("agent \"bob\" is elsewhere");
     rig.engine.inventories = true;
     let id = rig.last_sent("inventory.sync")["id"].clone();
     rig.reply(&id, json!({}));

@@ -102,6 +102,14 @@ impl Rig {
         self.feed(Event::Text(self.link(), engine::error(id, code)));
     }
 
+    /// The engine refuses the latest snapshot, because another node has one of its agents.
+    pub(crate) fn refuse_inventory(&mut self, message: &str) {
+        let id = self.last_sent("inventory.sync")["id"].clone();
+        self.frame(&json!({
+            "v": 1, "type": "error", "id": id, "ok": false, "code": "agent_location_conflict", "message": message,
+        }));
+    }
+
     /// The engine cuts the connection, and the broker comes back.
     pub(crate) fn reconnect(&mut self) {
         let opens = self.opens.len();
