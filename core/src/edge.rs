@@ -12,7 +12,7 @@ mod files;
 mod identity;
 mod url;
 
-pub use crate::delivery::payload::is_shown;
+pub use crate::delivery::payload::{HEADER as MESSAGE_HEADER, is_shown};
 pub use access::{KeyShape, Rejection, authorize, classify_key, screen};
 pub use files::file_mode;
 pub use identity::{default_workspace_name, machine_seed, safe_name};

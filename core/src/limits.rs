@@ -23,7 +23,7 @@ pub const ANSWER_SILENCE: Span = Span::secs(130);
 /// Inventory refresh, which is also the liveness probe.
 pub const INVENTORY_REFRESH: Span = Span::secs(60);
 /// The longest that a refresh waits for an open invocation, which it would reschedule.
-pub(crate) const INVENTORY_PATIENCE: Span = Span::secs(25);
+pub const INVENTORY_PATIENCE: Span = Span::secs(25);
 /// First reconnect or mint delay; jitter takes it down to anything above zero.
 pub const BACKOFF_FIRST: Span = Span::secs(1);
 /// Longest reconnect or mint delay.

@@ -55,8 +55,8 @@ enum Command {
     /// Replaced are what people and agents said, tasks, arguments and the values of environments, in
     /// what came in and where terminals show it. What stays: words that also stand outside of messages
     /// (names of agents, senders and channels, ids, programs, models, directories, the keys of JSON),
-    /// everything that is no letter or digit, and what a program shows that nobody sent, or in a form of its own. Read it before
-    /// you show it to others. A trace that does not replay is refused with 13.
+    /// everything that is no letter or digit, and what a program shows that nobody sent, or in a form of
+    /// its own. Read it before you show it to others. A trace that does not replay is refused with 13.
     Redact(cli::replay::RedactArgs),
     /// Make a scenario of a recorded broker's trace, that does about the same in a world.
     Distill(cli::distill::Args),

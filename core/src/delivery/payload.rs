@@ -144,6 +144,7 @@ impl fmt::Debug for Message {
 /// The sender of messages that name none: the service itself.
 const SERVICE: &str = "relaycast";
 
+/// The keys that lead to a value.
 type Path = &'static [&'static str];
 
 const BODY: &[Path] =
@@ -162,6 +163,10 @@ const FROM: &[Path] = &[
 const TARGET: &[Path] = &[&["target"], &["to"], &["recipient"], &["message", "target"]];
 const CHANNEL: &[Path] = &[&["data", "channel_name"], &["channel"], &["message", "channel"]];
 const THREAD: &[Path] = &[&["data", "thread_id"], &["thread_id"], &["threadId"], &["data", "parent_id"]];
+
+/// Where a payload says who sent a message, and where to: what is shown of it beside its text. Whoever hides
+/// messages asks this, too.
+pub const HEADER: [&[&[&str]]; 4] = [FROM, TARGET, CHANNEL, THREAD];
 
 /// Reads the message that a raw JSON payload carries for `recipient`. Never fails (invariant 1).
 pub(crate) fn extract(payload: &str, recipient: &str, message_id: MessageId) -> Message {

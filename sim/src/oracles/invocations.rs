@@ -9,20 +9,17 @@
 //!    each of them at most once, over all lives.
 //! 2. S15: an invocation has one result: what was sent, or is on disk, is what is sent again.
 //! 3. S15: an inventory does not leave out what the engine has asked for on its link and still waits for,
-//!    unless that takes long: the engine would give it to another node as well.
+//!    unless that takes long by the broker's clock: the engine would give it to another node as well.
 //! 4. L5: in the end no invocation that the broker was given is open, unless the engine took it back.
 
 use super::facts::Frame;
 use crate::engine::Event;
 use relay_core::ids::{LinkId, RequestId};
+use relay_core::limits::INVENTORY_PATIENCE;
 use serde_json::Value;
 use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet};
 use std::hash::{DefaultHasher, Hash, Hasher};
-
-/// For so long by its own clock a broker's inventory waits at least for what is under way, in µs: the
-/// engine's patience is 30 s.
-const PATIENCE: u64 = 25_000_000;
 
 /// On whose behalf a process may be started.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -148,8 +145,10 @@ impl Invocations {
     /// An inventory leaves on a link.
     pub(super) fn listed(&self, mono: u64, link: Option<LinkId>, frame: &Frame<'_>) -> Result<(), String> {
         let listed = |id: &str| frame.agents.iter().any(|entry| entry.invocation_id.as_deref() == Some(id));
-        let left_out =
-            self.begun.iter().find(|(id, (on, since))| *on == link && mono < since + PATIENCE && !listed(id));
+        let left_out = self
+            .begun
+            .iter()
+            .find(|(id, (on, since))| *on == link && mono < since + INVENTORY_PATIENCE.0 && !listed(id));
         match left_out {
             Some((id, _)) => Err(format!(
                 "an inventory leaves out {id}, which is under way: another node may be given it, too"
@@ -252,7 +251,7 @@ mod tests {
         assert!(listed(1_000_000, 1, r#"{"name":"eve","invocation_id":"i2"}"#).is_err());
         assert_eq!(listed(1_000_000, 1, r#"{"name":"bob","invocation_id":"i1"}"#), Ok(()));
         assert_eq!(listed(1_000_000, 2, ""), Ok(()), "the engine planned it anew when the link ended");
-        assert_eq!(listed(PATIENCE, 1, ""), Ok(()), "it takes too long");
+        assert_eq!(listed(INVENTORY_PATIENCE.0, 1, ""), Ok(()), "it takes too long");
         assert_eq!(result(&mut invocations, 1, "1"), Ok(()));
         let empty = Frame::read(r#"{"type":"inventory.sync","agents":[]}"#);
         assert_eq!(invocations.listed(0, Some(LinkId(1)), &empty), Ok(()));

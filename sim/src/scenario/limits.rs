@@ -1,6 +1,6 @@
 //! What a scenario must not say.
 //!
-//! Owns: the bounds of a plan that comes from a file, and the names that are taken.
+//! Owns: the bounds of a plan that comes from a file, and which names are taken.
 //! Must not know: the form of the file.
 //!
 //! 1. A bound is far beyond what is drawn or found, and low enough for one process.
@@ -9,7 +9,7 @@
 
 use super::{Unusable, arguments};
 use crate::plan::{Plan, SECOND, Step};
-use crate::world::INSTANCE;
+use crate::world::{INSTANCE, SENDERS};
 use std::collections::BTreeSet;
 
 /// Bytes of a file; a step has some 50.
@@ -34,8 +34,6 @@ const DELAY: u64 = 2 * SECOND;
 /// So much later than the calm there may be work, in µs: some is drawn to follow a fault, and later the
 /// world may have ended.
 const LATE: u64 = SECOND;
-/// Names of the senders at the engine.
-const SENDERS: [&str; 2] = ["alice", "bob"];
 
 /// Whether somebody in the world has this name already: the broker's own agent, or a sender.
 pub(crate) fn is_taken(name: &str) -> bool {

@@ -19,7 +19,7 @@ use std::collections::BTreeMap;
 /// How often the operator looks.
 const LOOK: u64 = 2 * SECOND;
 /// Names of the senders at the engine.
-const SENDERS: [&str; 2] = ["alice", "bob"];
+pub(crate) const SENDERS: [&str; 2] = ["alice", "bob"];
 
 #[derive(Debug, Default)]
 pub(super) struct Clients {

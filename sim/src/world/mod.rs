@@ -25,6 +25,7 @@ mod tape;
 mod terminals;
 mod trace;
 
+pub(crate) use clients::SENDERS;
 pub use event::Of;
 pub use marks::FaultMark;
 pub use tape::TapeSink;

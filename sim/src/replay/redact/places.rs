@@ -10,6 +10,7 @@
 //! 4. Keys are none: the core looks for them, and the order of keys decides how JSON is shown.
 
 use super::json::{ELEMENT, is_json, leaves, text};
+use relay_core::edge::MESSAGE_HEADER;
 use std::borrow::Cow;
 use std::ops::Range;
 
@@ -62,29 +63,10 @@ const FRAME: &[Way] = &[
     &["channel_id"],
     &["agent_ids", ELEMENT],
 ];
-/// What the core decides by in payloads (`core/src/delivery/payload.rs`), and which message it is.
+/// What of payloads is kept beside the header of a message: its kind, and which one it is.
 const PAYLOAD: &[Way] = &[
     &["type"],
-    &["data", "agent_name"],
-    &["data", "from_name"],
-    &["from"],
-    &["sender"],
-    &["author"],
-    &["message", "agent_name"],
-    &["message", "from"],
-    &["payload", "from"],
-    &["target"],
-    &["to"],
-    &["recipient"],
-    &["message", "target"],
     &["data", "to"],
-    &["data", "channel_name"],
-    &["channel"],
-    &["message", "channel"],
-    &["data", "thread_id"],
-    &["thread_id"],
-    &["threadId"],
-    &["data", "parent_id"],
     &["id"],
     &["data", "id"],
     &["data", "agent_id"],
@@ -222,7 +204,10 @@ fn is_message(source: Source, kind: &str, way: &[Cow<'_, str>], value: &str) -> 
         (Source::Frame, [first, rest @ ..]) if first == "input" => !is_order(rest),
         (Source::Frame, _) => !is_in(FRAME),
         (Source::Request, _) => !is_in(REQUEST) && !is_configured(way),
-        (Source::Payload | Source::Journal, _) => !(is_in(PAYLOAD) || way == SENT && is_time(value)),
+        (Source::Payload | Source::Journal, _) => {
+            let is_header = MESSAGE_HEADER.into_iter().any(is_in);
+            !(is_header || is_in(PAYLOAD) || way == SENT && is_time(value))
+        }
     }
 }
 

@@ -67,9 +67,10 @@ impl Words {
                     sort(Source::Answer, &readable(body));
                 }
                 Input::Api { target, body, .. } => {
-                    sort(Source::Request, &readable(body));
+                    let body = readable(body);
+                    sort(Source::Request, &body);
                     if let Some(name) = target.strip_prefix(TYPING) {
-                        replace(Source::Request, &readable(body), &mut |part| {
+                        replace(Source::Request, &body, &mut |part| {
                             if let Part::Message(keys) = part {
                                 typed.entry(name.to_owned()).or_default().push_str(keys);
                             }
