@@ -173,7 +173,9 @@ impl Broker {
     // The inventory.
 
     pub(super) fn send_inventory(&mut self) {
-        if !self.inventory.is_due(self.actions.any_open()) || !self.link.has_credit() {
+        // At the end it would only reschedule what is left to the next life, and give it to this one again.
+        let is_wanted = !self.stopping.is_stopping() && self.inventory.is_due(self.actions.any_open());
+        if !is_wanted || !self.link.has_credit() {
             return;
         }
         let listed: Vec<&Agent> = self

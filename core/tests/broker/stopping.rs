@@ -226,6 +226,25 @@ fn a_broker_without_lasting_state_ends_when_nobody_renews_its_lease() {
 }
 
 #[test]
+fn the_end_tells_no_inventory_because_it_would_reschedule_what_is_left_to_the_next_life() {
+    let mut rig = Rig::online();
+    let bob = rig.spawn("bob");
+    rig.program(bob.process).reads = false;
+    rig.deliver(&bob, 1, "one");
+    rig.sent.clear();
+    while rig.sent("inventory.sync").is_empty() {
+        rig.advance(Span::millis(100));
+    }
+    rig.advance(Span::millis(59_400));
+    rig.sent.clear();
+    rig.handle(Input::Terminate);
+    rig.invoke("inv_1", "release:agent", json!({ "name": "bob" }));
+    rig.advance(Span::millis(900));
+    assert_eq!(rig.exit, None, "a message is being typed");
+    assert!(rig.sent("inventory.sync").is_empty());
+}
+
+#[test]
 fn an_invocation_under_way_at_the_end_is_answered() {
     let mut rig = Rig::online();
     rig.engine.agents = Agents::Hold;
