@@ -18,7 +18,7 @@ use alloc::collections::{BTreeMap, VecDeque};
 use alloc::format;
 use alloc::string::String;
 use alloc::vec::Vec;
-use core::fmt;
+use core::fmt::{self, Write as _};
 use serde::Serialize;
 
 /// The latest events and their subscribers.
@@ -112,7 +112,8 @@ impl EventRing {
         }
         let brace = text.pop();
         debug_assert_eq!(brace, Some('}'), "an event is an object with fields");
-        text + &format!(",\"seq\":{}}}", self.last)
+        write!(text, ",\"seq\":{}}}", self.last).expect("a text takes all");
+        text
     }
 
     fn push_live(&mut self, event: &Event<'_>) {

@@ -8,7 +8,7 @@
 //!    markup between them do not matter.
 //! 2. A text that ends like an earlier one is found while that one still shows: look before writing
 //!    where this matters.
-//! 3. One look costs no more than one pass over a screen.
+//! 3. One look costs no more than one pass over a screen, and mostly only its last rows.
 
 use super::text::Text;
 use crate::term::Terminal;
@@ -58,35 +58,27 @@ impl Tail {
     /// Whether the tail stands on the screen: on the cursor's row or the 8 above it, or anywhere if
     /// the program hides its cursor or uses the alternate screen.
     pub(crate) fn seen_on(&self, screen: &Terminal) -> bool {
+        let (height, _) = screen.size();
+        let (row, _) = screen.cursor();
         let rows = if screen.alternate_screen() || screen.cursor_hidden() {
-            0..=u16::MAX
+            0..height
         } else {
-            let (row, _) = screen.cursor();
-            row.saturating_sub(LOOK_BACK)..=row
+            row.saturating_sub(LOOK_BACK)..row + 1
         };
-        self.stands_in(&screen.text(rows))
-    }
-
-    fn stands_in(&self, rows: &str) -> bool {
-        let mut tail = self.reversed.chars();
-        let Some(last) = tail.next() else {
-            return false;
-        };
-        let mut shown = legible(rows);
-        while let Some(char) = shown.next() {
-            if char == last {
-                let mut before = shown.clone();
-                if tail.clone().all(|char| before.next() == Some(char)) {
-                    return true;
-                }
-            }
-        }
-        false
+        let mut shown = String::new();
+        // Upwards, since the end of what was typed last mostly stands in the last of these rows.
+        !self.reversed.is_empty()
+            && rows.rev().any(|row| {
+                let overlap = shown.len().saturating_sub(self.reversed.len());
+                let overlap = shown.floor_char_boundary(overlap);
+                shown.extend(legible(&screen.text(row..=row)));
+                shown[overlap..].contains(&self.reversed)
+            })
     }
 }
 
 /// The letters and digits of a text, from its end (invariant 1).
-fn legible(text: &str) -> impl Iterator<Item = char> + Clone {
+fn legible(text: &str) -> impl Iterator<Item = char> {
     text.chars().rev().filter(|char| char.is_alphanumeric())
 }
 

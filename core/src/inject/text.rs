@@ -95,15 +95,17 @@ pub(crate) fn sanitise(body: &str) -> String {
 
 fn without_controls(body: &str) -> String {
     let mut plain = String::with_capacity(body.len());
-    let mut chars = body.chars().peekable();
-    while let Some(char) = chars.next() {
+    let mut rest = body;
+    let is_special = |char: char| char == '~' || char.is_control() || is_line_separator(char);
+    while let Some((at, char)) = rest.char_indices().find(|(_, char)| is_special(*char)) {
+        plain += &rest[..at];
+        rest = &rest[at + char.len_utf8()..];
         match char {
-            '\r' if chars.peek() == Some(&'\n') => {}
+            '\r' if rest.starts_with('\n') => {}
             '\r' => plain.push('\n'),
-            '\n' | '\t' => plain.push(char),
+            '\n' | '\t' | '~' => plain.push(char),
             _ if is_line_separator(char) => plain.push('\n'),
-            _ if char.is_control() => {}
-            _ => plain.push(char),
+            _ => {}
         }
         // The rest of a paste bracket whose ESC went. Cutting may join the halves of another,
         // which its own last byte then ends.
@@ -114,7 +116,7 @@ fn without_controls(body: &str) -> String {
             plain.truncate(kept);
         }
     }
-    plain
+    plain + rest
 }
 
 /// Some programs break lines at these too, so a header could hide behind them.

@@ -49,6 +49,8 @@ impl<'a> Object<'a> {
     pub(crate) fn text(&self, key: &str) -> Option<Cow<'a, str>> {
         let json = self.get(key)?.get();
         match json.as_bytes().first()? {
+            // A string without an escape is its own text.
+            b'"' if !json.contains('\\') => Some(Cow::Borrowed(&json[1..json.len() - 1])),
             b'"' => serde_json::from_str(json).ok().map(Bytes::into_text),
             b'-' | b'0'..=b'9' => Some(Cow::Borrowed(json)),
             _ => None,

@@ -370,13 +370,13 @@ impl Agent {
 /// Line ends as a terminal's output has them, without escape sequences.
 fn plain(bytes: &[u8]) -> Vec<u8> {
     let mut shown = Vec::with_capacity(bytes.len() + 8);
-    for &byte in bytes {
-        match byte {
-            b'\r' | b'\n' => shown.extend(b"\r\n"),
-            0x1b => shown.push(b'^'),
-            _ => shown.push(byte),
-        }
+    let mut rest = bytes;
+    while let Some(at) = rest.iter().position(|byte| matches!(byte, b'\r' | b'\n' | 0x1b)) {
+        shown.extend_from_slice(&rest[..at]);
+        shown.extend_from_slice(if rest[at] == 0x1b { b"^" } else { b"\r\n" });
+        rest = &rest[at + 1..];
     }
+    shown.extend_from_slice(rest);
     shown
 }
 

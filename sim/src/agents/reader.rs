@@ -48,7 +48,8 @@ impl Reader {
     /// Takes bytes; the messages that they complete.
     pub fn read(&mut self, bytes: &[u8]) -> Vec<Token> {
         let mut taken = Vec::new();
-        for &byte in bytes {
+        let mut rest = bytes.iter();
+        while let Some(byte) = rest.next() {
             match byte {
                 b'<' => self.mark = Some(String::new()),
                 b'>' => {
@@ -58,10 +59,15 @@ impl Reader {
                 }
                 b'm' | b'.' | b'!' | b'0'..=b'9' => {
                     if let Some(mark) = &mut self.mark {
-                        mark.push(char::from(byte));
+                        mark.push(char::from(*byte));
                     }
                 }
                 b'\r' | b'\n' if self.mark.is_none() => taken.extend(self.complete.take()),
+                // Before a mark nothing else counts.
+                _ if self.mark.is_none() && self.complete.is_none() => {
+                    let next = rest.as_slice();
+                    rest = next[next.iter().position(|byte| *byte == b'<').unwrap_or(next.len())..].iter();
+                }
                 _ => {}
             }
         }

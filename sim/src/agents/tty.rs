@@ -58,6 +58,18 @@ impl Tty {
             if full && (!self.canonical || self.complete > 0) {
                 break;
             }
+            // Bytes that stand for themselves move on together.
+            let (next, _) = self.transfer.as_slices();
+            let room = INPUT.saturating_sub(self.input.len());
+            let plain = next.iter().take(room).take_while(|byte| **byte >= 32).count();
+            if plain > 0 {
+                self.input.extend(&next[..plain]);
+                if self.echo {
+                    echo.extend_from_slice(&next[..plain]);
+                }
+                self.transfer.drain(..plain);
+                continue;
+            }
             self.transfer.pop_front();
             let byte = if self.canonical && byte == b'\r' { b'\n' } else { byte };
             if full && byte != b'\n' {
@@ -92,12 +104,15 @@ impl Tty {
     /// Reads up to `most` bytes, in line mode of one line.
     pub fn read(&mut self, most: usize) -> Vec<u8> {
         let mut count = most.min(self.unread());
+        let input = self.input.make_contiguous();
         if self.canonical {
-            let end = self.input.iter().take(count).position(|byte| *byte == b'\n');
+            let end = input[..count].iter().position(|byte| *byte == b'\n');
             count = end.map_or(count, |at| at + 1);
         }
+        let bytes = input[..count].to_vec();
         self.complete = self.complete.saturating_sub(count);
-        self.input.drain(..count).collect()
+        self.input.drain(..count);
+        bytes
     }
 
     /// A change of mode by the program; with `flush` the input queue is thrown away first.

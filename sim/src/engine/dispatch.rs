@@ -11,6 +11,7 @@
 use super::ids::AgentKey;
 use super::journal::Event;
 use super::mailbox::Row;
+use super::messages::raw;
 use super::state::Agent;
 use super::{ConnectionId, Engine, Output};
 use serde_json::value::RawValue;
@@ -119,7 +120,7 @@ impl Engine {
         kind: &str,
         event: &str,
         msg_id: &str,
-        data: &Value,
+        payload: &RawValue,
     ) {
         let Some(connection) = self.socket_of(key) else {
             return;
@@ -127,7 +128,6 @@ impl Engine {
         let agent = &self.state.agents[key.0];
         let folded = |text: &str| text.replace(|c: char| !c.is_ascii_alphanumeric(), "_");
         let delivery_id = format!("evt_{}_{}_{}", folded(kind), folded(event), agent.id);
-        let payload = super::messages::raw(kind, data);
         let deliver = Deliver {
             v: 1,
             r#type: "deliver",
@@ -137,7 +137,7 @@ impl Engine {
             msg_id,
             seq: 0,
             mode: "wait",
-            payload: &payload,
+            payload,
         };
         let text = serde_json::to_string(&deliver).expect("a frame is JSON");
         let event = Event::Delivered {
@@ -158,7 +158,8 @@ impl Engine {
             let caller = self.state.agents[key.0].name.clone();
             let data = json!({ "action_name": action, "caller_name": &*caller, "error": "not authorized" });
             let event = format!("{action}_{agent_id}");
-            self.send_event(now_ms, key, "action.denied", &event, action, &data);
+            let payload = raw("action.denied", &data);
+            self.send_event(now_ms, key, "action.denied", &event, action, &payload);
         }
     }
 
@@ -170,7 +171,8 @@ impl Engine {
                 "invocation_id": id, "action_name": "look-up", "status": "completed", "output": output,
                 "error": null,
             });
-            self.send_event(now_ms, key, "action.completed", &id, &id, &data);
+            let payload = raw("action.completed", &data);
+            self.send_event(now_ms, key, "action.completed", &id, &id, &payload);
         }
     }
 

@@ -7,7 +7,6 @@
 //! 2. Numeric ids never decrease and never repeat.
 
 use sha2::{Digest, Sha256};
-use std::fmt::Write as _;
 
 macro_rules! table_key {
     ($($(#[$doc:meta])* $name:ident),* $(,)?) => {$(
@@ -90,12 +89,8 @@ pub(super) fn conversation_digest(workspace: &str, one: &str, other: &str) -> St
 }
 
 fn hex(bytes: &[u8], digits: usize) -> String {
-    let mut text = String::with_capacity(bytes.len() * 2);
-    for byte in bytes {
-        let _ = write!(text, "{byte:02x}");
-    }
-    text.truncate(digits);
-    text
+    let halves = bytes.iter().flat_map(|byte| [byte >> 4, byte & 15]);
+    halves.filter_map(|half| char::from_digit(half.into(), 16)).take(digits).collect()
 }
 
 /// `2026-07-01T00:00:00.000Z` of a Unix time in milliseconds.

@@ -27,13 +27,14 @@ impl Engine {
         let room = self.channel(call, channel)?;
         let id = self.ids.next(call.now);
         let mode = mode(&call.body)?;
-        let mut data = self.channel_data(call, sender, id, call.text("text")?, mode);
+        let text = call.text("text")?;
+        let mut data = self.channel_data(call, sender, id, text, mode);
         data["channel_id"] = json!(self.state.rooms[room.0].id);
         self.remember(room, id, id);
-        let mut payload = data.clone();
-        payload["channel_name"] = json!(channel);
-        payload["from_name"] = data["agent_name"].clone();
-        self.deliver_to_room(call.now, room, sender, id, "message.created", payload, mode);
+        let sender_name = &*self.state.agents[sender.0].name;
+        let more = [("channel_name", channel), ("from_name", sender_name)];
+        let payload = raw_with("message.created", &mut data, &more);
+        self.deliver_to_room(call.now, room, Draft { id, sender, text, payload: &payload, mode });
         Ok((201, data))
     }
 
@@ -58,15 +59,16 @@ impl Engine {
         let id = self.ids.next(call.now);
         let agent = &self.state.agents[sender.0];
         let place = &self.state.rooms[room.0];
-        let data = json!({
+        let text = call.text("text")?;
+        let mut data = json!({
             "id": id.to_string(), "channel_id": place.channel_id(), "channel_name": place.name, "agent_id": &*agent.id,
-            "agent_name": &*agent.name, "thread_id": root.to_string(), "text": call.text("text")?,
+            "agent_name": &*agent.name, "thread_id": root.to_string(), "text": text,
             "blocks": call.body["blocks"], "metadata": metadata(call), "has_attachments": false, "created_at": iso(call.now),
         });
+        let payload = raw_with("thread.reply", &mut data, &[("from_name", &agent.name)]);
         self.remember(room, id, root);
-        let mut payload = data.clone();
-        payload["from_name"] = data["agent_name"].clone();
-        self.deliver_to_room(call.now, room, sender, id, "thread.reply", payload, Mode::Wait);
+        let draft = Draft { id, sender, text, payload: &payload, mode: Mode::Wait };
+        self.deliver_to_room(call.now, room, draft);
         Ok((201, data))
     }
 
@@ -93,11 +95,9 @@ impl Engine {
         }
         self.remember(room, id, id);
         if recipient != sender {
-            let mut payload = data.clone();
-            payload["from_name"] = json!(&*own_name);
+            let payload = raw_with("dm.received", &mut data, &[("from_name", &own_name)]);
             let delivery = format!("del_{}", self.ids.next(call.now));
-            let payload = raw("dm.received", &payload);
-            self.store(call.now, recipient, sender, id, Draft { delivery, text, payload: &payload, mode });
+            self.store(call.now, recipient, delivery, Draft { id, sender, text, payload: &payload, mode });
         }
         Ok((201, data))
     }
@@ -111,16 +111,16 @@ impl Engine {
         let (text, mode) = (call.text("text")?, mode(&call.body)?);
         let own = &self.state.agents[sender.0];
         let message_id = self.ids.next(call.now);
-        let data = json!({
+        let mut data = json!({
             "conversation_id": id, "created_at": iso(call.now), "id": message_id.to_string(), "agent_id": &*own.id,
             "message": { "id": message_id.to_string(), "agent_id": &*own.id, "agent_name": &*own.name, "text": text,
                 "injection_mode": mode.as_str(), "attachments": [] },
             "text": text, "injection_mode": mode.as_str(), "attachments": [],
         });
+        let payload = raw_with("group_dm.received", &mut data, &[("from_name", &own.name)]);
         self.remember(room, message_id, message_id);
-        let mut payload = data.clone();
-        payload["from_name"] = data["message"]["agent_name"].clone();
-        self.deliver_to_room(call.now, room, sender, message_id, "group_dm.received", payload, mode);
+        let draft = Draft { id: message_id, sender, text, payload: &payload, mode };
+        self.deliver_to_room(call.now, room, draft);
         Ok((201, data))
     }
 
@@ -133,20 +133,9 @@ impl Engine {
     }
 
     /// Invariant 1; muted members only get what mentions them.
-    #[expect(clippy::too_many_arguments, reason = "a message is made of these")]
-    fn deliver_to_room(
-        &mut self,
-        now: i64,
-        room: RoomKey,
-        sender: AgentKey,
-        id: u64,
-        kind: &str,
-        payload: Value,
-        mode: Mode,
-    ) {
-        let text = payload["text"].as_str().unwrap_or_default().to_owned();
-        let mentioned = mentions(&text);
-        let payload = raw(kind, &payload);
+    fn deliver_to_room(&mut self, now: i64, room: RoomKey, draft: Draft<'_>) {
+        let Draft { id, sender, text, .. } = draft;
+        let mentioned = mentions(text);
         let members: Vec<AgentKey> = self.state.rooms[room.0].members.iter().copied().collect();
         for member in members.into_iter().filter(|member| *member != sender) {
             let agent = &self.state.agents[member.0];
@@ -154,12 +143,13 @@ impl Engine {
                 continue;
             }
             let delivery = format!("del_{id}_{}", agent.id);
-            self.store(now, member, sender, id, Draft { delivery, text: &text, payload: &payload, mode });
+            self.store(now, member, delivery, draft);
         }
     }
 
     /// Puts a row into a mailbox and tries to send it (invariant 2).
-    fn store(&mut self, now: i64, to: AgentKey, sender: AgentKey, message: u64, draft: Draft<'_>) {
+    fn store(&mut self, now: i64, to: AgentKey, delivery: String, draft: Draft<'_>) {
+        let Draft { id: message, sender, .. } = draft;
         let rule = self.options.profile.sequence;
         let agent = &mut self.state.agents[to.0];
         let msg_id: Arc<str> = message.to_string().into();
@@ -170,7 +160,7 @@ impl Engine {
         }
         let row = Row {
             seq: 0,
-            delivery_id: draft.delivery.into(),
+            delivery_id: delivery.into(),
             msg_id: msg_id.clone(),
             state: RowState::Queued,
             mode: draft.mode,
@@ -193,8 +183,8 @@ impl Engine {
         let id = self.ids.next(now);
         let payload = raw("canvas.painted", &json!({ "id": id.to_string(), "strokes": 3 }));
         let delivery = format!("del_{id}_{}", self.state.agents[to.0].id);
-        let draft = Draft { delivery, text: "", payload: &payload, mode: Mode::Wait };
-        self.store(now, to, to, id, draft);
+        let draft = Draft { id, sender: to, text: "", payload: &payload, mode: Mode::Wait };
+        self.store(now, to, delivery, draft);
     }
 
     /// `delivery.failed` for the sender.
@@ -295,9 +285,10 @@ impl Engine {
 
     /// Invariant 3: to everyone in the room, the actor included.
     fn fan_out(&mut self, now: i64, room: RoomKey, kind: &str, key: &str, message: &str, data: &Value) {
+        let payload = raw(kind, data);
         let members: Vec<AgentKey> = self.state.rooms[room.0].members.iter().copied().collect();
         for member in members {
-            self.send_event(now, member, kind, key, message, data);
+            self.send_event(now, member, kind, key, message, &payload);
         }
     }
 
@@ -351,9 +342,11 @@ impl Engine {
     }
 }
 
-/// What differs between two recipients of one message.
+/// What is the same for all recipients of one message.
+#[derive(Clone, Copy)]
 struct Draft<'a> {
-    delivery: String,
+    id: u64,
+    sender: AgentKey,
     text: &'a str,
     payload: &'a Arc<RawValue>,
     mode: Mode,
@@ -380,6 +373,20 @@ pub(super) fn raw(kind: &str, data: &Value) -> Arc<RawValue> {
         r#type: &'a str,
     }
     serde_json::value::to_raw_value(&Payload { data, r#type: kind }).expect("a value is JSON").into()
+}
+
+/// The same, with more texts in the data of the frame.
+fn raw_with(kind: &str, data: &mut Value, more: &[(&str, &str)]) -> Arc<RawValue> {
+    for (key, text) in more {
+        data[key] = json!(text);
+    }
+    let payload = raw(kind, data);
+    if let Some(data) = data.as_object_mut() {
+        for (key, _) in more {
+            data.remove(*key);
+        }
+    }
+    payload
 }
 
 /// Names behind an `@` that begins a word.

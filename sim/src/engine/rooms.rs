@@ -68,13 +68,15 @@ impl Engine {
 
     /// The conversation of two agents; made when it is first needed.
     pub(super) fn direct_room(&mut self, now: i64, one: AgentKey, other: AgentKey) -> RoomKey {
+        let pair = (one.min(other), one.max(other));
+        if let Some(known) = self.state.direct_rooms.get(&pair) {
+            return *known;
+        }
         let workspace = self.state.agents[one.0].workspace;
         let (a, b) = (&self.state.agents[one.0].id, &self.state.agents[other.0].id);
         let id = format!("dm_{}", conversation_digest(&self.state.workspaces[workspace.0].id, a, b));
-        if let Some(known) = self.state.room_by_name(workspace, &id) {
-            return known;
-        }
         let key = self.make_room(now, workspace, id.clone(), &id, RoomKind::Direct);
+        self.state.direct_rooms.insert(pair, key);
         self.state.workspaces[workspace.0].rooms.insert(id, key);
         self.state.rooms[key.0].members.extend([one, other]);
         key

@@ -18,6 +18,8 @@ pub(super) struct State {
     pub(super) agents: Vec<Agent>,
     pub(super) nodes: Vec<Node>,
     pub(super) rooms: Vec<Room>,
+    /// The direct conversation of two agents, the older one first.
+    pub(super) direct_rooms: BTreeMap<(AgentKey, AgentKey), RoomKey>,
     pub(super) invocations: Vec<Invocation>,
     pub(super) messages: BTreeMap<u64, Message>,
     pub(super) agent_ids: BTreeMap<Arc<str>, AgentKey>,

@@ -76,13 +76,13 @@ fn clean(what: &str, text: &str) -> Result<(), String> {
         let (before, behind) = (&text[..at], &text[at + 1..]);
         // A masked one goes on with a star.
         let is_shown = |rest: &str| rest.starts_with(|first: char| first.is_ascii_alphanumeric());
-        if KINDS.iter().any(|kind| before.ends_with(kind))
-            && behind.strip_prefix("live_").is_some_and(is_shown)
+        if behind.strip_prefix("live_").is_some_and(is_shown)
+            && KINDS.iter().any(|kind| before.ends_with(kind))
         {
             return Err(format!("{what} shows a secret"));
         }
-        let is_key = behind.bytes().take_while(u8::is_ascii_hexdigit).count() >= LOCAL.1;
-        if is_key && before.ends_with(LOCAL.0) {
+        let is_long = || behind.bytes().take_while(u8::is_ascii_hexdigit).count() >= LOCAL.1;
+        if before.ends_with(LOCAL.0) && is_long() {
             return Err(format!("{what} shows a key of the local API"));
         }
     }

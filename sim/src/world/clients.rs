@@ -10,6 +10,7 @@ use super::World;
 use super::event::Event;
 use crate::agents::Kind;
 use crate::agents::reader::{Token, body};
+use crate::engine::HttpResponse;
 use crate::plan::{AgentPlan, SECOND, Step};
 use crate::rng::{Stream, key};
 use relay_core::ids::RequestId;
@@ -79,7 +80,7 @@ impl World<'_> {
             }
             Step::Channel { size } => {
                 let wish = json!({ "text": self.text(size) });
-                self.clients.latest = self.post(number, "/v1/channels/general/messages", &wish);
+                self.clients.latest = self.make(number, "/v1/channels/general/messages", &wish);
                 // Somebody reacts to every fourth at once.
                 if let Some(latest) = self.clients.latest.clone().filter(|_| number.is_multiple_of(4)) {
                     let wish = json!({ "emoji": "wave" });
@@ -181,16 +182,20 @@ impl World<'_> {
             _ if names.is_empty() => return None,
             _ => {}
         }
-        let group = self.post(0, "/v1/dm/group", &json!({ "participants": names }))?;
+        let group = self.make(0, "/v1/dm/group", &json!({ "participants": names }))?;
         self.clients.group = Some((ids, group.clone()));
         Some(group)
     }
 
-    /// A sender's request; the id of what it made.
-    fn post(&mut self, number: usize, path: &str, wish: &Value) -> Option<String> {
+    /// A sender's request.
+    fn post(&mut self, number: usize, path: &str, wish: &Value) -> HttpResponse {
         let token = self.clients.senders[number % SENDERS.len()].clone();
-        let answer = self.http("POST", path, Some(&token), &[], Some(&wish.to_string()));
-        super::network::made(&answer.body)
+        self.http("POST", path, Some(&token), &[], Some(&wish.to_string()))
+    }
+
+    /// The same; the id of what it made.
+    fn make(&mut self, number: usize, path: &str, wish: &Value) -> Option<String> {
+        super::network::made(&self.post(number, path, wish).body)
     }
 
     /// A request of whoever holds the workspace key.
