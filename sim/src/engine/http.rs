@@ -10,6 +10,7 @@ use super::Engine;
 use super::ids::{AgentKey, WorkspaceKey};
 use super::state::Stored;
 use serde_json::{Value, json};
+use std::borrow::Cow;
 
 /// One request.
 #[derive(Clone, Copy, Debug)]
@@ -124,8 +125,9 @@ impl Engine {
 
     fn respond(&mut self, now: i64, request: HttpRequest<'_>) -> Result<HttpResponse, Refusal> {
         let (path, query) = request.path.split_once('?').unwrap_or((request.path, ""));
-        let segments: Vec<String> = path.split('/').filter(|part| !part.is_empty()).map(decoded).collect();
-        let segments: Vec<&str> = segments.iter().map(String::as_str).collect();
+        let segments: Vec<Cow<'_, str>> =
+            path.split('/').filter(|part| !part.is_empty()).map(decoded).collect();
+        let segments: Vec<&str> = segments.iter().map(AsRef::as_ref).collect();
         let Some(("v1", route)) = segments.split_first().map(|(first, rest)| (*first, rest)) else {
             return Err(refuse(404, "not_found", "no such route"));
         };
@@ -297,7 +299,10 @@ fn good((status, data): (u16, Value)) -> HttpResponse {
 }
 
 /// A percent-decoded path segment; what cannot be decoded stays as it is.
-fn decoded(segment: &str) -> String {
+fn decoded(segment: &str) -> Cow<'_, str> {
+    if !segment.contains('%') {
+        return Cow::Borrowed(segment);
+    }
     let mut bytes = Vec::with_capacity(segment.len());
     let mut rest = segment.as_bytes();
     while let Some((&byte, tail)) = rest.split_first() {
@@ -306,5 +311,5 @@ fn decoded(segment: &str) -> String {
         bytes.push(code.unwrap_or(byte));
         rest = if code.is_some() { &tail[2..] } else { tail };
     }
-    String::from_utf8(bytes).unwrap_or_else(|_| segment.to_owned())
+    String::from_utf8(bytes).map_or(Cow::Borrowed(segment), Cow::Owned)
 }

@@ -72,7 +72,7 @@ fn debug(shown: &impl Debug) -> Result<(), String> {
 
 fn clean(what: &str, text: &str) -> Result<(), String> {
     // Every mark has an underscore: one search for a single byte finds them all.
-    for (at, _) in text.match_indices('_') {
+    for at in memchr::memchr_iter(b'_', text.as_bytes()) {
         let (before, behind) = (&text[..at], &text[at + 1..]);
         // A masked one goes on with a star.
         let is_shown = |rest: &str| rest.starts_with(|first: char| first.is_ascii_alphanumeric());

@@ -19,6 +19,25 @@ const INVOKED: u64 = 15 * SECOND;
 const BULKY: u64 = 500;
 const BULK: usize = 10;
 
+/// How long the messages of a case may be. A long one takes as much time as a hundred short ones, and few
+/// bugs need it.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Messages {
+    Short,
+    Medium,
+    Long,
+}
+
+impl Messages {
+    fn draw(rng: Rng) -> Self {
+        match rng.between(Stream::Shape, 15, 0, 4) {
+            0 => Self::Long,
+            1 => Self::Medium,
+            _ => Self::Short,
+        }
+    }
+}
+
 /// Draws the case of a seed.
 pub fn draw(seed: u64, profile: ProfileName) -> Plan {
     draw_with(seed, profile, Rng::new(seed).skewed(Stream::Shape, 4, 5, 120))
@@ -31,6 +50,7 @@ pub fn draw_with(seed: u64, profile: ProfileName, steps_of_work: u64) -> Plan {
     let busy = if draw(10, 0, 9) == 0 { draw(1, 120, 400) } else { draw(1, 20, 120) } * SECOND;
     let faulty = draw(2, 0, 9) > 0;
     let agents: Vec<AgentPlan> = (0..draw(3, 1, 5)).map(|number| agent(rng, number, busy)).collect();
+    let messages = Messages::draw(rng);
     let mut steps = Vec::new();
     for number in (0..agents.len()).filter(|number| agents[*number].invoked) {
         let at = draw(20 + number as u64, 1, INVOKED);
@@ -38,7 +58,7 @@ pub fn draw_with(seed: u64, profile: ProfileName, steps_of_work: u64) -> Plan {
     }
     for number in 0..steps_of_work {
         let at = rng.between(Stream::Step, key(number, 1), 2 * SECOND, busy);
-        steps.push((at, work(rng, number, agents.len() as u64)));
+        steps.push((at, work(rng, number, agents.len() as u64, messages)));
     }
     if draw(11, 0, BULKY - 1) == 0 {
         steps.extend(bulk(rng, &agents, busy, faulty));
@@ -106,13 +126,13 @@ fn agent(rng: Rng, number: u64, busy: u64) -> AgentPlan {
     }
 }
 
-fn work(rng: Rng, number: u64, agents: u64) -> Step {
+fn work(rng: Rng, number: u64, agents: u64, messages: Messages) -> Step {
     let draw = |stream, low, high| rng.between(Stream::Step, key(number, stream), low, high);
     let to = draw(2, 0, agents - 1) as usize;
     let skewed = |stream, low, high| rng.skewed(Stream::Step, key(number, stream), low, high);
     let size = match draw(3, 0, 19) {
-        0 => skewed(4, 4_000, 64_000),
-        1..3 => skewed(4, 1_000, 6_000),
+        0 if messages == Messages::Long => skewed(4, 4_000, 64_000),
+        1..3 if messages != Messages::Short => skewed(4, 1_000, 6_000),
         _ => draw(4, 1, 300),
     } as usize;
     match draw(5, 0, 99) {

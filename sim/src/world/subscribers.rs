@@ -146,7 +146,9 @@ impl World<'_> {
 
 /// The number of an event, which is its last field.
 fn number(text: &str) -> Option<u64> {
-    text.strip_suffix('}')?.rsplit_once(",\"seq\":")?.1.parse().ok()
+    let text = text.strip_suffix('}')?;
+    let before = text.trim_end_matches(|char: char| char.is_ascii_digit());
+    before.ends_with(",\"seq\":").then(|| text[before.len()..].parse().ok())?
 }
 
 #[cfg(test)]
