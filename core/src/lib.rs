@@ -38,7 +38,7 @@
 //! | [`LinkSend`](Command::LinkSend) | `LinkDrained`, summed | messages leave in order, by one writer |
 //! | [`LinkPing`](Command::LinkPing) | `LinkPong` by the peer | pings of the peer are answered without the core |
 //! | [`LinkPause`](Command::LinkPause) | nothing | reading stops soon; one message may still come |
-//! | [`LinkClose`](Command::LinkClose) | `LinkDown` (`LinkRefused` before `LinkUp`) | what is queued goes first; the deadline ends it |
+//! | [`LinkClose`](Command::LinkClose) | `LinkDown` (`LinkRefused` before `LinkUp`) | what is queued goes first, and what still comes is handed over; the deadline ends it |
 //! | [`Call`](Command::Call) | `CallDone` | one exchange, its answer whole or a fault, by the deadline |
 //! | [`Spawn`](Command::Spawn) | `Spawned`; then `PtyEof` and `PtyExited`, once each | the child has a terminal and a group of its own |
 //! | [`PtyWrite`](Command::PtyWrite) | `PtyWritten` | writes keep their order; what was accepted is told, also when time is up |

@@ -78,6 +78,14 @@ impl Broker {
         }
     }
 
+    /// An event outside of the sequence came on a link that was given up: for who lives here it counts.
+    pub(super) fn on_late_event(&mut self, deliver: &Deliver<'_>) {
+        if let Recipient::Here(agent, process) = self.recipient(deliver) {
+            self.cx.stats.frames += 1;
+            self.take_in(&agent, process, deliver);
+        }
+    }
+
     /// The id decides; the name only where the frame has no id.
     fn recipient(&self, deliver: &Deliver<'_>) -> Recipient {
         let name = deliver.identity.name().map(AgentName::from);

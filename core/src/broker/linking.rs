@@ -40,8 +40,7 @@ pub(super) struct Replays {
 impl Broker {
     pub(super) fn on_text(&mut self, link: LinkId, text: &str) {
         if !self.link.is_current(link) {
-            self.cx.count_stale(true);
-            return;
+            return self.on_late_text(link, text);
         }
         self.link.on_frame(&self.cx);
         match wire::decode(text) {
@@ -58,6 +57,18 @@ impl Broker {
                 self.cx.stats.undecodable += 1;
                 self.cx.log(Level::Warn, "link", &format!("left out a frame: {undecodable}"));
             }
+        }
+    }
+
+    /// What the engine sent before it heard that its link is given up. Rows and invocations come again on
+    /// the next one; what is outside of the sequence never does.
+    fn on_late_text(&mut self, link: LinkId, text: &str) {
+        if !self.link.is_given_up(link) {
+            self.cx.count_stale(true);
+        } else if let Ok(Inbound::Deliver(deliver)) = wire::decode(text)
+            && deliver.seq == 0
+        {
+            self.on_late_event(&deliver);
         }
     }
 

@@ -3,7 +3,8 @@
 //! Owns: own identity, node token, dialect, backoff, and the one connection.
 //! Must not know: deliveries, agents, what the frames of other areas say.
 //!
-//! 1. At most one connection is wanted at a time; inputs for any other link id change nothing.
+//! 1. At most one connection is wanted at a time; inputs for any other link id change nothing here. One that
+//!    was given up is known until it has ended, for it may still bring what the engine sends only once.
 //! 2. Nothing is sent on a connection before `node.register`, and nothing else before its reply.
 //! 3. Every wait has a deadline or a timer: there is no state in which nothing will happen any more,
 //!    except after [`Link::stop`].
@@ -31,6 +32,7 @@ use crate::secret::{Secret, mask};
 use crate::time::Mono;
 use crate::timers::Timer;
 use crate::wire::{self, Dialect};
+use alloc::collections::BTreeSet;
 use alloc::format;
 use alloc::string::{String, ToString};
 use alloc::vec::Vec;
@@ -74,6 +76,8 @@ pub(crate) struct Link {
     dialect: Dialect,
     backoff: Backoff,
     phase: Phase,
+    /// Given up, and not ended yet. Each has a deadline.
+    given_up: BTreeSet<LinkId>,
     /// Why there is no registration, for people; empty while all goes well.
     reason: String,
     disabled: bool,
@@ -120,6 +124,7 @@ impl Link {
             dialect: Dialect::Provider,
             backoff: Backoff::new(),
             phase: Phase::Idle,
+            given_up: BTreeSet::new(),
             reason: "starting".to_string(),
             disabled: false,
             confirmed_once: false,
@@ -212,6 +217,11 @@ impl Link {
         }
     }
 
+    /// Whether a link was given up and has not ended.
+    pub(crate) fn is_given_up(&self, link: LinkId) -> bool {
+        self.given_up.contains(&link)
+    }
+
     // What others may do.
 
     /// Sends a frame on the registered connection, if there is one.
@@ -264,6 +274,7 @@ impl Link {
         let link = session.link;
         let deadline = cx.now.mono.after(GOODBYE);
         cx.push(Command::LinkClose { link, code: 1000, reason: why, deadline });
+        self.given_up.insert(link);
         cx.log(Level::Warn, "link", &format!("giving the connection up: {why}"));
         self.lose(cx, why)
     }
@@ -407,6 +418,7 @@ impl Link {
 
     /// The connection ended by itself.
     pub(crate) fn on_down(&mut self, cx: &mut Cx, link: LinkId, why: &str) -> LinkEvent {
+        self.given_up.remove(&link);
         if let Phase::Closing(current) = self.phase
             && current == link
         {

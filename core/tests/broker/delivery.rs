@@ -1,6 +1,6 @@
 //! From a frame to an ack: order, gaps, duplicates, and what is never acked.
 
-use crate::support::{Agents, Program, Rig, Spawned, deliver, fan_out, with_agent};
+use crate::support::{Agents, Event, Program, Rig, Spawned, deliver, fan_out, with_agent};
 use relay_core::FaultKind;
 use relay_core::time::Span;
 use serde_json::{Value, json};
@@ -308,6 +308,28 @@ fn an_event_outside_of_the_sequence_does_not_hide_the_row_of_its_message() {
     rig.advance(SECOND);
     assert_eq!(rig.typed(&bob), ["result", "one"]);
     assert_eq!(rig.acks(&bob), [1]);
+}
+
+#[test]
+fn an_event_that_comes_while_its_link_is_given_up_is_not_lost_and_one_behind_its_end_is_none() {
+    let (mut rig, bob) = with_agent(Some(0));
+    let given_up = rig.link();
+    (rig.engine.pongs, rig.engine.inventories, rig.hold_downs) = (false, false, true);
+    while rig.closes.is_empty() {
+        rig.advance(SECOND);
+    }
+    for (event, message) in [("evt_1", "901"), ("evt_1", "901")] {
+        let frame = fan_out(&bob, event, message, "action.completed");
+        rig.feed(Event::Text(given_up, frame.to_string()));
+    }
+    rig.feed(Event::Text(given_up, deliver(&bob, 1, "one").to_string()));
+    rig.advance(SECOND);
+    assert_eq!(rig.typed(&bob), ["result"], "a row comes again by itself");
+    rig.feed(Event::Down(given_up));
+    let frame = fan_out(&bob, "evt_2", "902", "action.completed");
+    rig.feed(Event::Text(given_up, frame.to_string()));
+    rig.advance(SECOND);
+    assert_eq!(rig.typed(&bob), ["result"]);
 }
 
 #[test]

@@ -78,6 +78,8 @@ pub(crate) struct Rig {
     pub(crate) next_program: Program,
     /// New children are not reported as started.
     pub(crate) hold_spawns: bool,
+    /// Links that the broker closes do not end.
+    pub(crate) hold_downs: bool,
     /// The start of new children fails like this.
     pub(crate) spawn_fault: Option<FaultKind>,
     /// The socket takes nothing: frames stay in the driver's queue.
@@ -174,6 +176,7 @@ impl Rig {
             programs: BTreeMap::new(),
             next_program: Program::cat(),
             hold_spawns: false,
+            hold_downs: false,
             spawn_fault: None,
             hold_drains: false,
             opens: Vec::new(),
@@ -346,7 +349,9 @@ impl Rig {
             Command::LinkClose { link, code, .. } => {
                 self.order.push("close".into());
                 self.closes.push((link, code));
-                self.due.push_back(Event::Down(link));
+                if !self.hold_downs {
+                    self.due.push_back(Event::Down(link));
+                }
             }
             Command::LinkPause { .. } | Command::PtyResize { .. } => {}
             Command::Call { call, request, .. } => self.on_call(call, request),
