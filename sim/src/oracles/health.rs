@@ -137,6 +137,22 @@ mod tests {
     }
 
     #[test]
+    fn a_link_has_its_time_from_when_it_is_open() {
+        let mut scene = Scene::default();
+        let (link, url) = (LinkId(1), "ws://x".to_owned());
+        let token = Secret::new("nt_live_1").expect("not empty");
+        scene.command(at(1), &Command::LinkOpen { link, url, token, deadline: Mono(0) }, None);
+        for seconds in 1..9 {
+            scene.input(at(seconds), &Input::Tick, None);
+        }
+        scene.input(at(9), &Input::LinkUp { link }, None);
+        let text = r#"{"type":"reply","data":{"id":"node_1"}}"#;
+        scene.input(at(9), &Input::LinkText { link, text }, Some(&Frame::read(text)));
+        assert_eq!(Health::kept(at(139), &scene), Ok(()));
+        assert!(Health::kept(at(141), &scene).is_err());
+    }
+
+    #[test]
     fn ok_needs_a_confirmed_registration_and_answers() {
         let (health, ok, bad) = (Health::default(), r#"{"status":"ok"}"#, r#"{"status":"degraded"}"#);
         assert!(health.said(at(1), &Scene::default(), ok).is_err());

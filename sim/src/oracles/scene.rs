@@ -125,6 +125,12 @@ impl Scene {
             link.answer_by = link.answer_by.max(answer_by(at));
         }
         match input {
+            // How long the opening may take is another matter.
+            Input::LinkUp { link } => {
+                if let Some(current) = self.link.as_mut().filter(|other| other.id == *link) {
+                    current.answer_by = answer_by(at);
+                }
+            }
             Input::LinkText { link, .. } => {
                 let current = self.link.as_ref().is_some_and(|other| other.id == *link);
                 if let Some(frame) = frame.filter(|_| current) {
