@@ -75,6 +75,8 @@ struct Model {
     holes: BTreeSet<u64>,
     seen: BTreeSet<String>,
     fan_outs: BTreeSet<String>,
+    /// Messages under a number that another one has, too.
+    sharing: BTreeMap<String, u64>,
     steering: VecDeque<String>,
     waiting: VecDeque<String>,
     /// Messages that are not settled.
@@ -91,6 +93,9 @@ impl Model {
             }
         } else if let Some(known) = self.rows.get(&seq).cloned() {
             if known.id != id {
+                if !self.seen.contains(&id) {
+                    self.sharing.insert(id.clone(), seq);
+                }
                 self.loose(id, steer, shown);
             } else if self.cursor.is_some() && known.first_round < self.round {
                 let below = self.missing().into_iter().filter(|missing| *missing < seq);
@@ -191,8 +196,9 @@ impl Model {
             }
             let gone = |proofs: &BTreeSet<u64>| proofs.len() >= usize::from(limits::HOLE_PROOFS);
             let next = cursor + 1;
+            let shared = self.sharing.iter().any(|(id, seq)| *seq == next && self.open.contains(id));
             match self.rows.get(&next) {
-                Some(row) if row.state == State::Settled => {
+                Some(row) if row.state == State::Settled && !shared => {
                     self.rows.remove(&next);
                     cursor = next;
                 }

@@ -3,7 +3,8 @@
 //! Owns: the cursor, the rows above it, the order in which they go to the terminal, and what may be acked.
 //! Must not know: frames of the wire, keystrokes, other identities.
 //!
-//! 1. The cursor is the end of the longest prefix of settled rows and proven holes; it never goes back.
+//! 1. The cursor is the end of the longest prefix of settled rows and proven holes; it never goes back. Of two
+//!    messages that came under one number both are settled before it passes that.
 //! 2. While the base is provisional nothing is injected and nothing acked.
 //! 3. A row is queued when every lower row is at least queued, or when it waited
 //!    [`limits::GAP_WAIT`](crate::limits::GAP_WAIT) for a missing one.
@@ -57,6 +58,8 @@ pub(crate) struct Window {
     after_gap: BTreeSet<u64>,
     loose: BTreeMap<u64, Row>,
     next_loose: u64,
+    /// Loose rows that share the number of a row above the cursor: that number, and theirs.
+    sharing: BTreeSet<(u64, u64)>,
     waiting: VecDeque<RowKey>,
     steering: VecDeque<RowKey>,
     remembered: Remembered,
@@ -100,6 +103,7 @@ impl Window {
             after_gap: BTreeSet::new(),
             loose: BTreeMap::new(),
             next_loose: 1,
+            sharing: BTreeSet::new(),
             waiting: VecDeque::new(),
             steering: VecDeque::new(),
             remembered: Remembered::new(limits::REMEMBERED),
@@ -195,7 +199,12 @@ impl Window {
                 return Taken::Duplicate;
             }
             // An engine that re-uses numbers has given this one to another message.
-            return self.accept_loose(frame, round);
+            let number = self.next_loose;
+            let taken = self.accept_loose(frame, round);
+            if self.loose.contains_key(&number) {
+                self.sharing.insert((seq, number));
+            }
+            return taken;
         }
         let awaited = self.base != Base::Provisional && seq == self.next_seq();
         let behind = self.is_behind_dropped(seq, round);
@@ -436,8 +445,9 @@ impl Window {
                 // It waited for what is now known not to come.
                 self.queue_in_order(seq);
             }
+            let is_shared = self.sharing.range((seq, 0)..=(seq, u64::MAX)).next().is_some();
             let settled = self.rows.get(&seq).is_some_and(|row| row.state == RowState::Settled);
-            if !settled && !canary!(AckOnReceipt) {
+            if (!settled || is_shared) && !canary!(AckOnReceipt) {
                 return;
             }
             self.acked = seq;
@@ -490,6 +500,7 @@ impl Window {
         self.bytes -= row.settle();
         if let RowKey::Loose(number) = key {
             self.loose.remove(&number);
+            self.sharing.retain(|(_, other)| *other != number);
         }
         self.advance();
     }
