@@ -69,7 +69,8 @@ pub enum Command {
         /// True to stop.
         paused: bool,
     },
-    /// Send what is queued, then a close frame with this code; drop the socket at the deadline.
+    /// Send what is queued, then a close frame with this code; drop the socket at the deadline. What still
+    /// comes until then is handed over: some of it engines send only once.
     /// Answered by `LinkDown` (`LinkRefused` if it was not up yet).
     LinkClose {
         /// Which link.

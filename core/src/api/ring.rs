@@ -29,6 +29,8 @@ pub(crate) struct EventRing {
     bytes: usize,
     last: u64,
     subscribers: BTreeMap<SubscriberId, Subscriber>,
+    /// There may be more to send than at the last [`pump`](Self::pump).
+    changed: bool,
     /// What is on its way out: already taken from credit.
     out: Vec<(SubscriberId, String)>,
 }
@@ -36,13 +38,14 @@ pub(crate) struct EventRing {
 impl fmt::Debug for EventRing {
     /// Free text shows as its length.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { events, bytes, last, subscribers, out } = self;
+        let Self { events, bytes, last, subscribers, changed, out } = self;
         let out = out.iter().map(|(subscriber, text)| (subscriber, text.len()));
         f.debug_struct("EventRing")
             .field("events", &events.len())
             .field("bytes", bytes)
             .field("last", last)
             .field("subscribers", subscribers)
+            .field("changed", changed)
             .field("out", &out.collect::<Vec<_>>())
             .finish()
     }
@@ -90,6 +93,7 @@ struct ReplayGap {
 impl EventRing {
     /// Takes an event. It leaves with the next [`pump`](Self::pump).
     pub(crate) fn push(&mut self, event: &Event<'_>) {
+        self.changed = true;
         if matches!(event, Event::WorkerStream { .. }) {
             self.push_live(event);
             return;
@@ -145,6 +149,7 @@ impl EventRing {
         let (next, gap_since) =
             if since > self.last { (self.oldest(), Some(since)) } else { (since + 1, None) };
         let opened = Subscriber { next, gap_since, in_flight: 0 };
+        self.changed = true;
         let before = self.subscribers.insert(subscriber, opened);
         assert!(before.is_none(), "a subscriber opens once");
         Ok(())
@@ -152,6 +157,7 @@ impl EventRing {
 
     /// The subscriber has taken so many bytes of what [`pump`](Self::pump) gave out for it.
     pub(crate) fn drained(&mut self, subscriber: SubscriberId, bytes: usize) {
+        self.changed = true;
         if let Some(subscriber) = self.subscribers.get_mut(&subscriber) {
             assert!(bytes <= subscriber.in_flight, "more was drained than was sent");
             subscriber.in_flight -= bytes;
@@ -166,8 +172,11 @@ impl EventRing {
 
     /// Appends what is to be sent now, in order.
     pub(crate) fn pump(&mut self, out: &mut Vec<(SubscriberId, String)>) {
-        self.advance();
-        out.append(&mut self.out);
+        // Most inputs tell no news.
+        if core::mem::take(&mut self.changed) {
+            self.advance();
+            out.append(&mut self.out);
+        }
     }
 
     /// How many follow. Output of agents need not be decoded for nobody.

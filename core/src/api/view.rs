@@ -66,34 +66,63 @@ impl HealthView<'_> {
     pub(crate) fn reply(&self) -> Reply {
         // Clients compare this with ids, so it is never null.
         let workspace = self.workspace.map_or("ws_unknown", |workspace| &workspace.0);
-        let memberships: Vec<Value> =
-            self.workspace.iter().map(|id| json!({"workspace_id": id, "is_default": true})).collect();
-        let mut delivery = json!({"state": self.delivery});
-        if let Some(reason) = self.delivery_reason {
-            delivery["reason"] = reason.into();
-        }
-        Reply::ok(&json!({
-            "status": match self.status {
+        let membership = |id| Membership { is_default: true, workspace_id: id };
+        Reply::ok(&Health {
+            agent_count: self.agents,
+            dead_letter_count: self.dead_letters,
+            default_workspace_id: workspace,
+            memberships: self.workspace.map(membership).as_slice(),
+            node_connected: self.connected,
+            node_delivery: NodeDelivery { reason: self.delivery_reason, state: self.delivery },
+            pending_delivery_count: self.pending,
+            problems: self.problems,
+            relaycast_connected: self.confirmed,
+            service: "agent-relay-listen",
+            status: match self.status {
                 HealthStatus::Ok => "ok",
                 HealthStatus::Degraded => "degraded",
                 HealthStatus::Starting => "starting",
             },
-            "service": "agent-relay-listen",
-            "version": self.version,
-            "uptimeMs": self.uptime.as_millis(),
-            "workspaceId": workspace,
-            "defaultWorkspaceId": workspace,
-            "memberships": memberships,
-            "agentCount": self.agents,
-            "pendingDeliveryCount": self.pending,
-            "wsConnections": self.streams,
-            "relaycastConnected": self.confirmed,
-            "nodeConnected": self.connected,
-            "nodeDelivery": delivery,
-            "deadLetterCount": self.dead_letters,
-            "problems": self.problems,
-        }))
+            uptime_ms: self.uptime.as_millis(),
+            version: self.version,
+            workspace_id: workspace,
+            ws_connections: self.streams,
+        })
     }
+}
+
+/// The words of [`HealthView`], which is asked for more often than all else.
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Health<'a> {
+    agent_count: usize,
+    dead_letter_count: usize,
+    default_workspace_id: &'a str,
+    memberships: &'a [Membership<'a>],
+    node_connected: bool,
+    node_delivery: NodeDelivery<'a>,
+    pending_delivery_count: usize,
+    problems: &'a [String],
+    relaycast_connected: bool,
+    service: &'a str,
+    status: &'a str,
+    uptime_ms: u64,
+    version: &'a str,
+    workspace_id: &'a str,
+    ws_connections: usize,
+}
+
+#[derive(Serialize)]
+struct Membership<'a> {
+    is_default: bool,
+    workspace_id: &'a WorkspaceId,
+}
+
+#[derive(Serialize)]
+struct NodeDelivery<'a> {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    reason: Option<&'a str>,
+    state: &'a str,
 }
 
 /// `GET /api/session`.

@@ -63,12 +63,11 @@ impl Broker {
     /// What the engine sent before it heard that its link is given up. Rows and invocations come again on
     /// the next one; what is outside of the sequence never does.
     fn on_late_text(&mut self, link: LinkId, text: &str) {
-        if !self.link.is_given_up(link) {
-            self.cx.count_stale(true);
-        } else if let Ok(Inbound::Deliver(deliver)) = wire::decode(text)
-            && deliver.seq == 0
-        {
-            self.on_late_event(&deliver);
+        match wire::decode(text) {
+            Ok(Inbound::Deliver(deliver)) if deliver.seq == 0 && self.link.is_given_up(link) => {
+                self.on_late_event(&deliver);
+            }
+            _ => self.cx.count_stale(true),
         }
     }
 
@@ -184,9 +183,9 @@ impl Broker {
     // The inventory.
 
     pub(super) fn send_inventory(&mut self) {
-        // At the end it would only reschedule what is left to the next life, and give it to this one again.
-        let is_wanted = !self.stopping.is_stopping() && self.inventory.is_due(self.actions.any_open());
-        if !is_wanted || !self.link.has_credit() {
+        // What is left to the next life is open as well: rescheduled now it would come here again.
+        let open = self.stopping.is_stopping() || self.actions.any_open();
+        if !self.inventory.is_due(open) || !self.link.has_credit() {
             return;
         }
         let listed: Vec<&Agent> = self

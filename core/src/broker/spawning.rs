@@ -75,12 +75,12 @@ impl Broker {
 
     pub(super) fn on_invoke(&mut self, invoke: &Invoke<'_>) {
         let id = InvocationId::from(&*invoke.invocation_id);
+        if !self.link.is_up() {
+            self.inventory.invoked_early();
+        }
         if self.stopping.is_stopping() && !self.actions.knows(&id) {
             // Any answer would stand for ever; without one the engine asks the next life.
             return;
-        }
-        if !self.link.is_up() {
-            self.inventory.invoked_early();
         }
         let asked = self.actions.begin(&mut self.cx, &id);
         let wish = read_wish(invoke);

@@ -58,6 +58,10 @@ pub(crate) enum Readiness {
 /// Whether a program takes text, from its screen, the time since its last output (or since it was
 /// started, if there was none), and the time since it was started.
 pub(crate) fn ready(harness: Harness, screen: &Terminal, quiet_for: Span, since_exec: Span) -> Readiness {
+    if harness == Harness::Other && (quiet_for >= QUIET || since_exec >= OTHER_AT_LATEST) {
+        // Whatever its screen says.
+        return Readiness::Ready { unrecognised: false };
+    }
     let text = screen.text(0..=u16::MAX);
     if let Some(dialog) = harness.dialog_in(&text) {
         return Readiness::Blocked { dialog };

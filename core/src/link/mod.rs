@@ -3,8 +3,9 @@
 //! Owns: own identity, node token, dialect, backoff, and the one connection.
 //! Must not know: deliveries, agents, what the frames of other areas say.
 //!
-//! 1. At most one connection is wanted at a time; inputs for any other link id change nothing here. One that
-//!    was given up is known until it has ended, for it may still bring what the engine sends only once.
+//! 1. At most one connection is wanted at a time; inputs for any other link id change nothing here. The last
+//!    one that was given up is known until it ends or another is confirmed: it may still bring what the engine
+//!    sends only once.
 //! 2. Nothing is sent on a connection before `node.register`, and nothing else before its reply.
 //! 3. Every wait has a deadline or a timer: there is no state in which nothing will happen any more,
 //!    except after [`Link::stop`].
@@ -32,7 +33,6 @@ use crate::secret::{Secret, mask};
 use crate::time::Mono;
 use crate::timers::Timer;
 use crate::wire::{self, Dialect};
-use alloc::collections::BTreeSet;
 use alloc::format;
 use alloc::string::{String, ToString};
 use alloc::vec::Vec;
@@ -76,8 +76,8 @@ pub(crate) struct Link {
     dialect: Dialect,
     backoff: Backoff,
     phase: Phase,
-    /// Given up, and not ended yet. Each has a deadline.
-    given_up: BTreeSet<LinkId>,
+    /// Given up, and not ended yet. From the next confirmation on agents may be others under old names.
+    given_up: Option<LinkId>,
     /// Why there is no registration, for people; empty while all goes well.
     reason: String,
     disabled: bool,
@@ -124,7 +124,7 @@ impl Link {
             dialect: Dialect::Provider,
             backoff: Backoff::new(),
             phase: Phase::Idle,
-            given_up: BTreeSet::new(),
+            given_up: None,
             reason: "starting".to_string(),
             disabled: false,
             confirmed_once: false,
@@ -219,7 +219,7 @@ impl Link {
 
     /// Whether a link was given up and has not ended.
     pub(crate) fn is_given_up(&self, link: LinkId) -> bool {
-        self.given_up.contains(&link)
+        self.given_up == Some(link)
     }
 
     // What others may do.
@@ -274,7 +274,7 @@ impl Link {
         let link = session.link;
         let deadline = cx.now.mono.after(GOODBYE);
         cx.push(Command::LinkClose { link, code: 1000, reason: why, deadline });
-        self.given_up.insert(link);
+        self.given_up = self.is_up().then_some(link).or(self.given_up);
         cx.log(Level::Warn, "link", &format!("giving the connection up: {why}"));
         self.lose(cx, why)
     }
@@ -418,7 +418,7 @@ impl Link {
 
     /// The connection ended by itself.
     pub(crate) fn on_down(&mut self, cx: &mut Cx, link: LinkId, why: &str) -> LinkEvent {
-        self.given_up.remove(&link);
+        self.given_up.take_if(|given_up| *given_up == link);
         if let Phase::Closing(current) = self.phase
             && current == link
         {

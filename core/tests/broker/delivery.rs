@@ -311,25 +311,32 @@ fn an_event_outside_of_the_sequence_does_not_hide_the_row_of_its_message() {
 }
 
 #[test]
-fn an_event_that_comes_while_its_link_is_given_up_is_not_lost_and_one_behind_its_end_is_none() {
-    let (mut rig, bob) = with_agent(Some(0));
-    let given_up = rig.link();
-    (rig.engine.pongs, rig.engine.inventories, rig.hold_downs) = (false, false, true);
-    while rig.closes.is_empty() {
+fn an_event_that_comes_while_its_link_is_given_up_counts_until_that_ends_or_another_is_confirmed() {
+    for ends in [true, false] {
+        let (mut rig, bob) = with_agent(Some(0));
+        let given_up = rig.link();
+        let send = |rig: &mut Rig, frame: Value| rig.feed(Event::Text(given_up, frame.to_string()));
+        (rig.engine.pongs, rig.engine.inventories, rig.hold_downs) = (false, false, true);
+        while rig.closes.is_empty() {
+            rig.advance(Span::millis(10));
+        }
+        for _ in 0..2 {
+            send(&mut rig, fan_out(&bob, "evt_1", "901", "action.completed"));
+        }
+        send(&mut rig, deliver(&bob, 1, "one"));
+        rig.advance(Span::millis(300));
+        assert_eq!(rig.typed(&bob), ["result"], "a row comes again by itself");
+        if ends {
+            rig.feed(Event::Down(given_up));
+        } else {
+            rig.advance(Span::secs(3));
+            assert_eq!(rig.health()["relaycastConnected"], true);
+        }
+        send(&mut rig, fan_out(&bob, "evt_2", "902", "action.completed"));
         rig.advance(SECOND);
+        assert_eq!(rig.typed(&bob), ["result"]);
+        assert!(rig.acks(&bob).is_empty());
     }
-    for (event, message) in [("evt_1", "901"), ("evt_1", "901")] {
-        let frame = fan_out(&bob, event, message, "action.completed");
-        rig.feed(Event::Text(given_up, frame.to_string()));
-    }
-    rig.feed(Event::Text(given_up, deliver(&bob, 1, "one").to_string()));
-    rig.advance(SECOND);
-    assert_eq!(rig.typed(&bob), ["result"], "a row comes again by itself");
-    rig.feed(Event::Down(given_up));
-    let frame = fan_out(&bob, "evt_2", "902", "action.completed");
-    rig.feed(Event::Text(given_up, frame.to_string()));
-    rig.advance(SECOND);
-    assert_eq!(rig.typed(&bob), ["result"]);
 }
 
 #[test]

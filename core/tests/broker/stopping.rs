@@ -238,10 +238,27 @@ fn the_end_tells_no_inventory_because_it_would_reschedule_what_is_left_to_the_ne
     rig.advance(Span::millis(59_400));
     rig.sent.clear();
     rig.handle(Input::Terminate);
-    rig.invoke("inv_1", "release:agent", json!({ "name": "bob" }));
+    rig.invoke("inv_1", "release", json!({ "name": "bob" }));
     rig.advance(Span::millis(900));
     assert_eq!(rig.exit, None, "a message is being typed");
-    assert!(rig.sent("inventory.sync").is_empty());
+    assert!(rig.sent("inventory.sync").is_empty() && rig.sent("action.result").is_empty());
+}
+
+#[test]
+fn the_first_inventory_of_a_link_is_told_also_at_the_end_for_it_brings_the_agents_back() {
+    let mut rig = Rig::online();
+    let bob = rig.spawn("bob");
+    rig.program(bob.process).reads = false;
+    rig.deliver(&bob, 1, "one");
+    rig.advance(SECOND);
+    rig.engine.registers = Registers::Hold;
+    rig.reconnect();
+    let register = rig.last_sent("node.register");
+    rig.sent.clear();
+    rig.handle(Input::Terminate);
+    rig.reply(&register["id"], json!({ "id": register["node_id"] }));
+    assert_eq!(rig.exit, None, "a message is being typed");
+    assert_eq!(rig.sent("inventory.sync").len(), 1);
 }
 
 #[test]

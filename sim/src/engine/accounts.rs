@@ -6,7 +6,7 @@
 //! 1. A name is unique in its workspace; a deleted agent frees its name.
 //! 2. An agent has one token; a rotated one works on only for the profile's grace.
 
-use super::http::{Answer, Call, Caller, Refusal, refuse};
+use super::http::{Answer, Call, Caller, Data, Refusal, refuse};
 use super::ids::{AgentKey, TokenKind, WorkspaceKey, iso};
 use super::journal::Event;
 use super::mailbox::{Mailbox, Row};
@@ -50,7 +50,7 @@ impl Engine {
                 (201, id, key)
             }
         };
-        Ok((status, json!({ "workspace_id": id, "api_key": key, "created_at": iso(now) })))
+        Ok((status, json!({ "workspace_id": id, "api_key": key, "created_at": iso(now) }).into()))
     }
 
     pub(super) fn post_agent(&mut self, call: &Call<'_>) -> Answer {
@@ -73,7 +73,7 @@ impl Engine {
             "handle": format!("@{}", agent.name), "token": agent.token, "status": "active",
             "capabilities": [], "created_at": iso(call.now),
         });
-        Ok((201, data))
+        Ok((201, data.into()))
     }
 
     /// A new agent on its own direct node, in no room.
@@ -184,11 +184,11 @@ impl Engine {
 
     pub(super) fn own_agent(&self, call: &Call<'_>) -> Answer {
         let (_, key) = call.caller.agent()?;
-        Ok((200, self.agent_view(call.now, key)))
+        Ok((200, self.agent_view(call.now, key).into()))
     }
 
     pub(super) fn get_agent(&self, call: &Call<'_>, name: &str) -> Answer {
-        Ok((200, self.agent_view(call.now, self.named(call, name)?)))
+        Ok((200, self.agent_view(call.now, self.named(call, name)?).into()))
     }
 
     pub(super) fn patch_agent(&mut self, call: &Call<'_>, name: &str) -> Answer {
@@ -200,13 +200,13 @@ impl Engine {
         if let Some(metadata) = call.body.get("metadata") {
             agent.metadata = metadata.clone();
         }
-        Ok((200, self.agent_view(call.now, key)))
+        Ok((200, self.agent_view(call.now, key).into()))
     }
 
     pub(super) fn delete_agent(&mut self, call: &Call<'_>, name: &str) -> Answer {
         let key = self.named(call, name)?;
         self.remove_agent(key);
-        Ok((204, Value::Null))
+        Ok((204, Data::NONE))
     }
 
     /// Frees an agent's name and ends its token (invariant 1).
@@ -224,7 +224,7 @@ impl Engine {
         call.caller.owner()?;
         let key = self.named(call, name)?;
         let token = self.renew_token(call.now, key);
-        Ok((200, json!({ "name": name, "token": token })))
+        Ok((200, json!({ "name": name, "token": token }).into()))
     }
 
     pub(super) fn take_over(&mut self, call: &Call<'_>, name: &str) -> Answer {
@@ -235,14 +235,17 @@ impl Engine {
         let token = self.renew_token(call.now, key);
         let audit = format!("aud_{}", self.ids.next(call.now));
         let id = &*self.state.agents[key.0].id;
-        Ok((200, json!({ "agent_id": id, "name": name, "token": token, "audit_id": audit })))
+        Ok((200, json!({ "agent_id": id, "name": name, "token": token, "audit_id": audit }).into()))
     }
 
     pub(super) fn agent_event(&mut self, call: &Call<'_>, name: &str) -> Answer {
         let key = self.named(call, name)?;
         match call.caller {
             Caller::Agent(_, own) if own != key => Err(refuse(403, "forbidden", "events of another agent")),
-            _ => Ok((201, json!({ "id": self.ids.next(call.now).to_string(), "created_at": iso(call.now) }))),
+            _ => Ok((
+                201,
+                json!({ "id": self.ids.next(call.now).to_string(), "created_at": iso(call.now) }).into(),
+            )),
         }
     }
 
@@ -257,7 +260,7 @@ impl Engine {
         if rehomes {
             (agent.place, agent.bound, agent.provider) = (Place::Direct, true, "default".into());
         }
-        Ok((200, Value::Null))
+        Ok((200, Data::NONE))
     }
 }
 

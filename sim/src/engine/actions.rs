@@ -80,7 +80,7 @@ impl Engine {
         } else if !self.place_anywhere(call.now, key) {
             return Err(refuse(503, "handler_unavailable", format!("no live node offers {capability}")));
         }
-        Ok((201, self.invocation_view(key)))
+        Ok((201, self.invocation_view(key).into()))
     }
 
     /// The node that a spawn names; `self` is the caller's own.
@@ -121,7 +121,7 @@ impl Engine {
         if self.options.profile.local_release && waits && !self.state.nodes[node.0].online {
             self.end(call.now, key, Value::Null, None);
         }
-        Ok((201, self.invocation_view(key)))
+        Ok((201, self.invocation_view(key).into()))
     }
 
     fn invoke_on_any(&mut self, call: &Call<'_>, name: &str, input: Value) -> Answer {
@@ -129,7 +129,7 @@ impl Engine {
         if !self.place_anywhere(call.now, key) {
             return Err(refuse(404, "action_not_found", format!("nobody offers {name:?}")));
         }
-        Ok((201, self.invocation_view(key)))
+        Ok((201, self.invocation_view(key).into()))
     }
 
     pub(super) fn get_invocation(&self, _call: &Call<'_>, id: &str) -> Answer {
@@ -137,7 +137,7 @@ impl Engine {
             .state
             .invocation_by_id(id)
             .ok_or_else(|| refuse(404, "invocation_not_found", "no such invocation"))?;
-        Ok((200, self.invocation_view(key)))
+        Ok((200, self.invocation_view(key).into()))
     }
 
     fn invocation_view(&self, key: InvocationKey) -> Value {

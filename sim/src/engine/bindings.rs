@@ -8,7 +8,7 @@
 //!    the mail is routed to the node, but to a socket that may not exist.
 
 use super::Engine;
-use super::http::{Answer, Call, refuse};
+use super::http::{Answer, Call, Data, refuse};
 use super::ids::{AgentKey, NodeKey, iso};
 use super::nodes::DEFAULT_PROVIDER;
 use super::state::Place;
@@ -45,7 +45,7 @@ impl Engine {
             }
             view["delivery_ack_seq"] = json!(self.state.agents[key.0].mailbox.cursor());
         }
-        Ok((201, view))
+        Ok((201, view.into()))
     }
 
     pub(super) fn unbind(&mut self, call: &Call<'_>, name: &str, agent: &str) -> Answer {
@@ -57,6 +57,6 @@ impl Engine {
         self.vacate(key);
         let agent = &mut self.state.agents[key.0];
         (agent.place, agent.provider, agent.bound) = (Place::Direct, DEFAULT_PROVIDER.into(), true);
-        Ok((204, Value::Null))
+        Ok((204, Data::NONE))
     }
 }

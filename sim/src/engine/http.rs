@@ -9,6 +9,7 @@
 use super::Engine;
 use super::ids::{AgentKey, WorkspaceKey};
 use super::state::Stored;
+use serde_json::value::RawValue;
 use serde_json::{Value, json};
 use std::borrow::Cow;
 
@@ -50,7 +51,35 @@ pub(super) fn refuse(status: u16, code: &'static str, message: impl Into<String>
 }
 
 /// A good answer: status and data.
-pub(super) type Answer = Result<(u16, Value), Refusal>;
+pub(super) type Answer = Result<(u16, Data), Refusal>;
+
+/// What an answer brings.
+#[derive(serde::Serialize)]
+#[serde(untagged)]
+pub(super) enum Data {
+    /// A value.
+    Tree(Value),
+    /// The same, written already: what is answered often needs no tree.
+    Text(Box<RawValue>),
+}
+
+impl Data {
+    pub(super) const NONE: Self = Self::Tree(Value::Null);
+
+    pub(super) fn of(data: &impl serde::Serialize) -> Self {
+        Self::Text(serde_json::value::to_raw_value(data).expect("data has string keys"))
+    }
+
+    fn is_none(&self) -> bool {
+        matches!(self, Self::Tree(Value::Null))
+    }
+}
+
+impl From<Value> for Data {
+    fn from(tree: Value) -> Self {
+        Self::Tree(tree)
+    }
+}
 
 /// Who asks.
 #[derive(Clone, Copy, Debug)]
@@ -236,12 +265,12 @@ impl Engine {
     fn route(&mut self, method: &str, route: &[&str], call: &Call<'_>) -> Answer {
         match (method, route) {
             ("POST", ["agents"]) => self.post_agent(call),
-            ("GET", ["agents"]) => Ok((200, self.agent_list(call))),
+            ("GET", ["agents"]) => Ok((200, self.agent_list(call).into())),
             ("GET", ["agent"]) => self.own_agent(call),
             ("POST", ["agent", "node-token"]) => self.direct_token(call),
             ("POST", ["agents", "spawn"]) => self.post_spawn(call),
             ("POST", ["agents", "release"]) => self.post_release(call),
-            ("POST", ["agents", "heartbeat"]) => Ok((200, Value::Null)),
+            ("POST", ["agents", "heartbeat"]) => Ok((200, Data::NONE)),
             ("POST", ["agents", "disconnect"]) => self.disconnect(call),
             ("GET", ["agents", name]) => self.get_agent(call, name),
             ("PATCH", ["agents", name]) => self.patch_agent(call, name),
@@ -250,13 +279,13 @@ impl Engine {
             ("POST", ["agents", name, "takeover"]) => self.take_over(call, name),
             ("POST", ["agents", name, "events"]) => self.agent_event(call, name),
             ("POST", ["nodes"]) => self.post_node(call),
-            ("GET", ["nodes"]) => Ok((200, self.node_list(call))),
+            ("GET", ["nodes"]) => Ok((200, self.node_list(call).into())),
             ("GET", ["nodes", name]) => self.get_node(call, name),
             ("GET", ["nodes", name, "agents"]) => self.node_agents(call, name),
             ("POST", ["nodes", name, "agents"]) => self.bind(call, name),
             ("DELETE", ["nodes", name, "agents", agent]) => self.unbind(call, name, agent),
             ("POST", ["channels"]) => self.post_channel(call),
-            ("GET", ["channels"]) => Ok((200, self.channel_list(call))),
+            ("GET", ["channels"]) => Ok((200, self.channel_list(call).into())),
             ("GET", ["channels", name, "members"]) => self.channel_members(call, name),
             ("POST", ["channels", name, "join"]) => self.join_channel(call, name),
             ("POST", ["channels", name, "leave"]) => self.leave_channel(call, name),
@@ -270,7 +299,7 @@ impl Engine {
             ("POST", ["dm"]) => self.post_dm(call),
             ("POST", ["dm", "group"]) => self.post_group(call),
             ("POST", ["dm", id, "messages"]) => self.post_group_message(call, id),
-            ("GET", ["dm", "conversations"]) => Ok((200, json!([]))),
+            ("GET", ["dm", "conversations"]) => Ok((200, json!([]).into())),
             ("GET", ["inbox"]) => self.inbox(call),
             ("GET", ["deliveries"]) => self.deliveries(call),
             ("POST", ["deliveries", id, verb]) => self.settle_delivery(call, id, verb),
@@ -284,12 +313,12 @@ impl Engine {
 /// The body of a good answer.
 #[derive(serde::Serialize)]
 struct Good {
-    #[serde(skip_serializing_if = "Value::is_null")]
-    data: Value,
+    #[serde(skip_serializing_if = "Data::is_none")]
+    data: Data,
     ok: bool,
 }
 
-fn good((status, data): (u16, Value)) -> HttpResponse {
+fn good((status, data): (u16, Data)) -> HttpResponse {
     let body = if status == 204 {
         String::new()
     } else {

@@ -9,11 +9,12 @@
 //!    never sent again.
 
 use super::Engine;
-use super::http::{Answer, Call, refuse};
+use super::http::{Answer, Call, Data, refuse};
 use super::ids::{AgentKey, RoomKey, iso};
 use super::journal::Event;
 use super::mailbox::{Mode, Row, RowState};
 use super::state::{Message, RoomKind};
+use serde::Serialize;
 use serde_json::value::RawValue;
 use serde_json::{Value, json};
 use std::sync::Arc;
@@ -35,7 +36,7 @@ impl Engine {
         let more = [("channel_name", channel), ("from_name", sender_name)];
         let payload = raw_with("message.created", &mut data, &more);
         self.deliver_to_room(call.now, room, Draft { id, sender, text, payload: &payload, mode });
-        Ok((201, data))
+        Ok((201, data.into()))
     }
 
     fn channel_data(&self, call: &Call<'_>, sender: AgentKey, id: u64, text: &str, mode: Mode) -> Value {
@@ -69,7 +70,7 @@ impl Engine {
         self.remember(room, id, root);
         let draft = Draft { id, sender, text, payload: &payload, mode: Mode::Wait };
         self.deliver_to_room(call.now, room, draft);
-        Ok((201, data))
+        Ok((201, data.into()))
     }
 
     pub(super) fn post_dm(&mut self, call: &Call<'_>) -> Answer {
@@ -80,26 +81,38 @@ impl Engine {
         let (own_id, own_name) = (own.id.clone(), own.name.clone());
         let room = self.direct_room(call.now, sender, recipient);
         let id = self.ids.next(call.now);
-        let message = json!({
-            "id": id.to_string(), "agent_id": &*own_id, "agent_name": &*own_name, "text": text,
-            "injection_mode": mode.as_str(), "attachments": [],
-        });
-        let mut data = json!({
-            "conversation_id": self.state.rooms[room.0].id, "message": message, "created_at": iso(call.now),
-            "id": id.to_string(), "from_agent_id": &*own_id, "to": to, "text": text,
-            "injection_mode": mode.as_str(), "attachments": [],
-        });
-        if self.options.profile.dm_metadata {
-            data["metadata"] = metadata(call);
-            data["message"]["metadata"] = metadata(call);
-        }
+        let id_text = id.to_string();
+        let known_metadata = self.options.profile.dm_metadata.then(|| metadata(call));
+        let mut data = Direct {
+            attachments: [],
+            conversation_id: &self.state.rooms[room.0].id,
+            created_at: iso(call.now),
+            from_agent_id: &own_id,
+            from_name: None,
+            id: &id_text,
+            injection_mode: mode.as_str(),
+            message: DirectMessage {
+                agent_id: &own_id,
+                agent_name: &own_name,
+                attachments: [],
+                id: &id_text,
+                injection_mode: mode.as_str(),
+                metadata: known_metadata.as_ref(),
+                text,
+            },
+            metadata: known_metadata.as_ref(),
+            text,
+            to,
+        };
+        let answer = Data::of(&data);
+        data.from_name = Some(&own_name);
+        let payload = (recipient != sender).then(|| raw("dm.received", &data));
         self.remember(room, id, id);
-        if recipient != sender {
-            let payload = raw_with("dm.received", &mut data, &[("from_name", &own_name)]);
+        if let Some(payload) = payload {
             let delivery = format!("del_{}", self.ids.next(call.now));
             self.store(call.now, recipient, delivery, Draft { id, sender, text, payload: &payload, mode });
         }
-        Ok((201, data))
+        Ok((201, answer))
     }
 
     pub(super) fn post_group_message(&mut self, call: &Call<'_>, id: &str) -> Answer {
@@ -121,7 +134,7 @@ impl Engine {
         self.remember(room, message_id, message_id);
         let draft = Draft { id: message_id, sender, text, payload: &payload, mode };
         self.deliver_to_room(call.now, room, draft);
-        Ok((201, data))
+        Ok((201, data.into()))
     }
 
     fn remember(&mut self, room: RoomKey, id: u64, root: u64) {
@@ -241,12 +254,11 @@ impl Engine {
         let (_, reader) = call.caller.agent()?;
         let room = self.room_of(call, id)?;
         let agent = &self.state.agents[reader.0];
-        let data = json!({ "message_id": id, "agent_id": &*agent.id, "read_at": iso(call.now) });
-        let mut payload = data.clone();
-        payload["agent_name"] = json!(&*agent.name);
+        let mut data = json!({ "message_id": id, "agent_id": &*agent.id, "read_at": iso(call.now) });
+        let payload = raw_with("message.read", &mut data, &[("agent_name", &agent.name)]);
         let key = format!("{id}_{}_{}", agent.id, iso(call.now));
         self.fan_out(call.now, room, "message.read", &key, id, &payload);
-        Ok((200, data))
+        Ok((200, data.into()))
     }
 
     pub(super) fn post_reaction(&mut self, call: &Call<'_>, id: &str) -> Answer {
@@ -254,12 +266,18 @@ impl Engine {
         let room = self.room_of(call, id)?;
         let reaction = self.ids.next(call.now).to_string();
         let (agent, place) = (&self.state.agents[reactor.0], &self.state.rooms[room.0]);
-        let data = json!({
-            "id": reaction, "message_id": id, "emoji": call.text("emoji")?, "agent_id": &*agent.id,
-            "channel_name": place.name, "agent_name": &*agent.name, "action": "added",
-        });
-        self.fan_out(call.now, room, "message.reacted", &reaction, id, &data);
-        Ok((201, data))
+        let data = Reaction {
+            action: "added",
+            agent_id: &agent.id,
+            agent_name: &agent.name,
+            channel_name: &place.name,
+            emoji: call.text("emoji")?,
+            id: &reaction,
+            message_id: id,
+        };
+        let (answer, payload) = (Data::of(&data), raw("message.reacted", &data));
+        self.fan_out(call.now, room, "message.reacted", &reaction, id, &payload);
+        Ok((201, answer))
     }
 
     pub(super) fn delete_reaction(&mut self, call: &Call<'_>, id: &str, emoji: &str) -> Answer {
@@ -271,8 +289,8 @@ impl Engine {
             "channel_name": place.name, "action": "removed",
         });
         let key = format!("{id}_{emoji}_{}_removed", agent.id);
-        self.fan_out(call.now, room, "message.reacted", &key, id, &data);
-        Ok((204, Value::Null))
+        self.fan_out(call.now, room, "message.reacted", &key, id, &raw("message.reacted", &data));
+        Ok((204, Data::NONE))
     }
 
     fn room_of(&self, call: &Call<'_>, id: &str) -> Result<RoomKey, super::http::Refusal> {
@@ -284,11 +302,10 @@ impl Engine {
     }
 
     /// Invariant 3: to everyone in the room, the actor included.
-    fn fan_out(&mut self, now: i64, room: RoomKey, kind: &str, key: &str, message: &str, data: &Value) {
-        let payload = raw(kind, data);
+    fn fan_out(&mut self, now: i64, room: RoomKey, kind: &str, key: &str, message: &str, payload: &RawValue) {
         let members: Vec<AgentKey> = self.state.rooms[room.0].members.iter().copied().collect();
         for member in members {
-            self.send_event(now, member, kind, key, message, &payload);
+            self.send_event(now, member, kind, key, message, payload);
         }
     }
 
@@ -299,7 +316,7 @@ impl Engine {
         self.expire_on_read(call.now, key);
         let empty =
             json!({ "unread_channels": [], "mentions": [], "unread_dms": [], "recent_reactions": [] });
-        Ok((200, empty))
+        Ok((200, empty.into()))
     }
 
     fn expire_on_read(&mut self, now: i64, key: AgentKey) {
@@ -318,7 +335,7 @@ impl Engine {
         let (_, key) = call.caller.agent()?;
         self.expire_on_read(call.now, key);
         let rows = self.state.agents[key.0].mailbox.open_rows();
-        Ok((200, rows.map(Row::view).collect()))
+        Ok((200, rows.map(Row::view).collect::<Value>().into()))
     }
 
     pub(super) fn settle_delivery(&mut self, call: &Call<'_>, id: &str, verb: &str) -> Answer {
@@ -333,13 +350,54 @@ impl Engine {
                 if let Some(row) = mailbox.get_mut(seq) {
                     row.state = RowState::Queued;
                 }
-                return Ok((200, json!({ "id": id, "status": "queued" })));
+                return Ok((200, json!({ "id": id, "status": "queued" }).into()));
             }
             _ => return Err(refuse(404, "not_found", "no such route")),
         };
         mailbox.finish(seq, state);
-        Ok((200, json!({ "id": id, "status": state.as_str() })))
+        Ok((200, json!({ "id": id, "status": state.as_str() }).into()))
     }
+}
+
+/// A direct message, as its sender is answered and, with the sender's name, as its recipient gets it.
+#[derive(Serialize)]
+struct Direct<'a> {
+    attachments: [(); 0],
+    conversation_id: &'a str,
+    created_at: String,
+    from_agent_id: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    from_name: Option<&'a str>,
+    id: &'a str,
+    injection_mode: &'a str,
+    message: DirectMessage<'a>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    metadata: Option<&'a Value>,
+    text: &'a str,
+    to: &'a str,
+}
+
+#[derive(Serialize)]
+struct DirectMessage<'a> {
+    agent_id: &'a str,
+    agent_name: &'a str,
+    attachments: [(); 0],
+    id: &'a str,
+    injection_mode: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    metadata: Option<&'a Value>,
+    text: &'a str,
+}
+
+#[derive(Serialize)]
+struct Reaction<'a> {
+    action: &'a str,
+    agent_id: &'a str,
+    agent_name: &'a str,
+    channel_name: &'a str,
+    emoji: &'a str,
+    id: &'a str,
+    message_id: &'a str,
 }
 
 /// What is the same for all recipients of one message.
@@ -366,18 +424,20 @@ fn metadata(call: &Call<'_>) -> Value {
 }
 
 /// The `{type, data}` of a frame.
-pub(super) fn raw(kind: &str, data: &Value) -> Arc<RawValue> {
-    #[derive(serde::Serialize)]
-    struct Payload<'a> {
-        data: &'a Value,
+pub(super) fn raw(kind: &str, data: &impl Serialize) -> Arc<RawValue> {
+    #[derive(Serialize)]
+    struct Payload<'a, D> {
+        data: &'a D,
         r#type: &'a str,
     }
     serde_json::value::to_raw_value(&Payload { data, r#type: kind }).expect("a value is JSON").into()
 }
 
-/// The same, with more texts in the data of the frame.
+/// The same, with more texts in the data of the frame. They are taken out again, for what else the data is
+/// used for: a copy of it would be one of the message.
 fn raw_with(kind: &str, data: &mut Value, more: &[(&str, &str)]) -> Arc<RawValue> {
     for (key, text) in more {
+        debug_assert!(data.get(key).is_none(), "{key} would be lost");
         data[key] = json!(text);
     }
     let payload = raw(kind, data);

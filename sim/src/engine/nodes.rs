@@ -59,7 +59,7 @@ impl Engine {
         node.max_agents = call.body["max_agents"].as_u64().unwrap_or(node.max_agents);
         let mut view = self.node_view(key);
         view["token"] = json!(token);
-        Ok((201, view))
+        Ok((201, view.into()))
     }
 
     fn enrolled_name<'a>(&self, call: &'a Call<'_>) -> Result<&'a str, Refusal> {
@@ -133,7 +133,7 @@ impl Engine {
         };
         let token = self.ids.token(TokenKind::Node);
         self.state.nodes[node.0].token.clone_from(&token);
-        Ok((200, json!({ "node_id": id, "node_name": name, "token": token })))
+        Ok((200, json!({ "node_id": id, "node_name": name, "token": token }).into()))
     }
 
     fn make_node(&mut self, now: i64, workspace: WorkspaceKey, name: &str, wanted: Option<&str>) -> NodeKey {
@@ -260,19 +260,14 @@ impl Engine {
     }
 
     pub(super) fn get_node(&self, call: &Call<'_>, name: &str) -> Answer {
-        Ok((200, self.node_view(self.node_named(call, name)?)))
+        Ok((200, self.node_view(self.node_named(call, name)?).into()))
     }
 
     pub(super) fn node_agents(&self, call: &Call<'_>, name: &str) -> Answer {
         let node = self.node_named(call, name)?;
-        Ok((
-            200,
-            self.state
-                .agents_on(node)
-                .into_iter()
-                .map(|agent| self.binding_view(call.now, agent, node))
-                .collect(),
-        ))
+        let agents = self.state.agents_on(node).into_iter();
+        let views = agents.map(|agent| self.binding_view(call.now, agent, node));
+        Ok((200, views.collect::<Value>().into()))
     }
 
     // Sockets.

@@ -4,7 +4,7 @@
 //! Must not know: messages.
 
 use super::Engine;
-use super::http::{Answer, Call, Caller, Refusal, refuse};
+use super::http::{Answer, Call, Caller, Data, Refusal, refuse};
 use super::ids::{AgentKey, RoomKey, WorkspaceKey, conversation_digest, iso};
 use super::state::{Room, RoomKind};
 use serde_json::{Value, json};
@@ -111,7 +111,7 @@ impl Engine {
         if let Caller::Agent(_, agent) = call.caller {
             self.join(key, agent);
         }
-        Ok((201, self.channel_view(key)))
+        Ok((201, self.channel_view(key).into()))
     }
 
     pub(super) fn channel_list(&self, call: &Call<'_>) -> Value {
@@ -125,7 +125,8 @@ impl Engine {
             let agent = &self.state.agents[agent.0];
             json!({ "agent_id": &*agent.id, "agent_name": &*agent.name, "role": "member", "joined_at": iso(agent.created_at) })
         };
-        Ok((200, self.state.rooms[key.0].members.iter().map(member).collect()))
+        let members = self.state.rooms[key.0].members.iter().map(member);
+        Ok((200, members.collect::<Value>().into()))
     }
 
     pub(super) fn join_channel(&mut self, call: &Call<'_>, name: &str) -> Answer {
@@ -136,7 +137,7 @@ impl Engine {
             self.tell_members("member.joined", key, agent);
         }
         let id = self.state.agents[agent.0].id.clone();
-        Ok((200, json!({ "channel": name, "agent_id": &*id, "already_member": already_member })))
+        Ok((200, json!({ "channel": name, "agent_id": &*id, "already_member": already_member }).into()))
     }
 
     pub(super) fn leave_channel(&mut self, call: &Call<'_>, name: &str) -> Answer {
@@ -145,7 +146,7 @@ impl Engine {
         self.state.rooms[key.0].members.remove(&agent);
         self.state.agents[agent.0].rooms.remove(&key);
         self.tell_members("member.left", key, agent);
-        Ok((204, Value::Null))
+        Ok((204, Data::NONE))
     }
 
     /// Who came or went, for those who are in the room.
@@ -165,7 +166,7 @@ impl Engine {
         } else {
             muted.remove(&key)
         };
-        Ok((200, json!({ "channel": name, "muted": mute })))
+        Ok((200, json!({ "channel": name, "muted": mute }).into()))
     }
 
     pub(super) fn post_group(&mut self, call: &Call<'_>) -> Answer {
@@ -179,9 +180,8 @@ impl Engine {
         let key = self.make_room(call.now, workspace, id.clone(), &id, RoomKind::Group);
         self.state.workspaces[workspace.0].rooms.insert(id.clone(), key);
         self.state.rooms[key.0].members = members;
-        Ok((
-            201,
-            json!({ "id": id, "conversation_id": id, "participants": names, "created_at": iso(call.now) }),
-        ))
+        let view =
+            json!({ "id": id, "conversation_id": id, "participants": names, "created_at": iso(call.now) });
+        Ok((201, view.into()))
     }
 }

@@ -22,13 +22,13 @@ const BULK: usize = 10;
 /// How long the messages of a case may be. A long one takes as much time as a hundred short ones, and few
 /// bugs need it.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Messages {
+enum Length {
     Short,
     Medium,
     Long,
 }
 
-impl Messages {
+impl Length {
     fn draw(rng: Rng) -> Self {
         match rng.between(Stream::Shape, 15, 0, 4) {
             0 => Self::Long,
@@ -50,7 +50,7 @@ pub fn draw_with(seed: u64, profile: ProfileName, steps_of_work: u64) -> Plan {
     let busy = if draw(10, 0, 9) == 0 { draw(1, 120, 400) } else { draw(1, 20, 120) } * SECOND;
     let faulty = draw(2, 0, 9) > 0;
     let agents: Vec<AgentPlan> = (0..draw(3, 1, 5)).map(|number| agent(rng, number, busy)).collect();
-    let messages = Messages::draw(rng);
+    let length = Length::draw(rng);
     let mut steps = Vec::new();
     for number in (0..agents.len()).filter(|number| agents[*number].invoked) {
         let at = draw(20 + number as u64, 1, INVOKED);
@@ -58,7 +58,7 @@ pub fn draw_with(seed: u64, profile: ProfileName, steps_of_work: u64) -> Plan {
     }
     for number in 0..steps_of_work {
         let at = rng.between(Stream::Step, key(number, 1), 2 * SECOND, busy);
-        steps.push((at, work(rng, number, agents.len() as u64, messages)));
+        steps.push((at, work(rng, number, agents.len() as u64, length)));
     }
     if draw(11, 0, BULKY - 1) == 0 {
         steps.extend(bulk(rng, &agents, busy, faulty));
@@ -126,13 +126,13 @@ fn agent(rng: Rng, number: u64, busy: u64) -> AgentPlan {
     }
 }
 
-fn work(rng: Rng, number: u64, agents: u64, messages: Messages) -> Step {
+fn work(rng: Rng, number: u64, agents: u64, length: Length) -> Step {
     let draw = |stream, low, high| rng.between(Stream::Step, key(number, stream), low, high);
     let to = draw(2, 0, agents - 1) as usize;
     let skewed = |stream, low, high| rng.skewed(Stream::Step, key(number, stream), low, high);
     let size = match draw(3, 0, 19) {
-        0 if messages == Messages::Long => skewed(4, 4_000, 64_000),
-        1..3 if messages != Messages::Short => skewed(4, 1_000, 6_000),
+        0 if length == Length::Long => skewed(4, 4_000, 64_000),
+        1..3 if length != Length::Short => skewed(4, 1_000, 6_000),
         _ => draw(4, 1, 300),
     } as usize;
     match draw(5, 0, 99) {
@@ -164,6 +164,22 @@ mod tests {
         let text = |seed| format!("{:?}", draw(seed, ProfileName::V6_0_3));
         assert_eq!(text(3), text(3));
         assert_ne!(text(3), text(4));
+    }
+
+    #[test]
+    fn messages_are_short_in_most_cases_and_long_in_some() {
+        let longest = |seed| {
+            let steps = draw_with(seed, ProfileName::V5_0_5, 100).steps.into_iter();
+            let sizes = steps.filter_map(|(_, step)| match step {
+                Step::Direct { size, .. } if size < 400_000 => Some(size),
+                _ => None,
+            });
+            sizes.max().unwrap_or(0)
+        };
+        let longest: Vec<_> = (0..100).map(longest).collect();
+        let count =
+            |range: std::ops::Range<usize>| longest.iter().filter(|size| range.contains(size)).count();
+        assert!(count(0..301) > 50 && count(301..6_001) > 5 && count(6_001..64_001) > 5, "{longest:?}");
     }
 
     #[test]

@@ -205,6 +205,11 @@ impl World<'_> {
         if std::mem::replace(&mut wire.closing, true) {
             return;
         }
+        // Drivers read on to the answer of the close.
+        self.pause_link(link, false);
+        let Some(wire) = self.network.wires.get_mut(&link) else {
+            return;
+        };
         let closed = wire.up_at.max(self.now + there);
         match wire.connection {
             Some(connection) => {

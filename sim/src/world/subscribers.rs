@@ -144,11 +144,13 @@ impl World<'_> {
     }
 }
 
-/// The number of an event, which is its last field.
+/// The number of an event, which is its last field. Most have a long text before it, so it is read from
+/// the end.
 fn number(text: &str) -> Option<u64> {
     let text = text.strip_suffix('}')?;
     let before = text.trim_end_matches(|char: char| char.is_ascii_digit());
-    before.ends_with(",\"seq\":").then(|| text[before.len()..].parse().ok())?
+    let (_, number) = text.split_at(before.len());
+    before.ends_with(",\"seq\":").then_some(number)?.parse().ok()
 }
 
 #[cfg(test)]

@@ -13,7 +13,8 @@ use crate::rng::Stream;
 use relay_core::ids::LinkId;
 use serde_json::{Value, json};
 
-/// Bytes of a giant frame: some times more than of the longest message. More would only cost time.
+/// Bytes of a giant frame: some times more than of all but the messages that fill a window. More would only
+/// cost time.
 const GIANT: usize = 256 * 1024;
 /// Frames that mean nothing, or not yet.
 const SENSELESS: [&str; 6] = [

@@ -33,4 +33,6 @@ pub struct Script {
     pub upgrade: Option<UpgradeScript>,
     /// Asked after the model.
     pub out: Option<OutScript>,
+    /// A frame for the next node that closes its socket, before the close is answered.
+    pub last_words: Option<String>,
 }

@@ -85,6 +85,9 @@ fn upgrade(
     inner.see(What::Closed(code));
     if let Some(mut writer) = inner.sockets.remove(&connection) {
         if let Some(code) = code {
+            if let Some(words) = inner.script.last_words.take() {
+                let _ = writer.text(&words);
+            }
             let _ = writer.close(code, "");
         }
         writer.cut();

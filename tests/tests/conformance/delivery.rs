@@ -15,6 +15,7 @@ pub(crate) const ALL: &[Scenario] = scenarios![
     nothing_is_acked_while_the_agent_does_not_read,
     frames_that_overtake_each_other_are_read_in_order,
     a_hole_in_the_sequence_stops_nothing,
+    a_result_that_comes_while_the_broker_closes_its_link_is_read,
     a_row_that_comes_twice_is_read_once,
     an_event_about_a_message_that_comes_before_it_does_not_swallow_it,
     a_payload_of_an_unknown_type_is_acked_and_stops_nothing,
@@ -102,6 +103,31 @@ fn a_hole_in_the_sequence_stops_nothing(driver: &Driver) {
     world.alice.dm("worker", "fourth");
     world.reads(&agent, &[(4, "fourth")]);
     assert_eq!(agent.count("second"), 0);
+}
+
+fn a_result_that_comes_while_the_broker_closes_its_link_is_read(driver: &Driver) {
+    let world = World::new(driver);
+    let agent = world.agent("worker");
+    let result = json!({
+        "v": 1, "type": "deliver", "delivery_id": "evt_action_completed_1", "agent": "worker",
+        "agent_id": world.engine.agent_id("worker"), "msg_id": "inv_1", "seq": 0, "mode": "wait",
+        "payload": { "type": "action.completed", "data": { "invocation_id": "inv_1", "output": "it is done" } },
+    });
+    world.engine.script(|script| script.last_words = Some(result.to_string()));
+    // Only a new link brings what is missing, so the broker closes this one.
+    let mut lost = false;
+    world.rewrite(move |text| match deliver_of(&text, 2) {
+        Some(_) if !std::mem::replace(&mut lost, true) => vec![],
+        _ => vec![text],
+    });
+    for text in ["first", "second", "third"] {
+        world.alice.dm("worker", text);
+    }
+    world.engine.await_that("the close", |what| matches!(what, What::Closed(Some(1000))).then_some(()));
+    for text in ["it is done", "second"] {
+        agent.read(text);
+        assert_eq!(agent.count(text), 1);
+    }
 }
 
 fn a_row_that_comes_twice_is_read_once(driver: &Driver) {
