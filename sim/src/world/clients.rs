@@ -82,16 +82,14 @@ impl World<'_> {
                 let wish = json!({ "text": self.text(size) });
                 self.clients.latest = self.make(number, "/v1/channels/general/messages", &wish);
                 // Somebody reacts to every fourth at once.
-                if let Some(latest) = self.clients.latest.clone().filter(|_| number.is_multiple_of(4)) {
-                    let wish = json!({ "emoji": "wave" });
-                    self.post(number + 1, &format!("/v1/messages/{latest}/reactions"), &wish);
+                if number.is_multiple_of(4) {
+                    self.post_about_latest(number + 1, "reactions", &json!({ "emoji": "wave" }));
                 }
             }
+            Step::Reply { .. } if self.clients.latest.is_none() => {}
             Step::Reply { size } => {
-                if let Some(latest) = self.clients.latest.clone() {
-                    let wish = json!({ "text": self.text(size) });
-                    self.post(number, &format!("/v1/messages/{latest}/replies"), &wish);
-                }
+                let wish = json!({ "text": self.text(size) });
+                self.post_about_latest(number, "replies", &wish);
             }
             Step::Group { size } => {
                 if let Some(group) = self.group() {
@@ -104,21 +102,7 @@ impl World<'_> {
                 let wish = json!({ "to": name(to), "text": self.text(size), "from": from });
                 self.ask("POST", "/api/send", &wish.to_string());
             }
-            Step::Invoke { agent } => {
-                let kind = self.plan.agents[agent].kind;
-                if !kind.is_placeable() {
-                    return;
-                }
-                // Every second order is an action of an agent, and names the harness only there.
-                if number.is_multiple_of(2) {
-                    let wish = json!({ "name": name(agent), "cli": kind.command(), "task": "" });
-                    self.order("/v1/agents/spawn", &wish);
-                } else {
-                    let capability = format!("spawn:{}", kind.command());
-                    let wish = json!({ "name": name(agent), "capability": capability, "task": "" });
-                    self.post(number, "/v1/actions/spawn/invoke", &wish);
-                }
-            }
+            Step::Invoke { agent } => self.invoke(number, agent),
             Step::InvokeRelease { agent } => {
                 let wish = json!({ "name": name(agent), "reason": "planned" });
                 self.order("/v1/agents/release", &wish);
@@ -127,17 +111,13 @@ impl World<'_> {
                 self.ask("DELETE", &format!("/api/spawned/{}", name(agent)), "");
             }
             Step::React { read } => {
-                if let Some(latest) = self.clients.latest.clone() {
-                    let event = if read { "read" } else { "reactions" };
-                    self.post(number, &format!("/v1/messages/{latest}/{event}"), &json!({ "emoji": "eyes" }));
-                }
+                let event = if read { "read" } else { "reactions" };
+                self.post_about_latest(number, event, &json!({ "emoji": "eyes" }));
             }
             Step::Reactions { count } => {
                 for times in 0..count {
-                    if let Some(latest) = self.clients.latest.clone() {
-                        let wish = json!({ "emoji": format!("e{times}") });
-                        self.post(number, &format!("/v1/messages/{latest}/reactions"), &wish);
-                    }
+                    let wish = json!({ "emoji": format!("e{times}") });
+                    self.post_about_latest(number, "reactions", &wish);
                 }
             }
             Step::Outcome { to } if self.plan.agents[to].kind == Kind::Deaf => {}
@@ -162,6 +142,23 @@ impl World<'_> {
             }
             Step::Ask { agent, what } => self.pester(number, &name(agent), what),
             Step::Fault(fault) => self.start_fault(fault),
+        }
+    }
+
+    /// Somebody orders an agent at the engine.
+    fn invoke(&mut self, number: usize, agent: usize) {
+        let AgentPlan { name, kind, .. } = self.plan.agents[agent].clone();
+        if !kind.is_placeable() {
+            return;
+        }
+        // Every second order is an action of an agent, and names the harness only there.
+        if number.is_multiple_of(2) {
+            let wish = json!({ "name": name, "cli": kind.command(), "task": "" });
+            self.order("/v1/agents/spawn", &wish);
+        } else {
+            let capability = format!("spawn:{}", kind.command());
+            let wish = json!({ "name": name, "capability": capability, "task": "" });
+            self.post(number, "/v1/actions/spawn/invoke", &wish);
         }
     }
 
@@ -193,7 +190,15 @@ impl World<'_> {
         self.http("POST", path, Some(&token), &[], Some(&wish.to_string()))
     }
 
-    /// The same; the id of what it made.
+    /// A sender's request about the latest message of the channel, if there is one.
+    fn post_about_latest(&mut self, number: usize, what: &str, wish: &Value) {
+        if let Some(latest) = &self.clients.latest {
+            let path = format!("/v1/messages/{latest}/{what}");
+            self.post(number, &path, wish);
+        }
+    }
+
+    /// A sender's request; the id of what it made.
     fn make(&mut self, number: usize, path: &str, wish: &Value) -> Option<String> {
         super::network::made(&self.post(number, path, wish).body)
     }
