@@ -48,6 +48,16 @@ fn a_number_that_makes_no_sense_is_refused_in_one_line() {
 }
 
 #[test]
+fn more_threads_than_the_system_gives_are_refused_in_one_line() {
+    let swarm =
+        format!("ulimit -v 300000; exec {} swarm --seeds 5 --jobs 256", env!("CARGO_BIN_EXE_relay-sim"));
+    let output = Command::new("sh").args(["-c", &swarm]).output().unwrap();
+    let said = text_of(&output.stderr);
+    assert_eq!((output.status.code(), said.lines().count()), (Some(1), 1), "{said}");
+    assert!(said.contains("threads could be started") && said.contains("lower --jobs"), "{said}");
+}
+
+#[test]
 fn the_last_seed_is_one_too() {
     let output = relay_sim(["swarm", "--start", "18446744073709551615", "--seeds", "1", "--json"]);
     assert!(output.status.success(), "{}", text_of(&output.stderr));

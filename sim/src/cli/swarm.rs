@@ -74,15 +74,29 @@ pub(crate) fn run(args: &Args) -> Code {
     let queue = Queue { next: AtomicU64::new(0), end: AtomicU64::new(end), over: AtomicBool::new(false) };
     let time = args.minutes.map(|minutes| Duration::from_secs_f64(minutes * 60.0));
     let mut tally = Tally::new(&cases.profiles, args.keep_going);
+    let (queue, mut refused) = (&queue, false);
     thread::scope(|scope| {
         let (results, received) = channel();
-        for _ in 0..args.jobs {
-            let (results, cases, queue) = (results.clone(), &cases, &queue);
-            scope.spawn(move || work(cases, queue, args.keep_going, &results));
+        for job in 0..args.jobs {
+            let (results, cases) = (results.clone(), &cases);
+            let thread = thread::Builder::new();
+            let begun = thread.spawn_scoped(scope, move || work(cases, queue, args.keep_going, &results));
+            if let Err(error) = begun {
+                let wanted = args.jobs;
+                complain!(
+                    "relay-sim: only {job} of {wanted} threads could be started ({error}): lower --jobs"
+                );
+                queue.over.store(true, Ordering::Relaxed);
+                refused = true;
+                break;
+            }
         }
         drop(results);
-        collect(&cases, &queue, time, &received, &mut tally);
+        collect(&cases, queue, time, &received, &mut tally);
     });
+    if refused {
+        return Code::REFUSED;
+    }
     if args.json {
         tally.print_json()
     } else {
