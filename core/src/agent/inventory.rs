@@ -76,9 +76,10 @@ impl Inventory {
     }
 
     /// A snapshot is due, on [`Timer::InventoryRefresh`] or for a reason, and it lists again what was
-    /// refused (invariant 3).
+    /// refused, and who was suspected while no answer came (invariant 3).
     pub(crate) fn refresh(&mut self, cx: &mut Cx) {
         self.left_out.clear();
+        self.suspects.clear();
         self.want(cx);
     }
 

@@ -173,6 +173,18 @@ fn the_refusal_of_an_older_snapshot_costs_nobody_a_place() {
 }
 
 #[test]
+fn a_suspect_is_listed_again_at_the_next_refresh_when_no_answer_comes() {
+    let mut rig = Rig::online();
+    three(&mut rig);
+    rig.engine.inventories = false;
+    rig.reconnect();
+    rig.refuse_inventory("somebody is in the way");
+    assert_eq!(listed(&rig).len(), 2, "one of them is suspected");
+    rig.advance(Span::secs(61));
+    assert_eq!(listed(&rig).len(), 3);
+}
+
+#[test]
 fn an_entry_left_out_is_listed_again_at_each_refresh_until_it_is_accepted() {
     let mut rig = Rig::online();
     three(&mut rig);
