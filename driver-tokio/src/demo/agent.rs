@@ -3,11 +3,14 @@
 //! Owns: a shell with a `read` loop, a prompt in raw mode with bracketed paste, the form of a record.
 //! Must not know: the broker. These programs see a terminal and nothing else.
 //!
-//! 1. A line is recorded when the program has read it whole, Enter included, with the time of the
-//!    system's clock at that moment, and before anything else is done with it.
+//! 1. A line is recorded when the program has read it whole, Enter included, and before anything else is done
+//!    with it. Its time is that of the system's clock; the prompt looks at it right before it reads, for behind
+//!    a read the system may set a program aside for longer than an ack takes.
 
 use crate::engine_host::now_ns;
 use clap::{Args, Subcommand};
+use rustix::event::{PollFd, PollFlags, poll};
+use rustix::io::retry_on_intr;
 use rustix::termios::{OptionalActions, tcgetattr, tcsetattr};
 use std::fs::OpenOptions;
 use std::io::{self, ErrorKind, Write};
@@ -100,8 +103,9 @@ fn prompt() -> io::Result<()> {
     let mut keys = Keys::default();
     let mut bytes = [0; 4096];
     loop {
-        let len = rustix::io::read(&stdin, &mut bytes)?;
+        retry_on_intr(|| poll(&mut [PollFd::new(&stdin, PollFlags::IN)], None))?;
         let at_ns = now_ns();
+        let len = rustix::io::read(&stdin, &mut bytes)?;
         if len == 0 {
             return Ok(());
         }
