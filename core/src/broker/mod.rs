@@ -269,7 +269,6 @@ impl Broker {
             }
             Timer::LinkSettled => self.link.on_settled(),
             Timer::InventoryRefresh => self.inventory.refresh(cx),
-            Timer::InventoryForce if self.stopping.is_stopping() => {}
             Timer::InventoryForce => self.inventory.force(),
             Timer::ReplayCheck => self.check_replay(),
             Timer::DeliveryGap(agent) => self.on_gap_timer(&agent),

@@ -81,7 +81,7 @@ pub(crate) fn ready(harness: Harness, screen: &Terminal, quiet_for: Span, since_
         return Readiness::Ready { unrecognised: false };
     }
     if since_exec >= at_latest {
-        return Readiness::Ready { unrecognised: harness != Harness::Other };
+        return Readiness::Ready { unrecognised: true };
     }
     let left = Span(at_latest.0 - since_exec.0);
     Readiness::NotYet { recheck_after: left.min(Span(needed.0 - quiet_for.0)) }

@@ -274,7 +274,9 @@ impl Link {
         let link = session.link;
         let deadline = cx.now.mono.after(GOODBYE);
         cx.push(Command::LinkClose { link, code: 1000, reason: why, deadline });
-        self.given_up = self.is_up().then_some(link).or(self.given_up);
+        if self.is_up() {
+            self.given_up = Some(link);
+        }
         cx.log(Level::Warn, "link", &format!("giving the connection up: {why}"));
         self.lose(cx, why)
     }

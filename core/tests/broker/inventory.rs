@@ -132,8 +132,7 @@ fn an_entry_that_the_engine_names_is_left_out_and_degrades_health() {
     assert_eq!(listed(&rig).len(), 3);
     rig.refuse_inventory("agent \"bob\" is active on another node");
     assert_eq!(listed(&rig), ["ann", "eve"]);
-    let id = rig.last_sent("inventory.sync")["id"].clone();
-    rig.reply(&id, json!({}));
+    rig.accept_inventory();
     let errors = rig.events("worker_error");
     assert_eq!((errors.len(), &errors[0]["name"]), (1, &json!("bob")));
     let health = rig.health();
@@ -165,8 +164,7 @@ fn the_refusal_of_an_older_snapshot_costs_nobody_a_place() {
                 "message": message,
             }));
         }
-        let id = rig.last_sent("inventory.sync")["id"].clone();
-        rig.reply(&id, json!({}));
+        rig.accept_inventory();
         assert_eq!(listed(&rig), if named { ["ann", "eve"] } else { ["ann", "bob"] });
         assert_eq!(rig.health()["status"], "degraded");
     }
@@ -195,15 +193,13 @@ fn an_entry_left_out_is_listed_again_at_each_refresh_until_it_is_accepted() {
         assert_eq!(listed(&rig).len(), 3, "the other node may have let it go");
         rig.refuse_inventory("agent \"bob\" is active on another node");
         assert_eq!(listed(&rig), ["ann", "eve"]);
-        let id = rig.last_sent("inventory.sync")["id"].clone();
-        rig.reply(&id, json!({}));
+        rig.accept_inventory();
         assert_eq!(rig.health()["status"], "degraded");
         rig.advance(Span::secs(61));
         assert_eq!(rig.health()["status"], "degraded", "nobody has said that it is well");
     }
     assert_eq!(rig.events("worker_error").len(), 1, "it was no news after the first time");
-    let id = rig.last_sent("inventory.sync")["id"].clone();
-    rig.reply(&id, json!({}));
+    rig.accept_inventory();
     assert_eq!(listed(&rig).len(), 3);
     assert_eq!(rig.health()["status"], "ok");
 }

@@ -371,7 +371,7 @@ impl Agent {
 fn plain(bytes: &[u8]) -> Vec<u8> {
     let mut shown = Vec::with_capacity(bytes.len() + 8);
     let mut rest = bytes;
-    while let Some(at) = rest.iter().position(|byte| matches!(byte, b'\r' | b'\n' | 0x1b)) {
+    while let Some(at) = memchr::memchr3(b'\r', b'\n', 0x1b, rest) {
         shown.extend_from_slice(&rest[..at]);
         shown.extend_from_slice(if rest[at] == 0x1b { b"^" } else { b"\r\n" });
         rest = &rest[at + 1..];

@@ -66,7 +66,7 @@ impl Reader {
                 // Before a mark nothing else counts.
                 _ if self.mark.is_none() && self.complete.is_none() => {
                     let next = rest.as_slice();
-                    rest = next[next.iter().position(|byte| *byte == b'<').unwrap_or(next.len())..].iter();
+                    rest = next[memchr::memchr(b'<', next).unwrap_or(next.len())..].iter();
                 }
                 _ => {}
             }

@@ -106,7 +106,7 @@ impl Tty {
         let mut count = most.min(self.unread());
         let input = self.input.make_contiguous();
         if self.canonical {
-            let end = input[..count].iter().position(|byte| *byte == b'\n');
+            let end = memchr::memchr(b'\n', &input[..count]);
             count = end.map_or(count, |at| at + 1);
         }
         let bytes = input[..count].to_vec();

@@ -120,6 +120,19 @@ impl Engine {
         kind: &str,
         event: &str,
         msg_id: &str,
+        data: &Value,
+    ) {
+        self.send_payload(now, key, kind, event, msg_id, &raw(kind, data));
+    }
+
+    /// The same with a payload that others get, too.
+    pub(super) fn send_payload(
+        &mut self,
+        now: i64,
+        key: AgentKey,
+        kind: &str,
+        event: &str,
+        msg_id: &str,
         payload: &RawValue,
     ) {
         let Some(connection) = self.socket_of(key) else {
@@ -158,8 +171,7 @@ impl Engine {
             let caller = self.state.agents[key.0].name.clone();
             let data = json!({ "action_name": action, "caller_name": &*caller, "error": "not authorized" });
             let event = format!("{action}_{agent_id}");
-            let payload = raw("action.denied", &data);
-            self.send_event(now_ms, key, "action.denied", &event, action, &payload);
+            self.send_event(now_ms, key, "action.denied", &event, action, &data);
         }
     }
 
@@ -171,8 +183,7 @@ impl Engine {
                 "invocation_id": id, "action_name": "look-up", "status": "completed", "output": output,
                 "error": null,
             });
-            let payload = raw("action.completed", &data);
-            self.send_event(now_ms, key, "action.completed", &id, &id, &payload);
+            self.send_event(now_ms, key, "action.completed", &id, &id, &data);
         }
     }
 

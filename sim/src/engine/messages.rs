@@ -305,7 +305,7 @@ impl Engine {
     fn fan_out(&mut self, now: i64, room: RoomKey, kind: &str, key: &str, message: &str, payload: &RawValue) {
         let members: Vec<AgentKey> = self.state.rooms[room.0].members.iter().copied().collect();
         for member in members {
-            self.send_event(now, member, kind, key, message, payload);
+            self.send_payload(now, member, kind, key, message, payload);
         }
     }
 

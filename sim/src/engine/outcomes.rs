@@ -8,7 +8,6 @@
 
 use super::ids::{AgentKey, InvocationKey, NodeKey};
 use super::journal::Event;
-use super::messages::raw;
 use super::state::{InvocationState, Place};
 use super::{ConnectionId, Engine};
 use serde_json::{Map, Value, json};
@@ -62,7 +61,7 @@ impl Engine {
         }
         if let Some(caller) = caller {
             let kind = if completed { "action.completed" } else { "action.failed" };
-            self.send_event(now, caller, kind, &invocation_id, &invocation_id, &raw(kind, &data));
+            self.send_event(now, caller, kind, &invocation_id, &invocation_id, &data);
         }
     }
 
@@ -122,6 +121,6 @@ impl Engine {
             "invocation_id": invocation_id, "reason": reason,
         });
         let event = format!("{}_{}", agent.id, invocation_id);
-        self.send_event(now, caller, "agent.exited", &event, &event, &raw("agent.exited", &data));
+        self.send_event(now, caller, "agent.exited", &event, &event, &data);
     }
 }

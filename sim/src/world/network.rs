@@ -199,17 +199,14 @@ impl World<'_> {
     pub(super) fn close_link(&mut self, link: Of<LinkId>, deadline: Mono) {
         let latest = self.virtual_time(deadline);
         let (there, back) = (self.network_delay(), self.network_delay());
+        // Drivers read on to the answer of the close.
+        self.pause_link(link, false);
         let Some(wire) = self.network.wires.get_mut(&link) else {
             return;
         };
         if std::mem::replace(&mut wire.closing, true) {
             return;
         }
-        // Drivers read on to the answer of the close.
-        self.pause_link(link, false);
-        let Some(wire) = self.network.wires.get_mut(&link) else {
-            return;
-        };
         let closed = wire.up_at.max(self.now + there);
         match wire.connection {
             Some(connection) => {

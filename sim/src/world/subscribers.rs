@@ -149,7 +149,7 @@ impl World<'_> {
 fn number(text: &str) -> Option<u64> {
     let text = text.strip_suffix('}')?;
     let before = text.trim_end_matches(|char: char| char.is_ascii_digit());
-    let (_, number) = text.split_at(before.len());
+    let number = &text[before.len()..];
     before.ends_with(",\"seq\":").then_some(number)?.parse().ok()
 }
 

@@ -102,6 +102,12 @@ impl Rig {
         self.feed(Event::Text(self.link(), engine::error(id, code)));
     }
 
+    /// The engine accepts the latest snapshot.
+    pub(crate) fn accept_inventory(&mut self) {
+        let id = self.last_sent("inventory.sync")["id"].clone();
+        self.reply(&id, json!({}));
+    }
+
     /// The engine refuses the latest snapshot, because another node has one of its agents.
     pub(crate) fn refuse_inventory(&mut self, message: &str) {
         let id = self.last_sent("inventory.sync")["id"].clone();
