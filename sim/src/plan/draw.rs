@@ -16,7 +16,7 @@ use crate::rng::{Rng, Stream, key};
 /// So long an invocation has time to start an agent before the operator does.
 const INVOKED: u64 = 15 * SECOND;
 /// One in so many cases has messages that fill a window, so many at once: they take their time.
-const BULKY: u64 = 500;
+const BULKY: u64 = 250;
 const BULK: usize = 10;
 
 /// How long the messages of a case may be. A long one takes as much time as a hundred short ones, and few
@@ -94,11 +94,11 @@ pub fn draw_with(seed: u64, profile: ProfileName, steps_of_work: u64) -> Plan {
 /// Messages that fill the window of an agent, and events of them that nobody reads.
 fn bulk(rng: Rng, agents: &[AgentPlan], busy: u64, faulty: bool) -> Vec<(u64, Step)> {
     let draw = |position: u64, low, high| rng.between(Stream::Shape, position, low, high);
-    let to = draw(12, 0, agents.len() as u64 - 1) as usize;
-    // Who reads slowly would read for hours.
-    if agents[to].kind == Kind::Slow {
+    // Who reads slowly would read for hours, and to emulate the echo takes longer than all else.
+    let quiet = |agent: &AgentPlan| matches!(agent.kind, Kind::Silent | Kind::Mangled);
+    let Some(to) = agents.iter().position(quiet) else {
         return Vec::new();
-    }
+    };
     let at = draw(13, 3 * SECOND, busy);
     let size = draw(14, 430_000, 500_000) as usize;
     let mut steps = vec![(at, Step::Direct { to, steer: false, size }); BULK];
