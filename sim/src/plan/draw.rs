@@ -15,9 +15,14 @@ use crate::rng::{Rng, Stream, key};
 
 /// So long an invocation has time to start an agent before the operator does.
 const INVOKED: u64 = 15 * SECOND;
-/// One in so many cases has messages that fill a window, so many at once: they take their time.
-const BULKY: u64 = 250;
-const BULK: usize = 10;
+/// One in so many cases has bulk: messages so long that a few of them fill what is bounded. They take their
+/// time.
+const BULKY: u64 = 500;
+/// So many fill the window of an agent.
+const WINDOWFUL: usize = 10;
+/// So many fill the streams of those who follow the events and do not read them, once they are echoed.
+/// More would be emulated at length for nothing else.
+const STREAMFUL: usize = 4;
 
 /// How long the messages of a case may be. A long one takes as much time as a hundred short ones, and few
 /// bugs need it.
@@ -91,17 +96,19 @@ pub fn draw_with(seed: u64, profile: ProfileName, steps_of_work: u64) -> Plan {
     }
 }
 
-/// Messages that fill the window of an agent, and events of them that nobody reads.
+/// Messages that fill the window of an agent without an echo, or with their echo the streams of slow readers.
 fn bulk(rng: Rng, agents: &[AgentPlan], busy: u64, faulty: bool) -> Vec<(u64, Step)> {
     let draw = |position: u64, low, high| rng.between(Stream::Shape, position, low, high);
-    // Who reads slowly would read for hours, and to emulate the echo takes longer than all else.
-    let quiet = |agent: &AgentPlan| matches!(agent.kind, Kind::Silent | Kind::Mangled);
-    let Some(to) = agents.iter().position(quiet) else {
-        return Vec::new();
+    let to = draw(12, 0, agents.len() as u64 - 1) as usize;
+    let count = match agents[to].kind {
+        // It would read for hours.
+        Kind::Slow => return Vec::new(),
+        Kind::Silent | Kind::Mangled => WINDOWFUL,
+        _ => STREAMFUL,
     };
     let at = draw(13, 3 * SECOND, busy);
     let size = draw(14, 430_000, 500_000) as usize;
-    let mut steps = vec![(at, Step::Direct { to, steer: false, size }); BULK];
+    let mut steps = vec![(at, Step::Direct { to, steer: false, size }); count];
     if faulty {
         steps.push((at - SECOND, Step::Fault(Fault::SlowReaders { lasts: 20 * SECOND })));
     }
