@@ -41,6 +41,8 @@ struct Wire {
     /// When the latest text arrives, per direction.
     up_at: u64,
     down_at: u64,
+    /// When the latest text that a fault held arrives, in either direction.
+    held_until: u64,
     /// Nothing passes until it breaks.
     silent: bool,
     /// Nothing reaches the engine until it breaks, although pings are answered.
@@ -175,6 +177,9 @@ impl World<'_> {
         self.heap.put(drained, Event::Down(link, Completion::LinkDrained(link.1, bytes)));
         if let Some(connection) = wire.connection.filter(|_| !wire.silent && !wire.deaf) {
             wire.up_at = wire.up_at.max(self.now + delay + hold);
+            if hold > 0 {
+                wire.held_until = wire.held_until.max(wire.up_at);
+            }
             self.heap.put(wire.up_at, Event::Up(connection, text));
         }
     }
@@ -229,7 +234,8 @@ impl World<'_> {
     /// Sends something down a link, in order.
     pub(super) fn send_down(&mut self, link: Of<LinkId>, completion: Completion) {
         let mut delay = self.network_delay();
-        if self.now < self.faults.hold_down && matches!(completion, Completion::LinkText(..)) {
+        let held = self.now < self.faults.hold_down && matches!(completion, Completion::LinkText(..));
+        if held {
             let key = self.key();
             delay += self.rng.skewed(Stream::Fault, key, 1, HOLD_DOWN);
             self.mark(FaultMark::HeldDown);
@@ -238,6 +244,9 @@ impl World<'_> {
             return;
         };
         wire.down_at = wire.down_at.max(self.now + delay);
+        if held {
+            wire.held_until = wire.held_until.max(wire.down_at);
+        }
         self.heap.put(wire.down_at, Event::Down(link, completion));
     }
 
@@ -289,11 +298,10 @@ impl World<'_> {
         self.cut(|wire| wire.silent || wire.deaf);
     }
 
-    /// Whether frames are still held on a link that is open.
+    /// Whether frames are still held on a link that is open, or what answers them is under way.
     pub(super) fn holds_frames(&self) -> bool {
-        let soon = self.now + SECOND;
-        let held =
-            |wire: &Wire| wire.connection.is_some() && !wire.closing && wire.up_at.max(wire.down_at) > soon;
+        let answered = self.now.saturating_sub(SECOND);
+        let held = |wire: &Wire| wire.connection.is_some() && !wire.closing && wire.held_until > answered;
         self.network.wires.values().any(held)
     }
 
