@@ -10,7 +10,8 @@
 //! 2. S15: an invocation has one result: what was sent, or is on disk, is what is sent again.
 //! 3. S15: an inventory does not leave out what the engine has asked for on its link and still waits for,
 //!    unless that takes long by the broker's clock: the engine would give it to another node as well.
-//! 4. L5: in the end no invocation that the broker was given is open, unless the engine took it back.
+//! 4. S15: what a process was started for is not handed back: the engine would give it to another node.
+//! 5. L5: in the end no invocation that the broker was given is open, unless the engine took it back.
 
 use super::facts::Frame;
 use crate::engine::Event;
@@ -20,6 +21,9 @@ use serde_json::Value;
 use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet};
 use std::hash::{DefaultHasher, Hash, Hasher};
+
+/// In a result: the one error by which an invocation is handed back.
+const HANDED_BACK: &str = r#""error":"handler_unavailable""#;
 
 /// On whose behalf a process may be started.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -120,6 +124,9 @@ impl Invocations {
         let Some(id) = frame.invocation_id.as_deref() else {
             return Ok(());
         };
+        if self.started.contains(id) && text.contains(HANDED_BACK) {
+            return Err(format!("invocation {id} is handed back although a process was started for it"));
+        }
         self.close(&Order::Invocation(id.to_owned()));
         self.ended.insert(id.to_owned());
         self.begun.remove(id);
@@ -225,6 +232,19 @@ mod tests {
         invocations.asked(RequestId(2), br#"{"name":"bob"}"#);
         invocations.answered(RequestId(2));
         assert!(invocations.spawns("bob").is_err(), "it was refused");
+    }
+
+    #[test]
+    fn what_a_process_was_started_for_is_not_handed_back() {
+        let text = r#"{"type":"action.result","invocation_id":"i1","error":"handler_unavailable"}"#;
+        let hand_back = |invocations: &mut Invocations| invocations.ends(1, &Frame::read(text), text);
+        let mut invocations = Invocations::default();
+        given(&mut invocations);
+        assert_eq!(hand_back(&mut invocations), Ok(()));
+        let mut invocations = Invocations::default();
+        given(&mut invocations);
+        assert_eq!(invocations.spawns("bob"), Ok(()));
+        assert!(hand_back(&mut invocations).is_err());
     }
 
     #[test]

@@ -74,11 +74,7 @@ pub fn draw_with(seed: u64, profile: ProfileName, steps_of_work: u64) -> Plan {
             let at = rng.between(Stream::Fault, key(number, 1), SECOND / 10, busy);
             if let Some(fault) = classes.draw(number, agents.len() as u64, at) {
                 steps.push((at, Step::Fault(fault)));
-                if let Fault::Echo { .. } = fault {
-                    // Few cases have an event outside of the sequence just then.
-                    steps.push((at + 1, Step::Channel { size: 20 }));
-                    steps.push((at + SECOND / 2, Step::React { read: false }));
-                }
+                steps.extend(occasion(rng, number, fault, &agents, at, busy));
             }
         }
     }
@@ -93,6 +89,34 @@ pub fn draw_with(seed: u64, profile: ProfileName, steps_of_work: u64) -> Plan {
         system: rng.skewed(Stream::Shape, 7, 50, 30_000),
         dying: if faulty { draw(8, 0, 3) * 40 } else { 0 },
         patient: draw(9, 0, 9) == 0,
+    }
+}
+
+/// What a fault that begins at `at` needs in order to strike, and few cases have just then.
+fn occasion(
+    rng: Rng,
+    number: u64,
+    fault: Fault,
+    agents: &[AgentPlan],
+    at: u64,
+    busy: u64,
+) -> Vec<(u64, Step)> {
+    match fault {
+        // An event outside of the sequence.
+        Fault::Echo { .. } => {
+            vec![(at + 1, Step::Channel { size: 20 }), (at + SECOND / 2, Step::React { read: false })]
+        }
+        // An order for an agent that does not run.
+        Fault::Neighbour { .. } => {
+            let Some(agent) = agents.iter().position(|agent| agent.kind.is_placeable()) else {
+                return Vec::new();
+            };
+            let later = |stream| rng.between(Stream::Fault, key(number, stream), 0, 3 * SECOND);
+            let released = (at + later(7)).min(busy);
+            let ordered = (released + later(8)).min(busy);
+            vec![(released, Step::Release { agent }), (ordered, Step::Invoke { agent })]
+        }
+        _ => Vec::new(),
     }
 }
 

@@ -234,6 +234,8 @@ pub enum Fault {
     Rotate,
     /// An agent is bound to another node, which keeps it for a while.
     TakeOver { agent: usize, lasts: u64 },
+    /// Another node offers the broker's programs for a while, and runs what is placed there.
+    Neighbour { lasts: u64 },
     /// Another instance serves the broker's node for a while, if it can.
     Double { lasts: u64 },
     /// The latest invocation is sent again.

@@ -64,6 +64,8 @@ pub(super) enum Event {
     GiveToken,
     /// A rival of the broker goes on.
     Rival(Rival),
+    /// The other node does what it was asked for, or says so.
+    Elsewhere(ConnectionId, String),
     /// The engine lets a frame go that waited to be overtaken.
     Release,
     /// Faults stop.

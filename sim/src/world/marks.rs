@@ -84,6 +84,8 @@ marks! {
     EngineRestarted = "engine_restarted",
     /// An agent that ran was bound to another node.
     TakenOver = "taken_over",
+    /// An agent that was ordered lives on another node.
+    PlacedElsewhere = "placed_elsewhere",
     /// Another instance served the broker's node.
     Doubled = "doubled",
     /// The broker died between two commands.

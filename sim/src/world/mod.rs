@@ -15,6 +15,7 @@ mod disk;
 mod event;
 mod faults;
 mod marks;
+mod neighbour;
 mod network;
 mod requests;
 mod rivals;
@@ -322,6 +323,7 @@ impl<'a> World<'a> {
             Event::TerminateAgain(life) => self.terminate_again(life),
             Event::GiveToken => self.give_token(),
             Event::Rival(who) => self.act(who),
+            Event::Elsewhere(connection, text) => self.on_elsewhere(connection, &text),
             Event::Release => {
                 self.engine.release_held_back();
                 self.pump_engine();

@@ -387,7 +387,9 @@ impl World<'_> {
         }
         while let Some(output) = self.engine.poll() {
             match output {
-                Output::Send { connection, .. } if self.rivals.has(connection) => {}
+                Output::Send { connection, text } if self.rivals.has(connection) => {
+                    self.order_elsewhere(connection, text);
+                }
                 Output::Send { connection, text } => {
                     self.remember(&text);
                     if let Some(link) = self.network.connections.get(&connection).copied() {

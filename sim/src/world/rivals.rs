@@ -1,16 +1,16 @@
 //! Rivals: another node that an agent is bound to, and another instance that serves the broker's node.
 //!
-//! Owns: what the two do at the engine. What they are sent nobody reads.
-//! Must not know: the broker, or what its rules are.
+//! Owns: when the two are at the engine, and as what.
+//! Must not know: the broker, or what its rules are; what becomes of work that is placed with the other node.
 //!
 //! 1. Rivals live beside the engine: no network lies between them and it.
 //! 2. What a rival has taken it lets go when its time is over, at the latest at the calm: it closes its
 //!    socket, or falls silent and leaves it to the engine to find that out.
 //! 3. Nothing that happens on a rival's socket is a fact about the broker.
 
-use super::World;
 use super::event::Event;
 use super::marks::FaultMark;
+use super::{World, neighbour};
 use crate::engine::{ConnectionId, Event as EngineEvent};
 use crate::plan::SECOND;
 use crate::rng::Stream;
@@ -41,6 +41,10 @@ struct Presence {
     acts: bool,
     connection: Option<ConnectionId>,
     registered: bool,
+    /// It offers the programs that the broker offers.
+    offers: bool,
+    /// The agents that live there because they were ordered there.
+    agents: BTreeSet<String>,
 }
 
 #[derive(Debug, Default)]
@@ -62,6 +66,16 @@ impl Rivals {
     /// Whether a socket is a rival's.
     pub(super) fn has(&self, connection: ConnectionId) -> bool {
         self.sockets.contains(&connection)
+    }
+
+    /// Whether it is the other node's socket.
+    pub(super) fn serves(&self, connection: ConnectionId) -> bool {
+        self.neighbour.connection == Some(connection)
+    }
+
+    /// An agent lives on the other node.
+    pub(super) fn settle(&mut self, name: &str) {
+        self.neighbour.agents.insert(name.to_owned());
     }
 
     fn of(&mut self, who: Rival) -> &mut Presence {
@@ -106,6 +120,13 @@ impl World<'_> {
         }
     }
 
+    /// For so long another node offers what the broker offers.
+    pub(super) fn offer(&mut self, lasts: u64) {
+        let neighbour = self.rivals.of(Rival::Neighbour);
+        (neighbour.offers, neighbour.registered) = (true, false);
+        self.appear(Rival::Neighbour, lasts);
+    }
+
     /// For so long another instance wants to serve the broker's node; it is there before the broker is
     /// back.
     pub(super) fn double(&mut self, lasts: u64) {
@@ -134,7 +155,8 @@ impl World<'_> {
             (Some(connection), false) => self.introduce(who, connection),
             (Some(connection), true) => {
                 let beat = json!({
-                    "v": 1, "type": "node.heartbeat", "active_agents": 0, "handlers_live": false, "load": 0,
+                    "v": 1, "type": "node.heartbeat", "active_agents": presence.agents.len(),
+                    "handlers_live": presence.offers, "load": 0,
                 });
                 self.say(connection, &beat);
             }
@@ -186,9 +208,11 @@ impl World<'_> {
             Rival::Neighbour => NEIGHBOUR.to_owned(),
             Rival::Twin => self.engine.node_name(&node).unwrap_or_default().to_owned(),
         };
+        let offers = self.rivals.of(who).offers;
+        let capabilities = if offers { neighbour::capabilities() } else { json!([]) };
         let mut frame = json!({
-            "v": 1, "type": "node.register", "name": name, "node_id": node, "capabilities": [], "max_agents": 0,
-            "tags": [], "version": "rival",
+            "v": 1, "type": "node.register", "name": name, "node_id": node, "capabilities": capabilities,
+            "max_agents": 0, "tags": [], "version": "rival",
         });
         if self.plan.profile.frames.providers {
             frame["provider"] = json!({ "name": "broker", "instance_id": "rival" });
@@ -196,7 +220,7 @@ impl World<'_> {
         self.say(connection, &frame);
     }
 
-    fn say(&mut self, connection: ConnectionId, frame: &Value) {
+    pub(super) fn say(&mut self, connection: ConnectionId, frame: &Value) {
         self.engine.text(self.now_ms(), connection, &frame.to_string());
         self.pump_engine();
     }
@@ -206,6 +230,7 @@ impl World<'_> {
         let key = self.key();
         let silent = !self.faults.calm && self.rng.chance(Stream::Fault, key, 500);
         let presence = std::mem::take(self.rivals.of(who));
+        self.clear_out(presence.agents);
         if let Some(connection) = presence.connection.filter(|_| !silent) {
             self.engine.closed(self.now_ms(), connection);
             self.pump_engine();
