@@ -29,9 +29,9 @@ pub(super) fn capabilities() -> Value {
 }
 
 impl World<'_> {
-    /// The engine has sent something to the other node.
+    /// The engine has sent something to a rival. Only what it orders of the other node is read.
     pub(super) fn order_elsewhere(&mut self, connection: ConnectionId, text: String) {
-        if text.contains("\"type\":\"action.invoke\"") {
+        if self.rivals.serves(connection) && text.contains("\"type\":\"action.invoke\"") {
             let key = self.key();
             let after = self.rng.skewed(Stream::Fault, key, 1, STARTED);
             self.heap.put(self.now + after, Event::Elsewhere(connection, text));
@@ -66,8 +66,7 @@ impl World<'_> {
             "v": 1, "id": "rival", "type": "agent.register", "name": name, "invocation_id": invocation,
         });
         self.say(connection, &wish);
-        let place = self.engine.agent_id(name).and_then(|id| self.engine.node_of_agent(&id));
-        let hosted = place.is_some() && place != self.network.node_id.as_deref();
+        let hosted = self.lives_elsewhere(name);
         if hosted {
             self.mark(FaultMark::PlacedElsewhere);
             self.rivals.settle(name);
@@ -75,11 +74,19 @@ impl World<'_> {
         hosted
     }
 
+    /// Whether the engine has an agent on another node than the broker's.
+    fn lives_elsewhere(&self, name: &str) -> bool {
+        let place = self.engine.agent_id(name).and_then(|id| self.engine.node_of_agent(&id));
+        place.is_some() && place != self.network.node_id.as_deref()
+    }
+
     /// The other node is gone, and its agents with it (invariant 2).
     pub(super) fn clear_out(&mut self, agents: BTreeSet<String>) {
-        for name in agents.into_iter().filter(|name| !self.terminals.has(name)).collect::<Vec<_>>() {
-            let key = self.api_key.clone();
-            self.http("DELETE", &format!("/v1/agents/{name}"), Some(&key), &[], None);
+        for name in agents {
+            if self.lives_elsewhere(&name) && !self.terminals.has(&name) {
+                let key = self.api_key.clone();
+                self.http("DELETE", &format!("/v1/agents/{name}"), Some(&key), &[], None);
+            }
         }
     }
 }
