@@ -4,7 +4,8 @@
 //! Must not know: how the other node comes and goes.
 //!
 //! 1. An agent is registered soon after it was ordered; that it is there is said late, perhaps too late.
-//! 2. When the node leaves, its agents are gone: their names are free, but for those that the broker runs.
+//! 2. When the node leaves, whoever lived there is gone, and the name free, unless the broker has it by now:
+//!    engines that only create let no other node have the name.
 
 use super::World;
 use super::event::Event;
@@ -66,7 +67,8 @@ impl World<'_> {
             "v": 1, "id": "rival", "type": "agent.register", "name": name, "invocation_id": invocation,
         });
         self.say(connection, &wish);
-        let hosted = self.lives_elsewhere(name);
+        let place = self.place_of(name);
+        let hosted = place.is_some() && place != self.network.node_id.as_deref();
         if hosted {
             self.mark(FaultMark::PlacedElsewhere);
             self.rivals.settle(name);
@@ -74,16 +76,17 @@ impl World<'_> {
         hosted
     }
 
-    /// Whether the engine has an agent on another node than the broker's.
-    fn lives_elsewhere(&self, name: &str) -> bool {
-        let place = self.engine.agent_id(name).and_then(|id| self.engine.node_of_agent(&id));
-        place.is_some() && place != self.network.node_id.as_deref()
+    /// The node that the engine has an agent on.
+    fn place_of(&self, name: &str) -> Option<&str> {
+        self.engine.agent_id(name).and_then(|id| self.engine.node_of_agent(&id))
     }
 
     /// The other node is gone, and its agents with it (invariant 2).
     pub(super) fn clear_out(&mut self, agents: BTreeSet<String>) {
         for name in agents {
-            if self.lives_elsewhere(&name) && !self.terminals.has(&name) {
+            let is_here =
+                self.terminals.has(&name) || self.place_of(&name) == self.network.node_id.as_deref();
+            if !is_here {
                 let key = self.api_key.clone();
                 self.http("DELETE", &format!("/v1/agents/{name}"), Some(&key), &[], None);
             }
