@@ -69,6 +69,8 @@ impl World<'_> {
         self.say(connection, &wish);
         let place = self.place_of(name);
         let hosted = place.is_some() && place != self.network.node_id.as_deref();
+        let words = if hosted { "runs on the other node" } else { "may not run on the other node" };
+        self.trace.line(self.now, "rival", &(name, hosted), format_args!("{name} {words}"));
         if hosted {
             self.mark(FaultMark::PlacedElsewhere);
             self.rivals.settle(name);

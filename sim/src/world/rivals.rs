@@ -33,6 +33,15 @@ pub(super) enum Rival {
     Twin,
 }
 
+impl Rival {
+    const fn noun(self) -> &'static str {
+        match self {
+            Self::Neighbour => "the other node",
+            Self::Twin => "the other instance",
+        }
+    }
+}
+
 #[derive(Debug, Default)]
 struct Presence {
     /// It goes on until then.
@@ -230,6 +239,9 @@ impl World<'_> {
         let key = self.key();
         let silent = !self.faults.calm && self.rng.chance(Stream::Fault, key, 500);
         let presence = std::mem::take(self.rivals.of(who));
+        if presence.connection.is_some() {
+            self.trace.line(self.now, "rival", &who, format_args!("{} leaves", who.noun()));
+        }
         self.clear_out(presence.agents);
         if let Some(connection) = presence.connection.filter(|_| !silent) {
             self.engine.closed(self.now_ms(), connection);
