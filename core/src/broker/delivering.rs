@@ -158,11 +158,15 @@ impl Broker {
         }
     }
 
-    /// What was held for a name whose identity is known now.
-    pub(super) fn release_early(&mut self, name: &AgentName) {
+    /// What was held for a name whose identity is known now. Rows that a replay brings again, in order and
+    /// with the older ones, are left to that.
+    pub(super) fn release_early(&mut self, name: &AgentName, rows_come_again: bool) {
         for text in self.early.take(name) {
-            if let Ok(Inbound::Deliver(deliver)) = wire::decode(&text) {
-                self.on_deliver(&deliver, &text);
+            match wire::decode(&text) {
+                Ok(Inbound::Deliver(deliver)) if deliver.seq == 0 || !rows_come_again => {
+                    self.on_deliver(&deliver, &text);
+                }
+                _ => {}
             }
         }
     }

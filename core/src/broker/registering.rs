@@ -106,7 +106,12 @@ impl Broker {
         let registering = |agent: &&Agent| matches!(agent.phase, Phase::Registering { .. });
         let wanted = self.roster.get(process).filter(registering).is_some();
         match reply.registered_agent() {
-            Some(registered) if wanted => self.on_registered(process, registered),
+            // Without a cursor nothing says whether the rows that came before this reply are the first
+            // ones; behind it all that are open come once more.
+            Some(registered) if wanted => {
+                let replayed = registered.delivery_ack_seq.is_none();
+                self.on_registered(process, registered, replayed);
+            }
             Some(registered) => self.compensate(process, registered),
             None if wanted => {
                 let message = "the engine's reply to agent.register has no agent id or token";
@@ -307,11 +312,13 @@ impl Broker {
             return;
         };
         let Registered { id: agent_id, token, .. } = registered;
-        self.on_registered(process, RegisteredAgent { agent_id, token, name: None, delivery_ack_seq: None });
+        let registered = RegisteredAgent { agent_id, token, name: None, delivery_ack_seq: None };
+        self.on_registered(process, registered, false);
     }
 
-    /// The agent has its identity: its window opens, and its process may start.
-    fn on_registered(&mut self, process: ProcessId, registered: RegisteredAgent) {
+    /// The agent has its identity: its window opens, and its process may start. `replayed`: the engine sends
+    /// what is open once more.
+    fn on_registered(&mut self, process: ProcessId, registered: RegisteredAgent, replayed: bool) {
         let RegisteredAgent { agent_id, token, delivery_ack_seq, .. } = registered;
         self.cx.timers.clear(&Timer::AgentRegister(process));
         let lives_elsewhere = self.roster.by_id(&agent_id).is_some_and(|other| other.process != process);
@@ -331,7 +338,7 @@ impl Broker {
             return;
         };
         self.remember_agent(name.clone(), agent_id);
-        self.release_early(&name);
+        self.release_early(&name, replayed);
         self.start(process);
     }
 

@@ -24,22 +24,45 @@ fn an_unknown_agent_is_not_acked_and_deregistered_once_per_link() {
     assert!(rig.sent("delivery.ack").is_empty());
 }
 
-#[test]
-fn a_frame_that_comes_before_the_reply_to_the_registration_is_held() {
+/// An agent for which these frames come before the reply to its registration.
+fn with_early_frames(cursor: Option<u64>, frames: &[(u64, &str)]) -> (Rig, Spawned) {
     let mut rig = Rig::online();
+    rig.engine.cursor = cursor;
     rig.engine.agents = Agents::Hold;
     rig.ask_spawn("bob");
     let data = rig.identity("bob");
     let id = data["agent_id"].as_str().unwrap().to_string();
     let early = Spawned { process: relay_core::ids::ProcessId(0), id, name: "bob".into() };
-    rig.deliver(&early, 1, "early");
+    for (seq, text) in frames {
+        rig.deliver(&early, *seq, text);
+    }
     let request = rig.last_sent("agent.register");
     assert_eq!(rig.types(), ["agent.register"], "neither acked nor deregistered");
     rig.reply(&request["id"], data);
     let bob = Spawned { process: rig.children[0].0, ..early };
+    (rig, bob)
+}
+
+#[test]
+fn a_frame_that_comes_before_the_reply_to_the_registration_is_held() {
+    let (mut rig, bob) = with_early_frames(Some(0), &[(1, "early")]);
     rig.advance(Span::secs(3));
     assert_eq!(rig.typed(&bob), ["early"]);
     assert_eq!(rig.last_ack(&bob), 1);
+}
+
+#[test]
+fn a_row_that_comes_before_a_reply_without_a_cursor_is_left_to_the_replay_behind_it() {
+    let (mut rig, bob) = with_early_frames(None, &[(0, "event"), (2, "two")]);
+    rig.advance(Span::secs(30));
+    assert_eq!(rig.typed(&bob), ["event"], "an event comes once, and row 1 may have come before it");
+    assert!(rig.acks(&bob).is_empty());
+    for (seq, text) in [(1, "one"), (2, "two")] {
+        rig.deliver(&bob, seq, text);
+    }
+    rig.advance(Span::secs(3));
+    assert_eq!(rig.typed(&bob), ["event", "one", "two"]);
+    assert_eq!(rig.last_ack(&bob), 2);
 }
 
 #[test]
