@@ -203,7 +203,8 @@ impl Delivery {
         }
     }
 
-    /// A link was confirmed: what the engine sends again comes now, and held rows wait for it.
+    /// A link was confirmed, or a snapshot answered: what the engine sends again comes now, and held rows
+    /// wait for it.
     pub(crate) fn wait_for_replay(&self, cx: &mut Cx) {
         let holding = self.identities.iter().filter(|(_, identity)| identity.window.holds());
         for (agent, _) in holding {

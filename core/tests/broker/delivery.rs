@@ -256,6 +256,24 @@ fn the_lowest_row_is_no_base_while_its_agent_is_left_out_of_the_inventory() {
 }
 
 #[test]
+fn the_wait_for_lower_rows_begins_anew_with_the_answer_that_brings_them() {
+    let (mut rig, bob) = with_agent(None);
+    rig.engine.inventories = false;
+    rig.reconnect();
+    rig.deliver(&bob, 2, "two");
+    rig.advance(Span::millis(1_900));
+    rig.accept_inventory();
+    rig.advance(Span::millis(1_900));
+    assert!(rig.acks(&bob).is_empty(), "what comes again comes behind the answer");
+    for (seq, text) in [(1, "one"), (2, "two")] {
+        rig.deliver(&bob, seq, text);
+    }
+    rig.advance(SECOND);
+    assert_eq!(rig.typed(&bob), ["one", "two"]);
+    assert_eq!(rig.last_ack(&bob), 2);
+}
+
+#[test]
 fn an_unknown_row_below_a_found_base_is_typed_once() {
     let (mut rig, bob) = with_agent(None);
     rig.deliver(&bob, 7, "seven");
