@@ -6,5 +6,6 @@ pub(crate) mod machine;
 pub(crate) mod paste;
 pub(crate) mod readiness;
 pub(crate) mod text;
+mod work;
 
-pub(crate) use machine::Evidence;
+pub(crate) use work::{Evidence, Job};
