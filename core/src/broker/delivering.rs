@@ -18,7 +18,7 @@ use crate::limits;
 use crate::link::Request;
 use crate::marks::Mark;
 use crate::timers::Timer;
-use crate::wire::{self, Deliver, Inbound, Mode};
+use crate::wire::{self, Deliver, Dialect, Inbound, Mode};
 use alloc::borrow::ToOwned;
 use alloc::collections::{BTreeMap, BTreeSet};
 use alloc::format;
@@ -201,7 +201,9 @@ impl Broker {
         }
         // Nor may the older ones have come while a snapshot, which brings them, is unanswered, or was
         // accepted only without this agent.
-        let brought = self.inventory.is_settled() && self.inventory.lists(agent);
+        // On older engines all that is open comes behind the answer, however late.
+        let awaited = self.link.dialect() == Dialect::Legacy && self.delivery.awaits_first_row(agent);
+        let brought = self.inventory.is_settled() && self.inventory.lists(agent) && !awaited;
         if self.delivery.cursor(agent).is_none() && !brought {
             self.cx.wake_in(Timer::DeliveryGap(agent.clone()), limits::GAP_WAIT);
             return;

@@ -208,8 +208,7 @@ impl Broker {
     }
 
     fn on_inventory_reply(&mut self, number: u64, reply: &Reply<'_>) {
-        self.delivery.new_round();
-        self.delivery.wait_for_replay(&mut self.cx);
+        self.delivery.answered(&mut self.cx);
         // An engine may have moved an agent away for a while, by an old release or a timeout: the acks
         // of that time were ignored, and the snapshot has brought the agent back.
         self.delivery.ack_all();

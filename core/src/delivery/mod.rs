@@ -43,6 +43,8 @@ struct Identity {
     repeated_in: u64,
     /// A row came on this link.
     heard: bool,
+    /// How many snapshots were answered when the latest row came.
+    heard_after: u64,
 }
 
 impl Identity {
@@ -64,6 +66,8 @@ pub(crate) struct Delivery {
     left: VecDeque<(AgentId, Past)>,
     acks_due: BTreeSet<AgentId>,
     round: u64,
+    /// Snapshots answered so far.
+    answers: u64,
     /// What this link brings without being asked has come.
     brought: bool,
     bytes: usize,
@@ -94,6 +98,7 @@ impl Delivery {
             replay_after: Mono(0),
             repeated_in: 0,
             heard: false,
+            heard_after: self.answers,
         };
         if let Some(old) = self.identities.insert(agent, identity) {
             self.bytes -= old.window.bytes();
@@ -141,7 +146,9 @@ impl Delivery {
         let round = self.round;
         let identity = self.identities.get_mut(agent)?;
         let is_first = seq > 0 && !identity.heard;
-        identity.heard |= seq > 0;
+        if seq > 0 {
+            (identity.heard, identity.heard_after) = (true, self.answers);
+        }
         let window = &mut identity.window;
         let before = (window.bytes(), window.cursor(), window.hole_count());
         let provisional = window.is_provisional();
@@ -203,8 +210,20 @@ impl Delivery {
         }
     }
 
-    /// A link was confirmed, or a snapshot answered: what the engine sends again comes now, and held rows
-    /// wait for it.
+    /// A snapshot was answered, and behind the answer comes what the engine sends again.
+    pub(crate) fn answered(&mut self, cx: &mut Cx) {
+        self.answers += 1;
+        self.new_round();
+        self.wait_for_replay(cx);
+    }
+
+    /// Whether no row has come behind the latest answer. Where none has come behind the one before it either,
+    /// none is waited for.
+    pub(crate) fn awaits_first_row(&self, agent: &AgentId) -> bool {
+        self.identities.get(agent).is_some_and(|identity| self.answers == identity.heard_after + 1)
+    }
+
+    /// What the engine sends again comes now, and held rows wait for it.
     pub(crate) fn wait_for_replay(&self, cx: &mut Cx) {
         let holding = self.identities.iter().filter(|(_, identity)| identity.window.holds());
         for (agent, _) in holding {

@@ -255,6 +255,47 @@ fn the_lowest_row_is_no_base_while_its_agent_is_left_out_of_the_inventory() {
     assert_eq!(rig.last_ack(&bob), 2);
 }
 
+/// An agent whose engine speaks the older dialect, states no cursors, and has not answered the latest snapshot.
+fn with_agent_of_older_engine() -> (Rig, Spawned) {
+    let mut rig = Rig::with(|_, engine| {
+        engine.register_refusals = ["invalid_message"].into();
+        engine.cursor = None;
+    })
+    .ready();
+    let bob = rig.spawn("bob");
+    rig.engine.inventories = false;
+    rig.advance(Span::secs(61));
+    (rig, bob)
+}
+
+#[test]
+fn the_lowest_row_is_no_base_until_what_is_open_comes_behind_the_answer_to_a_snapshot() {
+    let (mut rig, bob) = with_agent_of_older_engine();
+    rig.deliver(&bob, 2, "two");
+    rig.advance(Span::millis(1_900));
+    rig.accept_inventory();
+    rig.advance(Span::secs(10));
+    assert!(rig.acks(&bob).is_empty(), "however late that is");
+    for (seq, text) in [(1, "one"), (2, "two")] {
+        rig.deliver(&bob, seq, text);
+    }
+    rig.advance(SECOND);
+    assert_eq!(rig.typed(&bob), ["one", "two"]);
+    assert_eq!(rig.last_ack(&bob), 2);
+}
+
+#[test]
+fn a_row_does_not_wait_for_ever_when_nothing_comes_behind_the_answers() {
+    let (mut rig, bob) = with_agent_of_older_engine();
+    rig.deliver(&bob, 2, "two");
+    rig.accept_inventory();
+    rig.advance(Span::secs(61));
+    assert!(rig.typed(&bob).is_empty(), "it may still come");
+    rig.accept_inventory();
+    rig.advance(Span::secs(5));
+    assert_eq!(rig.typed(&bob), ["two"]);
+}
+
 #[test]
 fn the_wait_for_lower_rows_begins_anew_with_the_answer_that_brings_them() {
     let (mut rig, bob) = with_agent(None);
