@@ -9,7 +9,7 @@
 //! 3. Of the local API only `/api/session` shows one: the workspace key.
 
 use relay_core::{Child, Command};
-use std::fmt::Debug;
+use std::fmt::{Debug, Display};
 
 /// How the engine's secrets begin, before `_live_`.
 const KINDS: [&str; 4] = ["rk", "at", "nt", "ot"];
@@ -56,7 +56,7 @@ fn environment(child: &Child) -> Result<(), String> {
     for (name, value) in &child.env {
         let own = name == OWN && value.expose().starts_with("at_live_");
         if !own {
-            clean(&format!("the variable {name} of a child"), value.expose())?;
+            clean(format_args!("the variable {name} of a child"), value.expose())?;
         }
     }
     let kept = |name: &&&str| !child.env_remove.iter().any(|removed| removed == **name);
@@ -70,7 +70,7 @@ fn debug(shown: &impl Debug) -> Result<(), String> {
     clean("a debug form", &format!("{shown:?}"))
 }
 
-fn clean(what: &str, text: &str) -> Result<(), String> {
+fn clean(what: impl Display, text: &str) -> Result<(), String> {
     // Every mark has an underscore: one search for a single byte finds them all.
     for at in memchr::memchr_iter(b'_', text.as_bytes()) {
         let (before, behind) = (&text[..at], &text[at + 1..]);

@@ -15,9 +15,9 @@ use crate::rng::{Rng, Stream, key};
 
 /// So long an invocation has time to start an agent before the operator does.
 const INVOKED: u64 = 15 * SECOND;
-/// One in so many cases has bulk: messages so long that a few of them fill what is bounded. They take their
-/// time.
-const BULKY: u64 = 500;
+/// One in so many cases has bulk: messages so long that a few of them fill what is bounded. One takes as much
+/// time as fifty others.
+const BULKY: u64 = 2_000;
 /// So many fill the window of an agent.
 const WINDOWFUL: usize = 10;
 /// So many fill the streams of those who follow the events and do not read them, once they are echoed.
