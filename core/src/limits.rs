@@ -20,6 +20,9 @@ pub(crate) const REGISTER_REPLY: Span = Span::secs(10);
 pub(crate) const LINK_SILENCE: Span = Span::secs(48);
 /// Without a correlated answer for this long the engine behind the link is dead; pongs do not count.
 pub const ANSWER_SILENCE: Span = Span::secs(130);
+/// So long at most a row of an engine that states no cursor waits until it comes again: the next refresh, put
+/// off by whatever is under way, is answered by then.
+pub(crate) const REPEAT_WAIT: Span = Span(INVENTORY_REFRESH.0 + INVENTORY_PATIENCE.0);
 /// Inventory refresh, which is also the liveness probe.
 pub const INVENTORY_REFRESH: Span = Span::secs(60);
 /// The longest that a refresh waits for an open invocation, which it would reschedule.

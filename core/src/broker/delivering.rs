@@ -163,12 +163,16 @@ impl Broker {
     pub(super) fn release_early(&mut self, name: &AgentName, rows_come_again: bool) {
         for text in self.early.take(name) {
             match wire::decode(&text) {
-                Ok(Inbound::Deliver(deliver)) if deliver.seq == 0 || !rows_come_again => {
+                Ok(Inbound::Deliver(deliver)) if !(rows_come_again && self.is_row_here(&deliver)) => {
                     self.on_deliver(&deliver, &text);
                 }
                 _ => {}
             }
         }
+    }
+
+    fn is_row_here(&self, deliver: &Deliver<'_>) -> bool {
+        deliver.seq > 0 && matches!(self.recipient(deliver), Recipient::Here(..))
     }
 
     /// Nobody has seen the message, so it is not acked; the engine is told once that the agent is not here.
@@ -200,9 +204,10 @@ impl Broker {
             return;
         }
         // Nor may the older ones have come while a snapshot, which brings them, is unanswered, or was
-        // accepted only without this agent.
-        // On older engines all that is open comes behind the answer, however late.
-        let awaited = self.link.dialect() == Dialect::Legacy && self.delivery.awaits_first_row(agent);
+        // accepted only without this agent. Engines of 5.x bring all that is open, in order, behind each
+        // answer, however late: until the lowest has come again, lower ones may.
+        let repeats = self.link.dialect() == Dialect::Legacy;
+        let awaited = repeats && self.delivery.awaits_repeat(self.cx.now.mono, agent);
         let brought = self.inventory.is_settled() && self.inventory.lists(agent) && !awaited;
         if self.delivery.cursor(agent).is_none() && !brought {
             self.cx.wake_in(Timer::DeliveryGap(agent.clone()), limits::GAP_WAIT);

@@ -14,6 +14,8 @@
 //!    engine sent and stated before it took the last of them may still be under way.
 //! 6. Where a new link brings no row for an identity, the engine has nothing open for it, also not what is
 //!    missing: that is not asked for until a row comes.
+//! 7. The wait for lower rows begins anew with each confirmation and each answer to a snapshot: they come
+//!    right behind it.
 
 pub(crate) mod dead;
 pub(crate) mod payload;
@@ -43,8 +45,6 @@ struct Identity {
     repeated_in: u64,
     /// A row came on this link.
     heard: bool,
-    /// How many snapshots were answered when the latest row came.
-    heard_after: u64,
 }
 
 impl Identity {
@@ -66,8 +66,6 @@ pub(crate) struct Delivery {
     left: VecDeque<(AgentId, Past)>,
     acks_due: BTreeSet<AgentId>,
     round: u64,
-    /// Snapshots answered so far.
-    answers: u64,
     /// What this link brings without being asked has come.
     brought: bool,
     bytes: usize,
@@ -98,7 +96,6 @@ impl Delivery {
             replay_after: Mono(0),
             repeated_in: 0,
             heard: false,
-            heard_after: self.answers,
         };
         if let Some(old) = self.identities.insert(agent, identity) {
             self.bytes -= old.window.bytes();
@@ -146,9 +143,7 @@ impl Delivery {
         let round = self.round;
         let identity = self.identities.get_mut(agent)?;
         let is_first = seq > 0 && !identity.heard;
-        if seq > 0 {
-            (identity.heard, identity.heard_after) = (true, self.answers);
-        }
+        identity.heard |= seq > 0;
         let window = &mut identity.window;
         let before = (window.bytes(), window.cursor(), window.hole_count());
         let provisional = window.is_provisional();
@@ -212,15 +207,16 @@ impl Delivery {
 
     /// A snapshot was answered, and behind the answer comes what the engine sends again.
     pub(crate) fn answered(&mut self, cx: &mut Cx) {
-        self.answers += 1;
         self.new_round();
         self.wait_for_replay(cx);
     }
 
-    /// Whether no row has come behind the latest answer. Where none has come behind the one before it either,
-    /// none is waited for.
-    pub(crate) fn awaits_first_row(&self, agent: &AgentId) -> bool {
-        self.identities.get(agent).is_some_and(|identity| self.answers == identity.heard_after + 1)
+    /// Whether the lowest row may not be the first: it has not come again behind the latest answer, where what
+    /// is open comes in order, and the next answer may still bring it.
+    pub(crate) fn awaits_repeat(&self, now: Mono, agent: &AgentId) -> bool {
+        let lowest =
+            self.identities.get(agent).and_then(|identity| identity.window.lowest_before(self.round));
+        lowest.is_some_and(|came| now.since(came) < limits::REPEAT_WAIT)
     }
 
     /// What the engine sends again comes now, and held rows wait for it.

@@ -61,6 +61,8 @@ pub(super) struct Row {
     pub(super) attempts: u8,
     /// The replay round in which it came first.
     pub(super) first_round: u64,
+    /// The one in which it came last.
+    pub(super) last_round: u64,
     /// Proofs that what is missing directly below it is gone, and the round of the last one.
     pub(super) proofs: u8,
     pub(super) proof_round: u64,
@@ -73,6 +75,7 @@ impl Row {
             state,
             attempts: 0,
             first_round: round,
+            last_round: round,
             proofs: 0,
             // A proof needs a row of an earlier round, so none can be of the first.
             proof_round: 0,

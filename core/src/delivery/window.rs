@@ -6,8 +6,8 @@
 //! 1. The cursor is the end of the longest prefix of settled rows and proven holes; it never goes back. Of two
 //!    messages that came under one number both are settled before it passes that.
 //! 2. While the base is provisional nothing is injected and nothing acked.
-//! 3. A row is queued when every lower row is at least queued, or when it waited
-//!    [`limits::GAP_WAIT`](crate::limits::GAP_WAIT) for a missing one.
+//! 3. A row is queued when every lower row is at least queued, or when its owner says that it has waited long
+//!    enough for a missing one.
 //! 4. A sequence is a hole only after [`limits::HOLE_PROOFS`](crate::limits::HOLE_PROOFS) replays, each
 //!    of which repeated a higher row without bringing it.
 //! 5. No delivery id of the last [`limits::REMEMBERED`](crate::limits::REMEMBERED) is queued twice.
@@ -19,6 +19,7 @@
 use super::remembered::Remembered;
 use super::row::{Frame, Row, RowKey, RowState};
 use crate::limits;
+use crate::time::Mono;
 use crate::wire::Mode;
 use alloc::collections::{BTreeMap, BTreeSet, VecDeque};
 use alloc::vec::Vec;
@@ -193,8 +194,9 @@ impl Window {
         if self.base != Base::Provisional && seq <= self.acked {
             return self.accept_below(seq, frame, round);
         }
-        if let Some(row) = self.rows.get(&seq) {
+        if let Some(row) = self.rows.get_mut(&seq) {
             if row.frame.delivery_id == frame.delivery_id {
+                row.last_round = round;
                 self.prove(seq, round);
                 return Taken::Duplicate;
             }
@@ -400,6 +402,12 @@ impl Window {
         }
         self.advance();
         !seqs.is_empty()
+    }
+
+    /// When the lowest row came, unless it has come (again) in this round.
+    pub(crate) fn lowest_before(&self, round: u64) -> Option<Mono> {
+        let lowest = self.rows.values().next().filter(|row| row.last_round < round);
+        lowest.map(|row| row.frame.at.mono)
     }
 
     /// Whether a row waits for lower ones.

@@ -1,11 +1,13 @@
 //! One injection: its stages, from the first look at a terminal to the evidence.
 //!
 //! Owns: what is known of the injection under way, and what the latest look at its terminal means.
-//! Must not know: readiness, and when somebody looks.
+//! Must not know: readiness, patience, and what others are told.
 //!
 //! 1. A look that failed proves nothing: the next step waits for one that succeeds.
 //! 2. Before the next look as much time passes again as was waited so far, within [`LOOK_FIRST`] and
 //!    [`LOOK_LAST`], and never more than until the next limit.
+//!
+//! What is thrown away, and that nothing is written twice, are invariants 4 and 5 of `machine`.
 
 use super::evidence::Tail;
 use super::paste::{Format, plan};

@@ -5,6 +5,7 @@
 
 mod agents;
 mod api;
+mod base;
 mod delivery;
 mod identity;
 mod inject;

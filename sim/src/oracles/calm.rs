@@ -9,7 +9,8 @@
 //! 2. L2: the broker is registered. L5: no invocation is open.
 //! 3. L4: when all this is so, a broker that nobody asks anything sends heartbeats and inventories,
 //!    and repeats its cursors after those. After the engine has given a row up it may close one link:
-//!    what is missing below that row, only a new one can tell.
+//!    what is missing below that row, only a new one can tell. For a while it may still write what it could
+//!    not, make or join channels, and note who has left for good.
 
 use super::Oracles;
 use super::facts::Frame;
@@ -81,14 +82,14 @@ impl Oracles {
 /// write then is given up after one limit, and written again after the other. In virtual µs.
 const REWRITE: u64 = limits::STORE.0 + limits::REWRITE.0 + 1_000_000;
 
-/// In a record of the journal: a leave that the engine surely knows of.
-const PAID: &str = r#""record":"paid""#;
-
-/// The same for who has left for good: that an engine knows is proven by the answers to two refreshes, where
+/// For so long a broker may still note who has left for good: that an engine knows is proven by the answers to two refreshes, where
 /// it handles frames side by side.
 const PROOF: u64 = 2 * limits::INVENTORY_REFRESH.0 + 1_000_000;
 
-/// The same for channels that could not be made or joined.
+/// In a record of the journal: a leave that the engine surely knows of.
+const PAID: &str = r#""record":"paid""#;
+
+/// For so long it may still make or join channels that it could not.
 const JOIN: u64 = limits::CALL.0 + limits::JOIN_RETRY.0 + 1_000_000;
 
 /// L4: judges what a broker does that has had nothing to do for so long, in virtual µs.

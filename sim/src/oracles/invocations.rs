@@ -10,7 +10,8 @@
 //! 2. S15: an invocation has one result: what was sent, or is on disk, is what is sent again.
 //! 3. S15: an inventory does not leave out what the engine has asked for on its link and still waits for,
 //!    unless that takes long by the broker's clock: the engine would give it to another node as well.
-//! 4. S15: what a process was started for is not handed back: the engine would give it to another node.
+//! 4. S15: what a process was started for, in any life, is not handed back: the engine would give it to another
+//!    node. Today the core hands back only actions that it does not know; this guards that.
 //! 5. L5: in the end no invocation that the broker was given is open, unless the engine took it back.
 
 use super::facts::Frame;

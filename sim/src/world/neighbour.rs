@@ -3,7 +3,8 @@
 //! Owns: what runs on the other node, and what it answers.
 //! Must not know: how the other node comes and goes.
 //!
-//! 1. An agent is registered soon after it was ordered; that it is there is said late, perhaps too late.
+//! 1. An agent is registered soon after it was ordered; that it is there is said late, perhaps too late. A
+//!    release is only said to be done: who lived there goes with the node.
 //! 2. When the node leaves, whoever lived there is gone, and the name free, unless the broker has it by now:
 //!    engines that only create let no other node have the name.
 
@@ -83,7 +84,7 @@ impl World<'_> {
         self.engine.agent_id(name).and_then(|id| self.engine.node_of_agent(&id))
     }
 
-    /// The other node is gone, and its agents with it (invariant 2).
+    /// The other node is about to leave, or to fall silent for good, and its agents go first (invariant 2).
     pub(super) fn clear_out(&mut self, agents: BTreeSet<String>) {
         for name in agents {
             let is_here =

@@ -22,6 +22,8 @@ use serde::Deserialize;
 use std::borrow::Cow;
 use std::collections::{BTreeMap, VecDeque};
 
+/// A frame and its answer are through within this time, in µs: more than twice the longest way that is drawn.
+const ANSWERED: u64 = SECOND;
 /// Longest that a held frame waits, on its way up and down.
 const HOLD: u64 = 160 * SECOND;
 const HOLD_DOWN: u64 = 40 * SECOND;
@@ -300,7 +302,7 @@ impl World<'_> {
 
     /// Whether frames are still held on a link that is open, or what answers them is under way.
     pub(super) fn holds_frames(&self) -> bool {
-        let answered = self.now.saturating_sub(SECOND);
+        let answered = self.now.saturating_sub(ANSWERED);
         let held = |wire: &Wire| wire.connection.is_some() && !wire.closing && wire.held_until > answered;
         self.network.wires.values().any(held)
     }

@@ -133,6 +133,9 @@ impl World<'_> {
     pub(super) fn offer(&mut self, lasts: u64) {
         let neighbour = self.rivals.of(Rival::Neighbour);
         (neighbour.offers, neighbour.registered) = (true, false);
+        if let Some(connection) = neighbour.connection {
+            self.introduce(Rival::Neighbour, connection);
+        }
         self.appear(Rival::Neighbour, lasts);
     }
 
