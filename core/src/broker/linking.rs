@@ -87,9 +87,7 @@ impl Broker {
     /// The opening sequence: all of it is state that [`Broker::flush`] sends in its order.
     fn on_confirmed(&mut self) {
         self.delivery.begin_link();
-        self.delivery.new_round();
-        self.delivery.ack_all();
-        self.delivery.wait_for_replay(&mut self.cx);
+        self.delivery.begin_round(&mut self.cx);
         self.inventory.opened(&mut self.cx);
         (self.replays.asked, self.replays.reconnect_due) = (false, false);
         self.replays.answered = false;
@@ -208,10 +206,7 @@ impl Broker {
     }
 
     fn on_inventory_reply(&mut self, number: u64, reply: &Reply<'_>) {
-        self.delivery.answered(&mut self.cx);
-        // An engine may have moved an agent away for a while, by an old release or a timeout: the acks
-        // of that time were ignored, and the snapshot has brought the agent back.
-        self.delivery.ack_all();
+        self.delivery.begin_round(&mut self.cx);
         let data = wire::Object::parse(reply.data.get());
         let passed_over = data.and_then(|data| data.whole("rejected_agents")).unwrap_or(0);
         if passed_over > self.inventory.passed_over() {

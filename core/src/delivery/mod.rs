@@ -205,12 +205,6 @@ impl Delivery {
         }
     }
 
-    /// A snapshot was answered, and behind the answer comes what the engine sends again.
-    pub(crate) fn answered(&mut self, cx: &mut Cx) {
-        self.new_round();
-        self.wait_for_replay(cx);
-    }
-
     /// Whether the lowest row may not be the first: it has not come again behind the latest answer, where what
     /// is open comes in order, and the next answer may still bring it.
     pub(crate) fn awaits_repeat(&self, now: Mono, agent: &AgentId) -> bool {
@@ -219,11 +213,18 @@ impl Delivery {
         lowest.is_some_and(|came| now.since(came) < limits::REPEAT_WAIT)
     }
 
-    /// What the engine sends again comes now, and held rows wait for it.
-    pub(crate) fn wait_for_replay(&self, cx: &mut Cx) {
-        let holding = self.identities.iter().filter(|(_, identity)| identity.window.holds());
-        for (agent, _) in holding {
-            cx.wake_in(Timer::DeliveryGap(agent.clone()), limits::GAP_WAIT);
+    /// A link was confirmed, or a snapshot answered: behind that comes what is not acked, and held rows wait
+    /// for it (invariant 7). Every cursor is acked once more, for acks may have been lost, or ignored while the
+    /// engine had an agent elsewhere.
+    pub(crate) fn begin_round(&mut self, cx: &mut Cx) {
+        self.round += 1;
+        for (agent, identity) in &self.identities {
+            if identity.window.holds() {
+                cx.wake_in(Timer::DeliveryGap(agent.clone()), limits::GAP_WAIT);
+            }
+            if identity.window.cursor() > Some(0) {
+                self.acks_due.insert(agent.clone());
+            }
         }
     }
 
@@ -267,11 +268,6 @@ impl Delivery {
         cx.timers.set(timer, identity.replay_after);
         cx.marks.hit(Mark::ReplayAsked);
         Wanted::Replay
-    }
-
-    /// The engine is about to send again what is not acked: a new link, or a reply to an inventory.
-    pub(crate) const fn new_round(&mut self) {
-        self.round += 1;
     }
 
     /// Whether any identity misses a row that a replay may bring.
@@ -322,13 +318,6 @@ impl Delivery {
         if let Some(identity) = self.identities.get_mut(agent) {
             identity.window.bury(key);
         }
-    }
-
-    /// After a registration or a snapshot every cursor is acked once more: acks may have been lost.
-    pub(crate) fn ack_all(&mut self) {
-        let known = |identity: &Identity| identity.window.cursor() > Some(0);
-        let all = self.identities.iter().filter(|(_, identity)| known(identity)).map(|(id, _)| id.clone());
-        self.acks_due.extend(all);
     }
 
     /// Takes the acks that are due (invariant 2).

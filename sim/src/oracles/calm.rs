@@ -82,8 +82,8 @@ impl Oracles {
 /// write then is given up after one limit, and written again after the other. In virtual µs.
 const REWRITE: u64 = limits::STORE.0 + limits::REWRITE.0 + 1_000_000;
 
-/// For so long a broker may still note who has left for good: that an engine knows is proven by the answers to two refreshes, where
-/// it handles frames side by side.
+/// For so long a broker may still note who has left for good: where an engine handles frames side by side,
+/// the answers to two refreshes prove that it knows.
 const PROOF: u64 = 2 * limits::INVENTORY_REFRESH.0 + 1_000_000;
 
 /// In a record of the journal: a leave that the engine surely knows of.
