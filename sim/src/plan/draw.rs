@@ -24,6 +24,10 @@ const WINDOWFUL: usize = 10;
 /// More would be emulated at length for nothing else.
 const STREAMFUL: usize = 4;
 
+/// One in so many cases has more reactions than a broker remembers. Each goes to every agent: such a case takes
+/// as much time as six others.
+const REACTED: u64 = 300;
+
 /// How long the messages of a case may be. A long one takes as much time as a hundred short ones, and few
 /// bugs need it.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -67,6 +71,11 @@ pub fn draw_with(seed: u64, profile: ProfileName, steps_of_work: u64) -> Plan {
     }
     if draw(11, 0, BULKY - 1) == 0 {
         steps.extend(bulk(rng, &agents, busy, faulty));
+    }
+    if draw(16, 0, REACTED - 1) == 0 {
+        let at = draw(17, 3 * SECOND, busy);
+        steps.push((at - SECOND, Step::Channel { size: 20 }));
+        steps.push((at, Step::Reactions { count: draw(18, 1_030, 1_300) as usize }));
     }
     if faulty {
         let classes = Classes::new(rng, busy);
@@ -171,7 +180,6 @@ fn work(rng: Rng, number: u64, agents: u64, length: Length) -> Step {
         46..61 => Step::Channel { size },
         61..67 => Step::Reply { size },
         67..69 => Step::Group { size },
-        69 if draw(8, 0, 19) == 0 => Step::Reactions { count: draw(9, 900, 1_300) as usize },
         69..71 => Step::Outcome { to },
         71 => Step::React { read: draw(8, 0, 1) == 0 },
         72 => Step::Deny { to },
