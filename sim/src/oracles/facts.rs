@@ -9,8 +9,21 @@ use relay_core::edge::is_shown;
 use serde::{Deserialize, Deserializer};
 use serde_json::value::RawValue;
 use std::borrow::Cow;
+use std::ops::Deref;
 
-type Text<'a> = Option<Cow<'a, str>>;
+type Text<'a> = Option<Words<'a>>;
+
+/// A text, copied only where it contains an escape. In an `Option` a plain [`Cow`] would always be copied.
+#[derive(Debug, Deserialize)]
+pub(super) struct Words<'a>(#[serde(borrow)] Cow<'a, str>);
+
+impl Deref for Words<'_> {
+    type Target = str;
+
+    fn deref(&self) -> &str {
+        &self.0
+    }
+}
 
 /// A frame of either side.
 #[derive(Debug, Default, Deserialize)]
@@ -31,7 +44,7 @@ pub(super) struct Frame<'a> {
     #[serde(borrow, default)]
     pub(super) action: Text<'a>,
     #[serde(borrow, default)]
-    pub(super) mode: Loose<'a>,
+    pub(super) mode: Mode<'a>,
     #[serde(default, deserialize_with = "number")]
     pub(super) seq: Option<u64>,
     #[serde(default)]
@@ -49,41 +62,23 @@ pub(super) struct Frame<'a> {
 }
 
 /// A text, or something else in its place.
-#[derive(Debug, Deserialize)]
-#[serde(untagged)]
-pub(super) enum Loose<'a> {
-    Text(#[serde(borrow)] Cow<'a, str>),
-    Other(serde::de::IgnoredAny),
-}
+#[derive(Debug, Default, Deserialize)]
+#[serde(transparent)]
+pub(super) struct Mode<'a>(#[serde(borrow)] Option<&'a RawValue>);
 
-impl Default for Loose<'_> {
-    fn default() -> Self {
-        Self::Text(Cow::Borrowed(""))
-    }
-}
-
-impl Loose<'_> {
+impl Mode<'_> {
     pub(super) fn is(&self, word: &str) -> bool {
-        matches!(self, Self::Text(text) if text == word)
+        self.0.is_some_and(|json| {
+            serde_json::from_str::<Words<'_>>(json.get()).is_ok_and(|text| *text == *word)
+        })
     }
 }
 
 /// A number, however it is spelled.
 fn number<'de, D: Deserializer<'de>>(source: D) -> Result<Option<u64>, D::Error> {
-    #[derive(Deserialize)]
-    #[serde(untagged)]
-    enum Spelled<'a> {
-        Number(u64),
-        Float(f64),
-        Text(#[serde(borrow)] Cow<'a, str>),
-        Other(serde::de::IgnoredAny),
-    }
-    Ok(match Spelled::deserialize(source)? {
-        Spelled::Number(number) => Some(number),
-        Spelled::Float(number) if number >= 0.0 => Some(number as u64),
-        Spelled::Text(text) => text.parse().ok(),
-        Spelled::Float(_) | Spelled::Other(_) => None,
-    })
+    let json = <&RawValue>::deserialize(source)?.get().trim_matches('"');
+    let float = || json.parse().ok().filter(|number: &f64| *number >= 0.0);
+    Ok(json.parse().ok().or_else(|| float().map(|number| number as u64)))
 }
 
 /// Something inside a frame that may name an agent.
