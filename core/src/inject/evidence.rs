@@ -6,8 +6,8 @@
 //!
 //! 1. Only letters and digits are compared, so wrapping, borders, prompts, colours and rendered
 //!    markup between them do not matter.
-//! 2. A text that ends like an earlier one is found while that one still shows: look before writing
-//!    where this matters.
+//! 2. A text that ends like an earlier one is found while that one still shows: look only when there was
+//!    as much output as shows it ([`Tail::len`]).
 //! 3. One look costs no more than one pass over a screen, and mostly only its last rows.
 
 use super::text::Text;
@@ -53,6 +53,11 @@ impl Tail {
             }
         }
         Self { reversed }
+    }
+
+    /// The fewest bytes of output that show it.
+    pub(crate) const fn len(&self) -> u64 {
+        self.reversed.len() as u64
     }
 
     /// Whether the tail stands on the screen: on the cursor's row or the 8 above it, or anywhere if

@@ -143,12 +143,14 @@ impl Injector {
             State::Idle => Outcome::Nothing,
             State::Busy(work) => {
                 work.output = true;
-                let typed =
+                let began =
                     !matches!(work.stage, Stage::Looking(_) | Stage::Blocked | Stage::Interrupting(_));
+                // The end of a text is written last: while it is being typed there is nothing to see.
+                let typed = began && !matches!(work.stage, Stage::Typing { .. });
                 let look_at = work.looked.map_or(cx.now.mono, |at| at.after(LOOK_APART));
-                if typed && !work.seen {
+                if began && !work.seen {
                     work.unlooked = true;
-                    if look_at <= cx.now.mono {
+                    if typed && look_at <= cx.now.mono {
                         work.look_at_screen(cx, screen);
                     }
                 }

@@ -95,6 +95,8 @@ pub(super) struct Work {
     text_read: bool,
     /// The end of the text has stood on the screen.
     pub(super) seen: bool,
+    /// How much output there was before the text.
+    fed: u64,
     /// When the screen was last looked at.
     pub(super) looked: Option<Mono>,
     /// There was output since.
@@ -160,6 +162,7 @@ impl Work {
             unread: false,
             text_read: false,
             seen: false,
+            fed: screen.fed(),
             looked: None,
             unlooked: false,
             output: false,
@@ -178,6 +181,7 @@ impl Work {
         let op = write(cx, process, next_chunk(&bytes, 0));
         self.stage = Stage::Typing { op, bytes: Bytes(bytes), sent: 0 };
         self.output = false;
+        self.fed = screen.fed();
         self.progress = cx.now.mono;
     }
 
@@ -201,7 +205,9 @@ impl Work {
     }
 
     pub(super) fn look_at_screen(&mut self, cx: &Cx, screen: &Terminal) {
-        self.seen = self.tail.seen_on(screen);
+        // Less output than the end of the text is long has not shown it: what looks like it is older.
+        let shown = screen.fed() - self.fed;
+        self.seen = shown >= self.tail.len() && self.tail.seen_on(screen);
         self.looked = Some(cx.now.mono);
         self.unlooked = false;
     }

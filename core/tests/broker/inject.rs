@@ -161,6 +161,17 @@ fn output_after_the_submit_is_activity() {
 }
 
 #[test]
+fn the_same_text_from_before_is_no_evidence() {
+    let (mut rig, bob) = with(Program { echo: false, ..Program::cat() });
+    rig.prints(bob.process, "Relay message from alice in #general [901]: one\r\n");
+    rig.deliver(&bob, 1, "one");
+    rig.prints(bob.process, "thinking");
+    rig.advance(SECOND);
+    assert_eq!(rig.acks(&bob), [1]);
+    assert_eq!((rig.stats().confirmed_screen, rig.stats().confirmed_activity), (0, 1));
+}
+
+#[test]
 fn a_message_is_confirmed_within_a_quarter_of_a_second_of_virtual_time() {
     for (program, limit) in
         [(Program::cat(), 10), (Program::raw(), 50), (Program { echo: false, ..Program::cat() }, 250)]
