@@ -10,6 +10,7 @@
 //! The types and places are those of `core/PROTOCOL.md §11`.
 
 use crate::ids::MessageId;
+use crate::wire::Object;
 use alloc::borrow::{Cow, ToOwned};
 use alloc::format;
 use alloc::string::{String, ToString};
@@ -170,11 +171,10 @@ pub const HEADER: [&[&[&str]]; 4] = [FROM, TARGET, CHANNEL, THREAD];
 
 /// Reads the message that a raw JSON payload carries for `recipient`. Never fails (invariant 1).
 pub(crate) fn extract(payload: &str, recipient: &str, message_id: MessageId) -> Message {
-    // What is no readable JSON (nested too deeply, say) is shown as one string.
-    let value = serde_json::from_str(payload).unwrap_or_else(|_| Value::String(payload.to_owned()));
-    let trimmed = |places| first_text(&value, places).map(|text| text.trim().to_owned());
+    let envelope = Envelope::read(payload);
+    let trimmed = |places| envelope.first_text(places).map(|text| text.trim().to_owned());
     Message {
-        body: body(&value),
+        body: envelope.body(payload),
         from: trimmed(FROM).unwrap_or_else(|| SERVICE.to_owned()),
         target: match (trimmed(TARGET), trimmed(CHANNEL)) {
             (Some(target), _) if target.starts_with('#') => Target::Channel(target),
@@ -188,49 +188,75 @@ pub(crate) fn extract(payload: &str, recipient: &str, message_id: MessageId) -> 
     }
 }
 
-/// The text of a message, else the result it reports, else its data, else all of it.
-fn body(value: &Value) -> String {
-    if let Some(text) = first_text(value, BODY) {
-        return text.into_owned();
+/// A payload, read as far as texts are looked for in it.
+struct Envelope<'a> {
+    top: Option<Object<'a>>,
+    /// What stands in the objects at [`NESTED`].
+    nested: [Option<Object<'a>>; NESTED.len()],
+}
+
+/// The objects within a payload that places lead into.
+const NESTED: [&str; 3] = ["data", "message", "payload"];
+
+impl<'a> Envelope<'a> {
+    fn read(payload: &'a str) -> Self {
+        let top = Object::parse(payload);
+        let nested = NESTED.map(|key| top.as_ref()?.object(key));
+        Self { top, nested }
     }
-    if canary!(WholeEnvelope) {
-        return value.to_string();
-    }
-    for place in RESULT {
-        match at(value, place) {
-            Some(found @ (Value::Object(_) | Value::Array(_) | Value::Bool(_))) => {
-                return found.to_string();
+
+    /// The object that a place leads into, and the last key of the place.
+    fn at(&self, place: Path) -> Option<(&Object<'a>, &'static str)> {
+        match *place {
+            [key] => Some((self.top.as_ref()?, key)),
+            [outer, key] => {
+                let number = NESTED.iter().position(|name| *name == outer)?;
+                Some((self.nested[number].as_ref()?, key))
             }
-            Some(found) => {
-                if let Some(text) = text(found) {
-                    return text.into_owned();
-                }
-            }
-            None => {}
+            _ => None,
         }
     }
-    match value.get("data") {
-        Some(Value::Object(data)) if !data.is_empty() => value["data"].to_string(),
-        Some(Value::Array(data)) if !data.is_empty() => value["data"].to_string(),
-        _ => value.to_string(),
+
+    /// A string that is more than white space, or a number; nothing else is text.
+    fn text(&self, place: Path) -> Option<Cow<'a, str>> {
+        let (object, key) = self.at(place)?;
+        object.text(key).filter(|text| !text.trim().is_empty())
+    }
+
+    fn first_text(&self, places: &[Path]) -> Option<Cow<'a, str>> {
+        places.iter().find_map(|place| self.text(place))
+    }
+
+    /// The text of a message, else the result it reports, else its data, else all of it.
+    fn body(&self, payload: &str) -> String {
+        if let Some(text) = self.first_text(BODY) {
+            return text.into_owned();
+        }
+        if canary!(WholeEnvelope) {
+            return compact(payload);
+        }
+        for place in RESULT {
+            if let Some(text) = self.text(place) {
+                return text.into_owned();
+            }
+            // A string is no result if it is no text.
+            let found = self.at(place).and_then(|(object, key)| object.get(key));
+            if let Some(found) = found.filter(|found| !found.get().starts_with('"')) {
+                return compact(found.get());
+            }
+        }
+        let data = self.top.as_ref().and_then(|top| top.get("data"));
+        match data.map(|data| compact(data.get())) {
+            Some(data) if data.starts_with(['{', '[']) && data.len() > "{}".len() => data,
+            _ => compact(payload),
+        }
     }
 }
 
-fn first_text<'a>(value: &'a Value, places: &[Path]) -> Option<Cow<'a, str>> {
-    places.iter().find_map(|place| text(at(value, place)?))
-}
-
-fn at<'a>(value: &'a Value, place: &[&str]) -> Option<&'a Value> {
-    place.iter().try_fold(value, |value, key| value.get(key))
-}
-
-/// A string that is more than white space, or a number in decimal; nothing else is text.
-fn text(value: &Value) -> Option<Cow<'_, str>> {
-    match value {
-        Value::String(text) if !text.trim().is_empty() => Some(Cow::Borrowed(text)),
-        Value::Number(number) => Some(Cow::Owned(number.to_string())),
-        _ => None,
-    }
+/// JSON without white space; what is nested too deeply to be read, or is no JSON, as one string.
+fn compact(json: &str) -> String {
+    let value = serde_json::from_str(json).unwrap_or_else(|_| Value::String(json.to_owned()));
+    value.to_string()
 }
 
 #[cfg(test)]
@@ -383,9 +409,25 @@ mod tests {
     }
 
     #[test]
+    fn no_place_leads_into_an_object_that_is_not_read() {
+        for place in [BODY, RESULT, FROM, TARGET, CHANNEL, THREAD].concat() {
+            assert!(place.len() == 1 || (place.len() == 2 && NESTED.contains(&place[0])), "{place:?}");
+        }
+    }
+
+    #[test]
     fn a_body_keeps_its_white_space() {
         assert_eq!(read(r#"{"data":{"text":"  a\n\n\tb \n"}}"#).body, "  a\n\n\tb \n");
         assert_eq!(read(r#"{"data":{"text":"  "},"text":" x"}"#).body, " x");
+    }
+
+    #[test]
+    fn a_text_that_was_cut_in_the_middle_of_an_emoji_is_shown_as_far_as_it_goes() {
+        let message = read(r#"{"data":{"text":"fine \ud83d","agent_name":"alice","x":"\ud83d"}}"#);
+        assert!(message.body.starts_with("fine \u{fffd}"), "{}", message.body);
+        assert_eq!(message.from, "alice");
+        let deep = "[".repeat(200) + &"]".repeat(200);
+        assert_eq!(read(&format!(r#"{{"text":"fine","blocks":{deep}}}"#)).body, "fine");
     }
 
     #[test]
