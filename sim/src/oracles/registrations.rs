@@ -12,7 +12,7 @@
 
 use super::Broken;
 use super::facts::Frame;
-use relay_core::ids::CallId;
+use relay_core::ids::{CallId, ProcessId};
 use relay_core::{Command, Input};
 use serde_json::Value;
 use std::collections::{BTreeMap, BTreeSet};
@@ -33,7 +33,12 @@ pub(super) struct Registrations {
     latest: BTreeMap<String, (String, Option<String>)>,
     here: BTreeMap<String, Registered>,
     bindings: BTreeMap<CallId, String>,
+    /// Names whose latest identity could not be bound.
     unbound: BTreeSet<String>,
+    /// Processes that are being started.
+    starting: BTreeMap<ProcessId, String>,
+    /// Processes of identities that could not be bound. A name may have had others.
+    deaf: BTreeSet<u64>,
 }
 
 impl Registrations {
@@ -60,6 +65,15 @@ impl Registrations {
                     self.unbound.insert(name);
                 }
             }
+            Input::Spawned { process, result } => {
+                if let (Some(name), Ok(pid)) = (self.starting.remove(process), result) {
+                    let pid = u64::from(*pid);
+                    self.deaf.remove(&pid);
+                    if self.unbound.contains(&name) {
+                        self.deaf.insert(pid);
+                    }
+                }
+            }
             _ => {}
         }
     }
@@ -79,12 +93,14 @@ impl Registrations {
     pub(super) fn command(&mut self, command: &Command, frame: Option<&Frame<'_>>) -> Result<(), Broken> {
         match command {
             Command::LinkSend { text, .. } => frame.map_or(Ok(()), |frame| self.sent(frame, text)),
-            Command::Spawn { child, .. } => {
+            Command::Spawn { process, child, .. } => {
                 let value = |key: &str| {
                     let found = child.env.iter().rev().find(|(name, _)| name == key);
                     found.map_or("", |(_, value)| value.expose())
                 };
-                self.spawned(value("RELAY_AGENT_NAME"), value("RELAY_AGENT_TOKEN"))
+                let name = value("RELAY_AGENT_NAME");
+                self.starting.insert(*process, name.to_owned());
+                self.spawned(name, value("RELAY_AGENT_TOKEN"))
             }
             Command::Call { call, request, .. } => {
                 self.called(*call, &request.url, request.body.as_deref());
@@ -147,22 +163,22 @@ impl Registrations {
 
     /// An answer about a spawn, or the result of one.
     fn reported(&self, text: &str) -> Result<(), Broken> {
-        let Some(name) = self.unbound.iter().find(|name| text.contains(&format!("\"{name}\""))) else {
+        if self.deaf.is_empty() {
             return Ok(());
-        };
-        let answer: Value = serde_json::from_str(text).unwrap_or_default();
-        let spawned = answer["output"]["spawned"] == true || answer["pid"].is_number();
-        if spawned && !answer["warning"].is_string() {
-            return Err(("S14", format!("{name:?} is reported as running and could not be bound")));
         }
-        Ok(())
+        let answer: Value = serde_json::from_str(text).unwrap_or_default();
+        let pid = answer["pid"].as_u64().or_else(|| answer["output"]["pid"].as_u64());
+        match pid.filter(|pid| self.deaf.contains(pid) && !answer["warning"].is_string()) {
+            Some(pid) => Err(("S14", format!("process {pid} is reported as running and could not be bound"))),
+            None => Ok(()),
+        }
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use relay_core::ids::{LinkId, ProcessId};
+    use relay_core::ids::LinkId;
     use relay_core::time::Mono;
     use relay_core::{Child, Secret, Text};
 
@@ -213,6 +229,8 @@ mod tests {
     fn a_failed_binding_is_told() {
         let mut facts = Registrations::default();
         facts.unbound.insert("bob".into());
+        assert_eq!(starts(&mut facts, "at_1"), "");
+        facts.input(&Input::Spawned { process: ProcessId(1), result: Ok(7) }, None);
         let reply = |body: &str| Command::ApiReply {
             request: relay_core::ids::RequestId(1),
             status: 200,
@@ -222,6 +240,11 @@ mod tests {
         assert!(facts.command(&reply(r#"{"name":"bob","pid":7}"#), None).is_err());
         let warned = r#"{"name":"bob","pid":7,"warning":"it is not bound"}"#;
         assert_eq!(facts.command(&reply(warned), None), Ok(()));
-        assert_eq!(facts.command(&reply(r#"{"name":"eve","pid":7}"#), None), Ok(()));
+        let result = |pid: u64| {
+            let output = format!(r#"{{"spawned":true,"name":"bob","agent_id":"9","pid":{pid}}}"#);
+            format!(r#"{{"type":"action.result","invocation_id":"i","output":{output}}}"#)
+        };
+        assert_eq!(sends(&mut facts, &result(7)), "S14");
+        assert_eq!(sends(&mut facts, &result(6)), "", "a former process, told once more");
     }
 }
