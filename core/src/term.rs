@@ -14,11 +14,13 @@ use alloc::vec::Vec;
 use core::num::NonZeroU16;
 use core::ops::RangeInclusive;
 
-/// Heights that a screen can have. The upper bound keeps a hostile resize from taking the memory.
-pub(crate) const ROWS: RangeInclusive<u16> = 1..=500;
+/// Heights that a screen can have. On a lower one a dialog scrolls its own question away: it could not be
+/// told from a prompt any more, and what is typed into it is lost. The highest that we know has fifteen
+/// rows. The upper bound keeps a hostile resize from taking the memory.
+pub(crate) const ROWS: RangeInclusive<u16> = 16..=500;
 
-/// Widths that a screen can have. A wide character needs two columns.
-pub(crate) const COLS: RangeInclusive<u16> = 2..=1_000;
+/// Widths that a screen can have. On a narrower one programs break the words that a dialog is known by.
+pub(crate) const COLS: RangeInclusive<u16> = 20..=1_000;
 
 /// Most bytes of answers that wait to be taken: some hundred answers.
 const REPLIES_MAX: usize = 4_096;
@@ -224,9 +226,9 @@ mod tests {
 
     #[test]
     fn a_wrapped_row_runs_on_in_the_text() {
-        let mut terminal = Terminal::new(4, 5);
-        terminal.feed(b"abcdefg\r\nh");
-        assert_eq!(terminal.text(0..=2), "abcdefg\nh\n");
+        let mut terminal = Terminal::new(16, 20);
+        terminal.feed(b"a sentence of 26 letters..\r\nh");
+        assert_eq!(terminal.text(0..=2), "a sentence of 26 letters..\nh\n");
         assert_eq!(terminal.cursor(), (2, 1));
     }
 
@@ -266,10 +268,10 @@ mod tests {
 
     #[test]
     fn a_cursor_past_the_last_column_is_reported_on_it() {
-        let mut terminal = Terminal::new(2, 4);
-        terminal.feed(b"abcd\x1b[6n");
-        assert_eq!(terminal.cursor(), (0, 3));
-        assert_eq!(terminal.take_replies(), b"\x1b[1;4R");
+        let mut terminal = Terminal::new(16, 20);
+        terminal.feed(b"twenty characters...\x1b[6n");
+        assert_eq!(terminal.cursor(), (0, 19));
+        assert_eq!(terminal.take_replies(), b"\x1b[1;20R");
     }
 
     #[test]
@@ -293,12 +295,12 @@ mod tests {
 
     #[test]
     fn sizes_are_clamped() {
-        assert_eq!(Terminal::new(0, 0).size(), (1, 2));
+        assert_eq!(Terminal::new(0, 0).size(), (16, 20));
         let mut terminal = screen(b"x");
         terminal.resize(u16::MAX, u16::MAX);
         assert_eq!(terminal.size(), (500, 1_000));
         terminal.resize(1, 1);
-        assert_eq!(terminal.size(), (1, 2));
+        assert_eq!(terminal.size(), (16, 20));
     }
 
     #[test]
@@ -337,7 +339,7 @@ mod tests {
     }
 
     fn size() -> impl Strategy<Value = (u16, u16)> {
-        prop_oneof![(1..4_u16, 1..4_u16), (1..30_u16, 1..90_u16)]
+        prop_oneof![(16..18_u16, 20..22_u16), (16..30_u16, 20..90_u16)]
     }
 
     proptest! {

@@ -372,13 +372,15 @@ impl Broker {
     }
 
     fn resize(&mut self, name: &AgentName, rows: u16, cols: u16) -> Reply {
-        let Some(process) = self.roster.by_name(name).map(|agent| agent.process) else {
+        let process = self.roster.by_name(name).map(|agent| agent.process);
+        let Some(agent) = process.and_then(|process| self.roster.get_mut(process)) else {
             return ApiError::agent_not_found(&name.0).reply();
         };
-        if let Some(agent) = self.roster.get_mut(process) {
-            agent.terminal.0.resize(rows, cols);
-            let (rows, cols) = agent.terminal.0.size();
-            self.cx.push(Command::PtyResize { process, rows, cols });
+        agent.terminal.0.resize(rows, cols);
+        let (rows, cols) = agent.terminal.0.size();
+        // A program that is being started gets its size with its start, or right behind it.
+        if agent.pid.is_some() {
+            self.cx.push(Command::PtyResize { process: agent.process, rows, cols });
         }
         resized_reply(name, rows, cols)
     }

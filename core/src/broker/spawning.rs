@@ -162,6 +162,8 @@ impl Broker {
             return;
         };
         agent.phase = Phase::Starting;
+        // It may have been resized while it was registered, and not every size is possible.
+        (agent.order.rows, agent.order.cols) = agent.terminal.0.size();
         let workspace = self.link.workspace();
         let child = child::child(&agent.order, agent.registered.as_ref(), self.link.base_url(), workspace);
         let deadline = self.cx.now.mono.after(limits::AGENT_START);
@@ -184,6 +186,10 @@ impl Broker {
         match result {
             Ok(pid) => {
                 agent.pid = Some(pid);
+                let (rows, cols) = agent.terminal.0.size();
+                if (rows, cols) != (agent.order.rows, agent.order.cols) {
+                    self.cx.push(Command::PtyResize { process, rows, cols });
+                }
                 agent.injector = Some(Injector::new(&mut self.cx, process, Harness::of(&agent.order.cli)));
                 agent.task = task(&self.cx, agent);
                 if agent.phase == Phase::Starting {

@@ -201,6 +201,40 @@ fn a_spawn_is_answered_within_25_seconds_whatever_happens_and_then_undone() {
 }
 
 #[test]
+fn a_terminal_has_the_size_that_was_asked_for_last_however_early() {
+    let mut rig = Rig::with(|_, engine| engine.agents = Agents::Hold).ready();
+    rig.hold_spawns = true;
+    rig.ask_spawn("bob");
+    let resize = |rig: &mut Rig, rows: u16, cols: u16| {
+        let request = rig.ask("POST", "/api/resize/bob", &json!({ "rows": rows, "cols": cols }));
+        answer(rig, request)
+    };
+    assert_eq!(resize(&mut rig, 40, 120).0, 200);
+    let register = rig.last_sent("agent.register");
+    let data = rig.identity("bob");
+    rig.reply(&register["id"], data);
+    let (process, child) = &rig.children[0];
+    let process = *process;
+    assert_eq!((child.rows, child.cols), (40, 120), "before the start");
+    assert_eq!(resize(&mut rig, 50, 130).1, json!({ "name": "bob", "rows": 50, "cols": 130 }));
+    rig.started(process);
+    rig.settle();
+    assert_eq!(rig.resizes, [(process, 50, 130)], "while it was being started");
+    let (_, answer) = resize(&mut rig, 700, 1_000);
+    assert_eq!((&answer["rows"], &answer["cols"]), (&json!(500), &json!(1_000)), "what holds is told");
+    assert_eq!(rig.resizes[1..], [(process, 500, 1_000)]);
+}
+
+#[test]
+fn a_terminal_is_started_in_no_other_size_than_it_is_followed_in() {
+    let mut rig = Rig::online();
+    rig.ask("POST", "/api/spawn", &json!({ "name": "bob", "cli": "cat", "rows": 1, "cols": 1 }));
+    rig.ask("POST", "/api/spawn", &json!({ "name": "eve", "cli": "cat", "rows": 900, "cols": 90 }));
+    let sizes: Vec<_> = rig.children.iter().map(|(_, child)| (child.rows, child.cols)).collect();
+    assert_eq!(sizes, [(16, 20), (500, 90)]);
+}
+
+#[test]
 fn a_client_that_goes_away_does_not_stop_its_spawn() {
     let mut rig = Rig::online();
     let request = rig.ask_spawn("bob");

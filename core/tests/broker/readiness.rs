@@ -2,6 +2,7 @@
 
 use crate::support::just_started;
 use relay_core::time::Span;
+use serde_json::json;
 
 const SECOND: Span = Span::secs(1);
 
@@ -42,6 +43,23 @@ fn a_known_harness_gets_nothing_while_a_dialog_is_up() {
     rig.prints(bob.process, "\x1b[2J\x1b[HWelcome back\r\n> ");
     rig.advance(SECOND);
     assert_eq!(rig.typed(&bob), ["one"]);
+}
+
+#[test]
+fn no_screen_is_so_low_that_a_dialog_scrolls_its_question_away() {
+    let (mut rig, bob) = just_started("codex");
+    rig.deliver(&bob, 1, "one");
+    let (status, answer) = {
+        let request = rig.ask("POST", "/api/resize/bob", &json!({ "rows": 3, "cols": 9 }));
+        rig.reply_to(request).expect("an answer at once")
+    };
+    assert_eq!((status, &answer["rows"], &answer["cols"]), (200, &json!(16), &json!(20)), "{answer}");
+    rig.prints(
+        bob.process,
+        "Do you trust the contents of this directory?\r\n\u{203a} 1. Yes\r\n  2. No, quit\r\n",
+    );
+    rig.advance(Span::secs(600));
+    assert!(rig.program(bob.process).typed.is_empty());
 }
 
 #[test]

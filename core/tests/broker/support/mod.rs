@@ -92,6 +92,7 @@ pub(crate) struct Rig {
     pub(crate) calls: Vec<Call>,
     pub(crate) children: Vec<(ProcessId, Child)>,
     pub(crate) signals: Vec<(ProcessId, PtySignal)>,
+    pub(crate) resizes: Vec<(ProcessId, u16, u16)>,
     pub(crate) forgotten: Vec<ProcessId>,
     pub(crate) replies: BTreeMap<u64, Vec<(u16, String)>>,
     pub(crate) streams: Vec<(u64, relay_core::ids::SubscriberId)>,
@@ -186,6 +187,7 @@ impl Rig {
             calls: Vec::new(),
             children: Vec::new(),
             signals: Vec::new(),
+            resizes: Vec::new(),
             forgotten: Vec::new(),
             replies: BTreeMap::new(),
             streams: Vec::new(),
@@ -353,7 +355,13 @@ impl Rig {
                     self.due.push_back(Event::Down(link));
                 }
             }
-            Command::LinkPause { .. } | Command::PtyResize { .. } => {}
+            Command::LinkPause { .. } => {}
+            // What does not run yet, or any more, has no terminal.
+            Command::PtyResize { process, rows, cols } => {
+                if self.programs.contains_key(&process) {
+                    self.resizes.push((process, rows, cols));
+                }
+            }
             Command::Call { call, request, .. } => self.on_call(call, request),
             Command::Spawn { process, child, .. } => self.on_spawn(process, child),
             Command::PtyWrite { process, op, bytes, .. } => self.on_write(process, op, bytes),
