@@ -96,11 +96,15 @@ mod tests {
         assert_eq!(sends(&mut scene, r#"{"type":"agent.register","id":"r1","name":"bob"}"#), Ok(()));
         let text = r#"{"type":"reply","id":"r1","data":{"agent_id":"77"}}"#;
         scene.input(AT, &Input::LinkText { link: LINK, text }, Some(&Frame::read(text)));
+        starts(&mut scene);
+        scene
+    }
+
+    fn starts(scene: &mut Scene) {
         let env = vec![("RELAY_AGENT_NAME".into(), Text::Plain("bob".into()))];
         let child = Child { argv: vec![], env, env_remove: vec![], cwd: None, rows: 1, cols: 1 };
         scene.command(AT, &Command::Spawn { process: BOB, child, deadline: Mono(9) }, None);
         scene.input(AT, &Input::Spawned { process: BOB, result: Ok(3) }, None);
-        scene
     }
 
     #[test]
@@ -123,6 +127,24 @@ mod tests {
         scene.command(AT, &Command::PtyForget { process: BOB }, None);
         assert_eq!(sends(&mut scene, empty), Ok(()));
         assert_eq!(rule(sends(&mut scene, full)), "S14");
+    }
+
+    #[test]
+    fn an_identity_that_was_replaced_before_the_start_is_not_the_one_that_runs() {
+        let mut scene = Scene::default();
+        let token = Secret::new("nt_live_1").expect("not empty");
+        let open = Command::LinkOpen { link: LINK, url: "ws://x".into(), token, deadline: Mono(9) };
+        scene.command(AT, &open, None);
+        for (request, id) in [("r1", "77"), ("r2", "78")] {
+            let register = format!(r#"{{"type":"agent.register","id":"{request}","name":"bob"}}"#);
+            assert_eq!(sends(&mut scene, &register), Ok(()));
+            let text = format!(r#"{{"type":"reply","id":"{request}","data":{{"agent_id":"{id}"}}}}"#);
+            scene.input(AT, &Input::LinkText { link: LINK, text: &text }, Some(&Frame::read(&text)));
+        }
+        starts(&mut scene);
+        let new = r#"{"type":"inventory.sync","id":"i1","agents":[{"agent_id":"78","name":"bob"}]}"#;
+        assert_eq!(sends(&mut scene, new), Ok(()));
+        assert_eq!(rule(sends(&mut scene, &new.replace("78", "77"))), "S14");
     }
 
     #[test]

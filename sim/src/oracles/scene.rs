@@ -154,11 +154,21 @@ impl Scene {
                     && reply.status < 300
                 {
                     let body: Value = serde_json::from_slice(reply.body).unwrap_or_default();
-                    self.hosted.extend(body["data"]["id"].as_str().map(|id| (id.to_owned(), name)));
+                    if let Some(id) = body["data"]["id"].as_str() {
+                        self.host(id, name);
+                    }
                 }
             }
             _ => {}
         }
+    }
+
+    /// A name has one identity at a time: what it had before it was started has no process.
+    fn host(&mut self, id: &str, name: String) {
+        if !self.runs(&name) {
+            self.hosted.retain(|_, other| *other != name);
+        }
+        self.hosted.insert(id.to_owned(), name);
     }
 
     fn on_frame(&mut self, at: At, frame: &Frame<'_>) {
@@ -183,7 +193,9 @@ impl Scene {
             Asked::Agent(name) if is_reply => {
                 let id = frame.data.as_ref().and_then(|data| data.agent_id.as_deref());
                 link.left_out.retain(|other| Some(other.as_str()) != id);
-                self.hosted.extend(id.map(|id| (id.to_owned(), name)));
+                if let Some(id) = id {
+                    self.host(id, name);
+                }
             }
             _ => {}
         }
