@@ -195,9 +195,10 @@ fn call(route: Route, name: AgentName, query: &str, upgrade: bool, body: &[u8]) 
 
 /// The text in the place of `{name}` if `path` has the form of `pattern`; empty if it has no such place.
 fn matched<'a>(pattern: &str, path: &'a str) -> Option<&'a str> {
-    let Some((before, after)) = pattern.split_once("{name}") else {
+    let Some(place) = pattern.find('{') else {
         return (pattern == path).then_some("");
     };
+    let (before, after) = (&pattern[..place], &pattern[place + "{name}".len()..]);
     let name = path.strip_prefix(before)?.strip_suffix(after)?;
     (!name.is_empty() && !name.contains('/')).then_some(name)
 }

@@ -274,9 +274,7 @@ impl Link {
         let link = session.link;
         let deadline = cx.now.mono.after(GOODBYE);
         cx.push(Command::LinkClose { link, code: 1000, reason: why, deadline });
-        if self.is_up() {
-            self.given_up = Some(link);
-        }
+        self.given_up = Some(link);
         cx.log(Level::Warn, "link", &format!("giving the connection up: {why}"));
         self.lose(cx, why)
     }

@@ -1,6 +1,6 @@
 //! From a frame to an ack: order, gaps, duplicates, and what is never acked.
 
-use crate::support::{Agents, Event, Program, Rig, Spawned, deliver, fan_out, with_agent};
+use crate::support::{Agents, Event, Program, Registers, Rig, Spawned, deliver, fan_out, with_agent};
 use relay_core::FaultKind;
 use relay_core::time::Span;
 use serde_json::{Value, json};
@@ -261,6 +261,21 @@ fn an_event_that_comes_while_its_link_is_given_up_counts_until_that_ends_or_anot
         assert_eq!(rig.typed(&bob), ["result"]);
         assert!(rig.acks(&bob).is_empty());
     }
+}
+
+#[test]
+fn an_event_on_a_link_that_is_given_up_before_its_confirmation_counts_too() {
+    let (mut rig, bob) = with_agent(Some(0));
+    (rig.engine.registers, rig.hold_downs) = (Registers::Hold, true);
+    rig.cut();
+    while rig.closes.is_empty() {
+        rig.advance(Span::millis(100));
+    }
+    let (given_up, _) = rig.closes[0];
+    let event = fan_out(&bob, "evt_1", "901", "action.completed");
+    rig.feed(Event::Text(given_up, event.to_string()));
+    rig.advance(SECOND);
+    assert_eq!(rig.typed(&bob), ["result"], "engines send it on every socket of the node, and only once");
 }
 
 #[test]
