@@ -8,7 +8,7 @@ use crate::agent::{Agent, Phase, TASK};
 use crate::api::{DeliveryFacts, Event};
 use crate::command::{Command, Level};
 use crate::delivery::payload::{Message, extract, is_shown};
-use crate::delivery::{Frame, RowKey, Taken, Wanted};
+use crate::delivery::{Frame, Repeat, RowKey, Taken, Wanted};
 use crate::ids::{AgentId, AgentName, DeliveryId, MessageId, OpId, ProcessId};
 use crate::inject::machine::Outcome;
 use crate::inject::text::render;
@@ -206,9 +206,15 @@ impl Broker {
         // Nor may the older ones have come while a snapshot, which brings them, is unanswered, or was
         // accepted only without this agent. Engines of 5.x bring all that is open, in order, behind each
         // answer, however late: until the lowest has come again, lower ones may.
-        let repeats = self.link.dialect() == Dialect::Legacy;
-        let awaited = repeats && self.delivery.awaits_repeat(self.cx.now.mono, agent);
-        let brought = self.inventory.is_settled() && self.inventory.lists(agent) && !awaited;
+        let repeat = match self.link.dialect() {
+            Dialect::Legacy => self.delivery.repeat(self.cx.now.mono, agent),
+            Dialect::Provider => Repeat::Done,
+        };
+        let asked = self.inventory.is_settled() && self.inventory.lists(agent);
+        let brought = asked && repeat == Repeat::Done;
+        if asked && repeat == Repeat::Wanted && self.delivery.cursor(agent).is_none() {
+            self.ask_replay();
+        }
         if self.delivery.cursor(agent).is_none() && !brought {
             self.cx.wake_in(Timer::DeliveryGap(agent.clone()), limits::GAP_WAIT);
             return;

@@ -59,6 +59,17 @@ impl Identity {
     }
 }
 
+/// Whether the lowest row has come again, where its coming again shows that it is the lowest.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Repeat {
+    /// It has, or that was awaited long enough.
+    Done,
+    /// An answer has come behind which it may.
+    Awaited,
+    /// No snapshot was answered since it came.
+    Wanted,
+}
+
 #[derive(Debug, Default)]
 pub(crate) struct Delivery {
     identities: BTreeMap<AgentId, Identity>,
@@ -207,10 +218,14 @@ impl Delivery {
 
     /// Whether the lowest row may not be the first: it has not come again behind the latest answer, where what
     /// is open comes in order, and the next answer may still bring it.
-    pub(crate) fn awaits_repeat(&self, now: Mono, agent: &AgentId) -> bool {
-        let lowest =
-            self.identities.get(agent).and_then(|identity| identity.window.lowest_before(self.round));
-        lowest.is_some_and(|came| now.since(came) < limits::REPEAT_WAIT)
+    pub(crate) fn repeat(&self, now: Mono, agent: &AgentId) -> Repeat {
+        let window = self.identities.get(agent).map(|identity| &identity.window);
+        match window.and_then(|window| window.lowest_unrepeated(self.round)) {
+            Some((came, _)) if now.since(came) >= limits::REPEAT_WAIT => Repeat::Done,
+            Some((_, round)) if round == self.round => Repeat::Wanted,
+            Some(_) => Repeat::Awaited,
+            None => Repeat::Done,
+        }
     }
 
     /// A link was confirmed, or a snapshot answered: behind that comes what is not acked, and held rows wait

@@ -404,10 +404,11 @@ impl Window {
         !seqs.is_empty()
     }
 
-    /// When the lowest row came, unless it has come (again) in this round.
-    pub(crate) fn lowest_before(&self, round: u64) -> Option<Mono> {
-        let lowest = self.rows.values().next().filter(|row| row.last_round < round);
-        lowest.map(|row| row.frame.at.mono)
+    /// When the lowest row came, and in which round, unless it has come again in this one.
+    pub(crate) fn lowest_unrepeated(&self, round: u64) -> Option<(Mono, u64)> {
+        let repeated = |row: &Row| row.first_round < round && row.last_round == round;
+        let lowest = self.rows.values().next().filter(|row| !repeated(row));
+        lowest.map(|row| (row.frame.at.mono, row.first_round))
     }
 
     /// Whether a row waits for lower ones.

@@ -102,6 +102,21 @@ fn the_lowest_row_is_no_base_until_what_is_open_comes_behind_the_answer_to_a_sna
 }
 
 #[test]
+fn an_older_engine_is_asked_for_what_is_open_before_a_live_row_is_taken_for_the_first() {
+    let (mut rig, bob) = with_agent_of_older_engine();
+    rig.accept_inventory();
+    rig.sent.clear();
+    rig.deliver(&bob, 2, "two");
+    rig.advance(Span::millis(1_900));
+    assert!(rig.sent("inventory.sync").is_empty(), "it may have been overtaken for a moment");
+    rig.advance(Span::secs(15));
+    assert_eq!(rig.sent("inventory.sync").len(), 1, "once, however late the answer");
+    assert!(rig.acks(&bob).is_empty(), "the one before it may be under way on a slow link");
+    rig.accept_inventory();
+    rows_one_and_two_come(&mut rig, &bob);
+}
+
+#[test]
 fn a_row_does_not_wait_for_ever_when_nothing_comes_behind_the_answers() {
     let (mut rig, bob) = with_agent_of_older_engine();
     rig.deliver(&bob, 2, "two");
