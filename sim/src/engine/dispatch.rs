@@ -70,11 +70,22 @@ impl Engine {
         }
     }
 
-    /// Lets a frame go that waited to be overtaken.
-    pub fn release_held_back(&mut self) {
+    /// Lets frames go that waited to be overtaken.
+    pub fn release_held_back(&mut self, now_ms: i64) {
         if let Some((_, frame)) = self.held_back.take() {
             self.out.push_back(frame);
         }
+        for (connection, key, seq) in std::mem::take(&mut self.late_replay) {
+            // A replay ends with its socket.
+            if self.socket_of(key) == Some(connection) {
+                self.dispatch(now_ms, key, seq, true);
+            }
+        }
+    }
+
+    /// Whether a replay waits to be overtaken.
+    pub fn replays_late(&self) -> bool {
+        !self.late_replay.is_empty()
     }
 
     /// Writes a row to its agent's socket; false if there is none (invariant 2).
@@ -106,8 +117,15 @@ impl Engine {
         for key in agents {
             let seqs: Vec<u64> =
                 self.state.agents[key.0].mailbox.replayable(now).map(|row| row.seq).collect();
+            // It is read from the store first: live frames may leave in the meantime.
+            let late = self.socket_of(*key).filter(|_| self.reorder);
             for seq in seqs {
-                self.dispatch(now, *key, seq, true);
+                match late {
+                    Some(connection) => self.late_replay.push((connection, *key, seq)),
+                    None => {
+                        self.dispatch(now, *key, seq, true);
+                    }
+                }
             }
         }
     }

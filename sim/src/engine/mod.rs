@@ -106,6 +106,8 @@ pub struct Engine {
     next_sweep: Option<i64>,
     /// Live frames that wait to be overtaken by the next one of their agent.
     held_back: Option<(usize, Output)>,
+    /// Rows of replays that wait to be overtaken.
+    late_replay: Vec<(ConnectionId, ids::AgentKey, u64)>,
     reorder: bool,
 }
 
@@ -122,6 +124,7 @@ impl Engine {
             next_connection: 1,
             next_sweep: None,
             held_back: None,
+            late_replay: Vec::new(),
             reorder: false,
         }
     }
@@ -150,7 +153,7 @@ impl Engine {
         self.sweep_nodes(now_ms);
         self.sweep_mailboxes(now_ms);
         self.sweep_invocations(now_ms);
-        self.release_held_back();
+        self.release_held_back(now_ms);
         self.forget_answers(now_ms);
     }
 
@@ -249,12 +252,13 @@ impl Engine {
             provider.connection = None;
         }
         (self.held_back, self.out) = (None, VecDeque::new());
+        self.late_replay.clear();
     }
 
-    /// From now on every second live frame of an agent overtakes the one before it.
-    pub fn reorder_live_frames(&mut self, reorder: bool) {
+    /// From now on every second live frame of an agent overtakes the one before it, and all of them replays.
+    pub fn reorder_live_frames(&mut self, now_ms: i64, reorder: bool) {
         self.reorder = reorder;
-        self.release_held_back();
+        self.release_held_back(now_ms);
     }
 
     /// Sends an open invocation again, as engines do after a lost result.

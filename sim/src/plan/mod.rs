@@ -168,7 +168,7 @@ pub enum Fault {
     HoldDown { lasts: u64 },
     /// The engine is started again: connections end, what it knows stays.
     EngineRestart,
-    /// Live frames overtake each other.
+    /// Live frames overtake each other, and replays.
     Reorder { lasts: u64 },
     /// Everything unacked is sent again.
     Replay { agent: usize },

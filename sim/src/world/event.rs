@@ -66,7 +66,7 @@ pub(super) enum Event {
     Rival(Rival),
     /// The other node does what it was asked for, or says so.
     Elsewhere(ConnectionId, String),
-    /// The engine lets a frame go that waited to be overtaken.
+    /// The engine lets frames go that waited to be overtaken.
     Release,
     /// Faults stop.
     Calm,

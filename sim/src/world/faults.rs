@@ -26,6 +26,8 @@ pub(super) struct Faults {
     pub(super) hold_down: u64,
     pub(super) calls: u64,
     reorder: u64,
+    /// When what waits to be overtaken is let go.
+    pub(super) release_at: u64,
     store: u64,
     /// The next change of a file kills the broker.
     pub(super) deadly_store: bool,
@@ -89,7 +91,7 @@ impl World<'_> {
             Fault::EngineRestart => self.restart_engine(),
             Fault::Reorder { lasts } => {
                 self.faults.reorder = until(lasts);
-                self.engine.reorder_live_frames(true);
+                self.engine.reorder_live_frames(self.now_ms(), true);
             }
             Fault::Replay { agent } => self.replay(agent),
             Fault::Expire { agent } => self.expire(agent),
@@ -188,7 +190,7 @@ impl World<'_> {
     pub(super) fn end_reorder(&mut self) {
         if self.faults.reorder > 0 && self.now >= self.faults.reorder {
             self.faults.reorder = 0;
-            self.engine.reorder_live_frames(false);
+            self.engine.reorder_live_frames(self.now_ms(), false);
         }
     }
 
@@ -197,7 +199,7 @@ impl World<'_> {
         self.trace.event(self.now, "calm", &"nothing fails from here on");
         let Faults { rotated, given, .. } = std::mem::take(&mut self.faults);
         self.faults = Faults { calm: true, rotated, given, ..Faults::default() };
-        self.engine.reorder_live_frames(false);
+        self.engine.reorder_live_frames(self.now_ms(), false);
         self.pump_engine();
         self.end_rivals();
         self.cut_silent();

@@ -80,6 +80,8 @@ marks! {
     SeedUnreadable = "seed_unreadable",
     /// What the engine sent came late.
     HeldDown = "held_down",
+    /// A live frame left before a replay that was due.
+    ReplayOvertaken = "replay_overtaken",
     /// The engine was started again while a link was open.
     EngineRestarted = "engine_restarted",
     /// An agent that ran was bound to another node.

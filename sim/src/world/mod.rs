@@ -325,7 +325,7 @@ impl<'a> World<'a> {
             Event::Rival(who) => self.act(who),
             Event::Elsewhere(connection, text) => self.on_elsewhere(connection, &text),
             Event::Release => {
-                self.engine.release_held_back();
+                self.engine.release_held_back(self.now_ms());
                 self.pump_engine();
             }
             Event::Calm => self.calm_down(),

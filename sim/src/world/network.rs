@@ -376,7 +376,12 @@ impl World<'_> {
                 continue;
             }
             match &record.event {
-                EngineEvent::Delivered { replay: false, .. } => self.schedule_release(),
+                EngineEvent::Delivered { replay: false, .. } => {
+                    if self.engine.replays_late() {
+                        self.mark(FaultMark::ReplayOvertaken);
+                    }
+                    self.schedule_release();
+                }
                 EngineEvent::NodeRegistered { node_id, .. } => {
                     self.network.node_id = Some(node_id.clone());
                 }
@@ -413,13 +418,17 @@ impl World<'_> {
                 }
             }
         }
+        if self.engine.replays_late() {
+            self.schedule_release();
+        }
     }
 
-    /// A frame that waits to be overtaken does not wait for long.
+    /// What waits to be overtaken does not wait for long.
     fn schedule_release(&mut self) {
-        if self.faults.reorders() {
+        if self.faults.reorders() && self.faults.release_at <= self.now {
             let key = self.key();
             let after = self.rng.skewed(Stream::Fault, key, 1, OVERTAKEN);
+            self.faults.release_at = self.now + after;
             self.heap.put(self.now + after, Event::Release);
         }
     }

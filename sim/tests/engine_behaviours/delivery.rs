@@ -54,6 +54,26 @@ pub(crate) fn a_replayed_frame_is_identical_to_the_live_one() {
     }
 }
 
+pub(crate) fn live_frames_overtake_a_replay_that_is_read_from_the_store_first() {
+    let mut scene = scene(ProfileName::V5_0_5);
+    let connection = scene.connection;
+    scene.dms(2);
+    assert_eq!(scene.bench.delivered(connection), pairs(&[("bob", 1), ("bob", 2)]));
+    scene.bench.engine.reorder_live_frames(scene.bench.now, true);
+    let bob = scene.bob.clone();
+    scene.bench.sync(connection, &[&bob]);
+    scene.dms(2);
+    assert_eq!(scene.bench.delivered(connection), pairs(&[("bob", 4), ("bob", 3)]));
+    scene.bench.engine.expire_row(scene.bench.now, &bob.id, 1);
+    scene.bench.engine.release_held_back(scene.bench.now);
+    assert_eq!(scene.bench.delivered(connection), pairs(&[("bob", 2)]), "what has ended is left out");
+    scene.bench.sync(connection, &[&bob]);
+    let connection = scene.bench.reconnect(&scene.node.clone(), connection);
+    scene.bench.engine.release_held_back(scene.bench.now);
+    let rest = pairs(&[("bob", 2), ("bob", 3), ("bob", 4)]);
+    assert_eq!(scene.bench.delivered(connection), rest, "a replay ends with its socket");
+}
+
 pub(crate) fn a_middle_row_that_ended_leaves_a_hole_and_the_cursor_below_it() {
     for profile in ALL {
         for end in ["expire", "ack", "fail"] {
@@ -84,7 +104,7 @@ pub(crate) fn a_middle_row_that_ended_leaves_a_hole_and_the_cursor_below_it() {
 pub(crate) fn reordered_live_frames_swap_in_pairs_and_are_all_delivered() {
     for profile in ALL {
         let mut scene = scene(profile);
-        scene.bench.engine.reorder_live_frames(true);
+        scene.bench.engine.reorder_live_frames(scene.bench.now, true);
         scene.dms(4);
         let connection = scene.connection;
         assert_eq!(
@@ -94,9 +114,9 @@ pub(crate) fn reordered_live_frames_swap_in_pairs_and_are_all_delivered() {
         scene.dms(1);
         assert_eq!(scene.bench.rows(&scene.bob)[4], (5, "delivered"), "marked before it left");
         assert_eq!(scene.bench.delivered(connection), []);
-        scene.bench.engine.release_held_back();
+        scene.bench.engine.release_held_back(scene.bench.now);
         assert_eq!(scene.bench.delivered(connection), pairs(&[("bob", 5)]));
-        scene.bench.engine.reorder_live_frames(false);
+        scene.bench.engine.reorder_live_frames(scene.bench.now, false);
         scene.dms(2);
         assert_eq!(scene.bench.delivered(connection), pairs(&[("bob", 6), ("bob", 7)]));
     }

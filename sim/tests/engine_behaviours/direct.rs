@@ -105,7 +105,7 @@ fn a_frame_that_nothing_overtakes_leaves_with_the_next_sweep() {
         let alice = bench.agent("alice");
         let (_, broker) = bench.broker("n");
         bench.worker(broker, "bob");
-        bench.engine.reorder_live_frames(true);
+        bench.engine.reorder_live_frames(bench.now, true);
         bench.dm(&alice, "bob", "hi");
         assert_eq!(bench.delivered(broker), pairs(&[]));
         bench.pass(15_000);

@@ -31,6 +31,7 @@ fn sequences_have_holes_that_nothing_fills() {
 #[test]
 fn live_frames_of_an_agent_may_overtake_each_other() {
     delivery::reordered_live_frames_swap_in_pairs_and_are_all_delivered();
+    delivery::live_frames_overtake_a_replay_that_is_read_from_the_store_first();
 }
 
 #[test]

@@ -256,11 +256,11 @@ pub(crate) fn an_event_can_reach_an_agent_before_the_message_that_it_is_about() 
     for profile in ALL {
         let mut scene = scene(profile);
         let (alice, carol) = (scene.alice.clone(), scene.carol.clone());
-        scene.bench.engine.reorder_live_frames(true);
+        scene.bench.engine.reorder_live_frames(scene.bench.now, true);
         let message = scene.bench.say(&alice, "x");
         let path = format!("/v1/messages/{message}/read");
         scene.bench.post(&path, &carol.token, json!({}));
-        scene.bench.engine.reorder_live_frames(false);
+        scene.bench.engine.reorder_live_frames(scene.bench.now, false);
         let frames = scene.bench.delivers(scene.connection);
         let to_bob: Vec<_> = frames.iter().filter(|frame| frame["agent"] == "bob").collect();
         assert_eq!((&to_bob[0]["seq"], &to_bob[1]["seq"]), (&json!(0), &json!(1)), "{profile}");

@@ -68,7 +68,7 @@ fn nothing_is_acked_while_the_agent_does_not_read(driver: &Driver) {
 fn frames_that_overtake_each_other_are_read_in_order(driver: &Driver) {
     let world = World::new(driver);
     let agent = world.agent("worker");
-    world.engine.act(|model, _| model.reorder_live_frames(true));
+    world.engine.act(|model, now| model.reorder_live_frames(now, true));
     world.alice.dm("worker", "first");
     world.alice.dm("worker", "second");
     world.reads(&agent, &[(1, "first"), (2, "second")]);
