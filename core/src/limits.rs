@@ -24,8 +24,8 @@ pub const ANSWER_SILENCE: Span = Span::secs(130);
 pub const INVENTORY_REFRESH: Span = Span::secs(60);
 /// The longest that a refresh waits for an open invocation, which it would reschedule.
 pub const INVENTORY_PATIENCE: Span = Span::secs(25);
-/// So long at most a row of an engine that states no cursor waits until it comes again: the next refresh, put
-/// off by whatever is under way, is answered by then.
+/// So long at most a row of an engine that states no cursor waits until it comes again, and so far apart it is
+/// asked for: the next refresh, put off by whatever is under way, is answered by then.
 pub(crate) const REPEAT_WAIT: Span = Span(INVENTORY_REFRESH.0 + INVENTORY_PATIENCE.0);
 /// First reconnect or mint delay; jitter takes it down to anything above zero.
 pub const BACKOFF_FIRST: Span = Span::secs(1);

@@ -16,7 +16,7 @@ use core::ops::RangeInclusive;
 
 /// Heights that a screen can have. On a lower one a dialog scrolls its own question away: it could not be
 /// told from a prompt any more, and what is typed into it is lost. The highest that we know has fifteen
-/// rows. The upper bound keeps a hostile resize from taking the memory.
+/// rows at the usual width. The upper bound keeps a hostile resize from taking the memory.
 pub(crate) const ROWS: RangeInclusive<u16> = 16..=500;
 
 /// Widths that a screen can have. On a narrower one programs break the words that a dialog is known by.

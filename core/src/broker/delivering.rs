@@ -213,6 +213,7 @@ impl Broker {
         let asked = self.inventory.is_settled() && self.inventory.lists(agent);
         let brought = asked && repeat == Repeat::Done;
         if asked && repeat == Repeat::Wanted && self.delivery.cursor(agent).is_none() {
+            self.delivery.asked_for_repeat(self.cx.now.mono, agent);
             self.ask_replay();
         }
         if self.delivery.cursor(agent).is_none() && !brought {

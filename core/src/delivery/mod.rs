@@ -45,6 +45,8 @@ struct Identity {
     repeated_in: u64,
     /// A row came on this link.
     heard: bool,
+    /// From then on what is open may be asked for, to find the first row.
+    ask_after: Mono,
 }
 
 impl Identity {
@@ -64,9 +66,9 @@ impl Identity {
 pub(crate) enum Repeat {
     /// It has, or that was awaited long enough.
     Done,
-    /// An answer has come behind which it may.
+    /// It may, behind an answer.
     Awaited,
-    /// No snapshot was answered since it came.
+    /// No snapshot was answered since it came, nor asked for.
     Wanted,
 }
 
@@ -107,6 +109,7 @@ impl Delivery {
             replay_after: Mono(0),
             repeated_in: 0,
             heard: false,
+            ask_after: Mono(0),
         };
         if let Some(old) = self.identities.insert(agent, identity) {
             self.bytes -= old.window.bytes();
@@ -219,12 +222,21 @@ impl Delivery {
     /// Whether the lowest row may not be the first: it has not come again behind the latest answer, where what
     /// is open comes in order, and the next answer may still bring it.
     pub(crate) fn repeat(&self, now: Mono, agent: &AgentId) -> Repeat {
-        let window = self.identities.get(agent).map(|identity| &identity.window);
-        match window.and_then(|window| window.lowest_unrepeated(self.round)) {
+        let Some(identity) = self.identities.get(agent) else {
+            return Repeat::Done;
+        };
+        match identity.window.lowest_unrepeated(self.round) {
             Some((came, _)) if now.since(came) >= limits::REPEAT_WAIT => Repeat::Done,
-            Some((_, round)) if round == self.round => Repeat::Wanted,
+            Some((_, round)) if round == self.round && identity.ask_after <= now => Repeat::Wanted,
             Some(_) => Repeat::Awaited,
             None => Repeat::Done,
+        }
+    }
+
+    /// It is being asked for, which is not to happen again soon: the engine may refuse every snapshot.
+    pub(crate) fn asked_for_repeat(&mut self, now: Mono, agent: &AgentId) {
+        if let Some(identity) = self.identities.get_mut(agent) {
+            identity.ask_after = now.after(limits::REPEAT_WAIT);
         }
     }
 

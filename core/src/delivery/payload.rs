@@ -15,7 +15,6 @@ use alloc::borrow::{Cow, ToOwned};
 use alloc::format;
 use alloc::string::{String, ToString};
 use core::fmt;
-use serde::Deserialize;
 use serde_json::Value;
 use serde_json::value::RawValue;
 
@@ -85,21 +84,9 @@ pub fn is_shown(payload: &str) -> bool {
 
 /// The `type` of a raw JSON payload, or the empty text.
 pub(crate) fn payload_type(payload: &str) -> Cow<'_, str> {
-    #[derive(Deserialize)]
-    struct Head<'a> {
-        #[serde(borrow, rename = "type")]
-        kind: Option<&'a RawValue>,
-    }
-    #[derive(Deserialize)]
-    struct Text<'a>(#[serde(borrow)] Cow<'a, str>);
-
-    // A derived struct would also take an array for its fields in order.
-    if !payload.trim_start().starts_with('{') {
-        return Cow::Borrowed("");
-    }
-    let kind = serde_json::from_str::<Head<'_>>(payload).ok().and_then(|head| head.kind);
-    kind.and_then(|raw| serde_json::from_str::<Text<'_>>(raw.get()).ok())
-        .map_or(Cow::Borrowed(""), |text| text.0)
+    let object = Object::parse(payload);
+    let is_string = |object: &Object<'_>| object.get("type").is_some_and(|kind| kind.get().starts_with('"'));
+    object.filter(is_string).and_then(|object| object.text("type")).unwrap_or_default()
 }
 
 /// Where a message was sent.
@@ -246,17 +233,22 @@ impl<'a> Envelope<'a> {
             }
         }
         let data = self.top.as_ref().and_then(|top| top.get("data"));
+        let data = data.filter(|data| data.get().starts_with(['{', '[']));
         match data.map(|data| compact(data.get())) {
-            Some(data) if data.starts_with(['{', '[']) && data.len() > "{}".len() => data,
+            Some(data) if data.len() > "{}".len() => data,
             _ => compact(payload),
         }
     }
 }
 
-/// JSON without white space; what is nested too deeply to be read, or is no JSON, as one string.
+/// JSON without white space; as it stands if it is nested too deeply, or was cut within an emoji. What is no
+/// JSON is shown as one string.
 fn compact(json: &str) -> String {
-    let value = serde_json::from_str(json).unwrap_or_else(|_| Value::String(json.to_owned()));
-    value.to_string()
+    match serde_json::from_str::<Value>(json) {
+        Ok(value) => value.to_string(),
+        Err(_) if serde_json::from_str::<&RawValue>(json).is_ok() => json.to_owned(),
+        Err(_) => Value::String(json.to_owned()).to_string(),
+    }
 }
 
 #[cfg(test)]
@@ -341,6 +333,7 @@ mod tests {
             (r#"{"data":{"type":"dm.new"},"type":"message.read"}"#, Class::AckOnly),
             (r#"{"type":"message\u002eread"}"#, Class::AckOnly),
             (r#"{"type":7,"data":{}}"#, plain),
+            (r#"{"type":"x","\ud83d":1,"type":"message.read"}"#, Class::AckOnly),
             (r#"{"type":null}"#, plain),
             (r#"{"data":{}}"#, plain),
             (r#"["message.read"]"#, plain),
@@ -426,6 +419,12 @@ mod tests {
         let message = read(r#"{"data":{"text":"fine \ud83d","agent_name":"alice","x":"\ud83d"}}"#);
         assert!(message.body.starts_with("fine \u{fffd}"), "{}", message.body);
         assert_eq!(message.from, "alice");
+        for (payload, body) in [
+            (r#"{"data":{"output":{"text":"fine \ud83d"}}}"#, r#"{"text":"fine \ud83d"}"#),
+            (r#"{"type":"t","data":{"x":"\ud83d"}}"#, r#"{"x":"\ud83d"}"#),
+        ] {
+            assert_eq!(read(payload).body, body);
+        }
         let deep = "[".repeat(200) + &"]".repeat(200);
         assert_eq!(read(&format!(r#"{{"text":"fine","blocks":{deep}}}"#)).body, "fine");
     }

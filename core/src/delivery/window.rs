@@ -404,10 +404,11 @@ impl Window {
         !seqs.is_empty()
     }
 
-    /// When the lowest row came, and in which round, unless it has come again in this one.
+    /// When the lowest row came, and in which round, unless a row has come again in this one: a replay comes in
+    /// order, so whatever is open below that row has come, too.
     pub(crate) fn lowest_unrepeated(&self, round: u64) -> Option<(Mono, u64)> {
         let repeated = |row: &Row| row.first_round < round && row.last_round == round;
-        let lowest = self.rows.values().next().filter(|row| !repeated(row));
+        let lowest = self.rows.values().next().filter(|_| !self.rows.values().any(repeated));
         lowest.map(|row| (row.frame.at.mono, row.first_round))
     }
 

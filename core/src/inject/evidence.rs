@@ -7,7 +7,7 @@
 //! 1. Only letters and digits are compared, so wrapping, borders, prompts, colours and rendered
 //!    markup between them do not matter.
 //! 2. A text that ends like an earlier one is found while that one still shows: look only when there was
-//!    as much output as shows it ([`Tail::len`]).
+//!    as much output as shows it ([`Tail::len`]). Whoever redraws that much can still be mistaken.
 //! 3. One look costs no more than one pass over a screen, and mostly only its last rows.
 
 use super::text::Text;

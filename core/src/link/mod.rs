@@ -3,8 +3,8 @@
 //! Owns: own identity, node token, dialect, backoff, and the one connection.
 //! Must not know: deliveries, agents, what the frames of other areas say.
 //!
-//! 1. At most one connection is wanted at a time; inputs for any other link id change nothing here. The last
-//!    one that was given up is known until it ends or another is confirmed: it may still bring what the engine
+//! 1. At most one connection is wanted at a time; inputs for any other link id change nothing here. One
+//!    that was given up is known until it ends or another is confirmed: it may still bring what the engine
 //!    sends only once.
 //! 2. Nothing is sent on a connection before `node.register`, and nothing else before its reply.
 //! 3. Every wait has a deadline or a timer: there is no state in which nothing will happen any more,
@@ -274,7 +274,8 @@ impl Link {
         let link = session.link;
         let deadline = cx.now.mono.after(GOODBYE);
         cx.push(Command::LinkClose { link, code: 1000, reason: why, deadline });
-        self.given_up = Some(link);
+        // One that had been confirmed, and has not ended, has more to bring.
+        self.given_up.get_or_insert(link);
         cx.log(Level::Warn, "link", &format!("giving the connection up: {why}"));
         self.lose(cx, why)
     }

@@ -117,6 +117,40 @@ fn an_older_engine_is_asked_for_what_is_open_before_a_live_row_is_taken_for_the_
 }
 
 #[test]
+fn a_replay_that_repeats_one_row_proves_the_first_even_where_that_is_new() {
+    let (mut rig, bob) = with_agent_of_older_engine();
+    rig.accept_inventory();
+    rig.deliver(&bob, 41, "live");
+    rig.advance(Span::secs(3));
+    rig.accept_inventory();
+    rig.sent.clear();
+    for (seq, text) in [(40, "older"), (41, "live")] {
+        rig.deliver(&bob, seq, text);
+    }
+    rig.advance(Span::secs(3));
+    assert_eq!(rig.typed(&bob), ["older", "live"]);
+    assert!(rig.sent("inventory.sync").is_empty(), "nothing is left to ask");
+}
+
+#[test]
+fn an_engine_that_refuses_every_snapshot_is_not_asked_every_two_seconds() {
+    let (mut rig, bob) = with_agent_of_older_engine();
+    rig.accept_inventory();
+    rig.sent.clear();
+    rig.deliver(&bob, 41, "live");
+    let mut refused = 0;
+    for _ in 0..50 {
+        rig.advance(SECOND);
+        let asked = rig.sent("inventory.sync").len();
+        if asked > refused {
+            refused = asked;
+            rig.refuse_inventory("overloaded");
+        }
+    }
+    assert!((1..=3).contains(&refused), "with the agent, and once more without it: {refused}");
+}
+
+#[test]
 fn a_row_does_not_wait_for_ever_when_nothing_comes_behind_the_answers() {
     let (mut rig, bob) = with_agent_of_older_engine();
     rig.deliver(&bob, 2, "two");

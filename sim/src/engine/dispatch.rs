@@ -83,9 +83,9 @@ impl Engine {
         }
     }
 
-    /// Whether a replay waits to be overtaken.
-    pub fn replays_late(&self) -> bool {
-        !self.late_replay.is_empty()
+    /// Whose replays wait to be overtaken.
+    pub fn late_replays(&self) -> impl Iterator<Item = &str> {
+        self.late_replay.iter().map(|(_, key, _)| &*self.state.agents[key.0].id)
     }
 
     /// Writes a row to its agent's socket; false if there is none (invariant 2).
@@ -117,7 +117,7 @@ impl Engine {
         for key in agents {
             let seqs: Vec<u64> =
                 self.state.agents[key.0].mailbox.replayable(now).map(|row| row.seq).collect();
-            // It is read from the store first: live frames may leave in the meantime.
+            // It waits for the store: live frames may leave in the meantime, and what ends then is left out.
             let late = self.socket_of(*key).filter(|_| self.reorder);
             for seq in seqs {
                 match late {

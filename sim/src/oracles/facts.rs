@@ -74,10 +74,14 @@ impl Mode<'_> {
     }
 }
 
-/// A number, however it is spelled.
+/// Whole numbers up to here are exact with a fraction or exponent.
+const EXACT: f64 = 9_007_199_254_740_992.0;
+
+/// A whole number, however it is spelled.
 fn number<'de, D: Deserializer<'de>>(source: D) -> Result<Option<u64>, D::Error> {
     let json = <&RawValue>::deserialize(source)?.get().trim_matches('"');
-    let float = || json.parse().ok().filter(|number: &f64| *number >= 0.0);
+    let whole = |number: &f64| (0.0..=EXACT).contains(number) && number.fract() == 0.0;
+    let float = || json.parse().ok().filter(whole);
     Ok(json.parse().ok().or_else(|| float().map(|number| number as u64)))
 }
 

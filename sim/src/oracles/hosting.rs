@@ -131,20 +131,34 @@ mod tests {
 
     #[test]
     fn an_identity_that_was_replaced_before_the_start_is_not_the_one_that_runs() {
-        let mut scene = Scene::default();
-        let token = Secret::new("nt_live_1").expect("not empty");
-        let open = Command::LinkOpen { link: LINK, url: "ws://x".into(), token, deadline: Mono(9) };
-        scene.command(AT, &open, None);
-        for (request, id) in [("r1", "77"), ("r2", "78")] {
-            let register = format!(r#"{{"type":"agent.register","id":"{request}","name":"bob"}}"#);
-            assert_eq!(sends(&mut scene, &register), Ok(()));
-            let text = format!(r#"{{"type":"reply","id":"{request}","data":{{"agent_id":"{id}"}}}}"#);
-            scene.input(AT, &Input::LinkText { link: LINK, text: &text }, Some(&Frame::read(&text)));
+        for in_order in [true, false] {
+            let mut scene = Scene::default();
+            let token = Secret::new("nt_live_1").expect("not empty");
+            let open = Command::LinkOpen { link: LINK, url: "ws://x".into(), token, deadline: Mono(9) };
+            scene.command(AT, &open, None);
+            for request in ["r1", "r2"] {
+                let register = format!(r#"{{"type":"agent.register","id":"{request}","name":"bob"}}"#);
+                assert_eq!(sends(&mut scene, &register), Ok(()));
+            }
+            let mut answers = [("r1", "77"), ("r2", "78")];
+            if !in_order {
+                answers.reverse();
+            }
+            for (request, id) in answers {
+                let text = format!(r#"{{"type":"reply","id":"{request}","data":{{"agent_id":"{id}"}}}}"#);
+                scene.input(AT, &Input::LinkText { link: LINK, text: &text }, Some(&Frame::read(&text)));
+            }
+            if !in_order {
+                sends(&mut scene, r#"{"type":"agent.deregister","agent_id":"77"}"#)
+                    .expect("it came too late");
+            }
+            starts(&mut scene);
+            let new = r#"{"type":"inventory.sync","id":"i1","agents":[{"agent_id":"78","name":"bob"}]}"#;
+            assert_eq!(sends(&mut scene, new), Ok(()));
+            assert_eq!(rule(sends(&mut scene, &new.replace("78", "77"))), "S14");
+            let ack = r#"{"type":"delivery.ack","agent":"bob","up_to_seq":1}"#;
+            assert_eq!(sends(&mut scene, ack), Ok(()));
         }
-        starts(&mut scene);
-        let new = r#"{"type":"inventory.sync","id":"i1","agents":[{"agent_id":"78","name":"bob"}]}"#;
-        assert_eq!(sends(&mut scene, new), Ok(()));
-        assert_eq!(rule(sends(&mut scene, &new.replace("78", "77"))), "S14");
     }
 
     #[test]

@@ -68,6 +68,8 @@ pub(super) struct Scene {
     pub(super) link: Option<Link>,
     /// Names of the identities registered by this life, by identity.
     hosted: BTreeMap<String, String>,
+    /// The latest registration of each name.
+    latest: BTreeMap<String, String>,
     processes: BTreeMap<ProcessId, Process>,
     /// Registrations over HTTP.
     calls: BTreeMap<CallId, String>,
@@ -163,7 +165,7 @@ impl Scene {
         }
     }
 
-    /// A name has one identity at a time: what it had before it was started has no process.
+    /// The latest registration of a name was answered: what it had before it was started has no process.
     fn host(&mut self, id: &str, name: String) {
         if !self.runs(&name) {
             self.hosted.retain(|_, other| *other != name);
@@ -193,8 +195,11 @@ impl Scene {
             Asked::Agent(name) if is_reply => {
                 let id = frame.data.as_ref().and_then(|data| data.agent_id.as_deref());
                 link.left_out.retain(|other| Some(other.as_str()) != id);
-                if let Some(id) = id {
-                    self.host(id, name);
+                let latest = frame.id.as_deref() == self.latest.get(&name).map(String::as_str);
+                match id {
+                    Some(id) if latest => self.host(id, name),
+                    Some(id) => self.hosted.extend([(id.to_owned(), name)]),
+                    None => {}
                 }
             }
             _ => {}
@@ -239,7 +244,10 @@ impl Scene {
             {
                 let body = request.body.as_deref().unwrap_or_default();
                 let body: Value = serde_json::from_str(body).unwrap_or_default();
-                self.calls.extend(body["name"].as_str().map(|name| (*call, name.to_owned())));
+                if let Some(name) = body["name"].as_str() {
+                    self.latest.remove(name);
+                    self.calls.insert(*call, name.to_owned());
+                }
             }
             _ => {}
         }
@@ -255,7 +263,10 @@ impl Scene {
                 let left_out = self.running().filter(|(id, _)| !listed(id));
                 Asked::Inventory(left_out.map(|(id, _)| id.to_owned()).collect())
             }
-            "agent.register" | "agent.recover" => Asked::Agent(name()),
+            "agent.register" | "agent.recover" => {
+                self.latest.extend(frame.id.as_deref().map(|id| (name(), id.to_owned())));
+                Asked::Agent(name())
+            }
             "agent.deregister" => {
                 self.hosted.remove(frame.agent_id.as_deref().unwrap_or_default());
                 Asked::Other

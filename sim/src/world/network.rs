@@ -376,8 +376,8 @@ impl World<'_> {
                 continue;
             }
             match &record.event {
-                EngineEvent::Delivered { replay: false, .. } => {
-                    if self.engine.replays_late() {
+                EngineEvent::Delivered { replay: false, agent_id, .. } => {
+                    if self.engine.late_replays().any(|late| *late == **agent_id) {
                         self.mark(FaultMark::ReplayOvertaken);
                     }
                     self.schedule_release();
@@ -418,7 +418,7 @@ impl World<'_> {
                 }
             }
         }
-        if self.engine.replays_late() {
+        if self.engine.late_replays().next().is_some() {
             self.schedule_release();
         }
     }
