@@ -29,7 +29,8 @@ pub struct Unsettled {
 impl Oracles {
     /// The first open row of an agent.
     pub fn unsettled(&self, engine: &Engine, name: &str) -> Option<Unsettled> {
-        let id = self.ledger.id_of(name)?;
+        // Of an identity that somebody else has deleted no row can end any more.
+        let id = self.ledger.id_of(name).filter(|id| engine.agent_id(name).as_deref() == Some(*id))?;
         // What an old engine stores at or below its cursor no ack can end.
         let cursor = engine.ack_cursor(id);
         let row = engine.rows(id).find(|row| row.state.is_open() && row.seq > cursor)?;
