@@ -203,25 +203,33 @@ impl Broker {
         if !self.link.is_up() {
             return;
         }
-        // Nor may the older ones have come while a snapshot, which brings them, is unanswered, or was
-        // accepted only without this agent. Engines of 5.x bring all that is open, in order, behind each
-        // answer, however late: until the lowest has come again, lower ones may.
-        let repeat = match self.link.dialect() {
-            Dialect::Legacy => self.delivery.repeat(self.cx.now.mono, agent),
-            Dialect::Provider => Repeat::Done,
-        };
-        let asked = self.inventory.is_settled() && self.inventory.lists(agent);
-        let brought = asked && repeat == Repeat::Done;
-        if asked && repeat == Repeat::Wanted && self.delivery.cursor(agent).is_none() {
-            self.delivery.asked_for_repeat(self.cx.now.mono, agent);
-            self.ask_replay();
-        }
-        if self.delivery.cursor(agent).is_none() && !brought {
+        if self.delivery.cursor(agent).is_none() && !self.finds_first_row(agent) {
             self.cx.wake_in(Timer::DeliveryGap(agent.clone()), limits::GAP_WAIT);
             return;
         }
         let wanted = self.delivery.gap_timer(&mut self.cx, agent);
         self.after_wait(agent, wanted);
+    }
+
+    /// Whether the lowest row is the first: whatever is older has come. If only an answer can tell, it is
+    /// asked for.
+    fn finds_first_row(&mut self, agent: &AgentId) -> bool {
+        // The older ones may not have come while a snapshot, which brings them, is unanswered, or was
+        // accepted only without this agent.
+        if !self.inventory.is_settled() || !self.inventory.lists(agent) {
+            return false;
+        }
+        // Engines of 5.x bring all that is open, in order, behind each answer, however late: until the
+        // lowest has come again, lower ones may.
+        let repeat = match self.link.dialect() {
+            Dialect::Legacy => self.delivery.repeat(self.cx.now.mono, agent),
+            Dialect::Provider => Repeat::Done,
+        };
+        if repeat == Repeat::Wanted {
+            self.delivery.asked_for_repeat(self.cx.now.mono, agent);
+            self.ask_replay();
+        }
+        repeat == Repeat::Done
     }
 
     pub(super) fn on_replay_timer(&mut self, agent: &AgentId) {
