@@ -75,6 +75,8 @@ mod list {
             "an agent spawned by an invocation stood in no inventory",
         InventoryMidSpawn "inventory-in-mid-spawn"
             "an inventory sent in the middle of a spawn made the engine give it to another node as well",
+        InventoryAtOnce "inventory-before-what-was-queued"
+            "the first inventory of a link did not wait for what the engine had queued, and gave it away",
         UnknownFieldDrops "unknown-field-drops-delivery"
             "a delivery with one more top-level key than expected was thrown away",
         MissingWorker "ack-withheld-for-missing-worker"

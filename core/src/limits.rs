@@ -22,6 +22,9 @@ pub(crate) const LINK_SILENCE: Span = Span::secs(48);
 pub const ANSWER_SILENCE: Span = Span::secs(130);
 /// Inventory refresh, which is also the liveness probe.
 pub const INVENTORY_REFRESH: Span = Span::secs(60);
+/// The first inventory of a link waits so long for invocations that the engine has queued, which it would
+/// reschedule: they follow the reply to `node.register` on the same socket, behind one query of the engine.
+pub(crate) const INVENTORY_OPENING: Span = Span::millis(200);
 /// The longest that a refresh waits for an open invocation, which it would reschedule.
 pub const INVENTORY_PATIENCE: Span = Span::secs(25);
 /// So long at most a row of an engine that states no cursor waits until it comes again, and so far apart it is

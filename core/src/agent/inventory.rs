@@ -5,8 +5,9 @@
 //!
 //! 1. A snapshot lists every running identity but those that the engine refuses.
 //! 2. A snapshot waits, at most [`limits::INVENTORY_PATIENCE`], while an invocation is open here: the
-//!    engine reschedules every open invocation that a snapshot does not list. Only the first one of a link
-//!    does not, unless one came on that link already: what was open before is rescheduled anyway.
+//!    engine reschedules every open invocation that a snapshot does not list. The first one of a link waits
+//!    [`limits::INVENTORY_OPENING`] for what the engine had queued, and longer only if something came: what
+//!    was open before the link is rescheduled anyway.
 //! 3. One refused entry does not silence the others: it is found and left out (`core/PROTOCOL.md` §8),
 //!    until the next refresh: what the engine holds against it may have passed.
 //! 4. Only the answer to the latest snapshot tells how things are. A refusal of an older one still tells
@@ -27,6 +28,8 @@ use alloc::vec::Vec;
 enum Due {
     #[default]
     No,
+    /// When the engine has had the time to send what it had queued for this node.
+    Opening,
     /// As soon as no invocation is open.
     WhenQuiet,
     /// Now.
@@ -49,13 +52,13 @@ pub(crate) struct Inventory {
     number: u64,
     /// Whether it waits for its reply.
     awaited: bool,
-    /// An invocation came on this link before it was confirmed.
+    /// An invocation came on this link.
     invoked: bool,
 }
 
 impl Inventory {
-    /// An invocation came before the link was confirmed.
-    pub(crate) const fn invoked_early(&mut self) {
+    /// An invocation came, perhaps before the link was confirmed.
+    pub(crate) const fn invoked(&mut self) {
         self.invoked = true;
     }
 
@@ -64,15 +67,10 @@ impl Inventory {
         self.invoked = false;
     }
 
-    /// A new link: a snapshot follows, at once if it can (invariant 2), and refusals are forgotten.
+    /// A new link: a snapshot follows (invariant 2), and refusals are forgotten.
     pub(crate) fn opened(&mut self, cx: &mut Cx) {
-        let invoked = self.invoked;
-        *self = Self::default();
-        if invoked {
-            self.want(cx);
-        } else {
-            self.due = Due::Now;
-        }
+        *self = Self { due: Due::Opening, invoked: self.invoked, ..Self::default() };
+        cx.wake_in(Timer::InventoryForce, limits::INVENTORY_OPENING);
     }
 
     /// A snapshot is due, on [`Timer::InventoryRefresh`] or for a reason, and it lists again what was
@@ -91,9 +89,12 @@ impl Inventory {
         }
     }
 
-    /// [`Timer::InventoryForce`]: it has waited long enough.
-    pub(crate) fn force(&mut self) {
-        if self.due == Due::WhenQuiet {
+    /// [`Timer::InventoryForce`]: it has waited long enough, unless the engine had an invocation queued.
+    pub(crate) fn force(&mut self, cx: &mut Cx) {
+        if self.due == Due::Opening && self.invoked {
+            self.due = Due::WhenQuiet;
+            cx.wake_in(Timer::InventoryForce, limits::INVENTORY_PATIENCE);
+        } else if self.due != Due::No {
             self.due = Due::Now;
         }
     }
@@ -102,6 +103,7 @@ impl Inventory {
     pub(crate) fn is_due(&self, invocation_open: bool) -> bool {
         match self.due {
             Due::No => false,
+            Due::Opening => canary!(InventoryAtOnce),
             Due::WhenQuiet => !invocation_open || canary!(InventoryMidSpawn),
             Due::Now => true,
         }

@@ -269,7 +269,7 @@ impl Broker {
             }
             Timer::LinkSettled => self.link.on_settled(),
             Timer::InventoryRefresh => self.inventory.refresh(cx),
-            Timer::InventoryForce => self.inventory.force(),
+            Timer::InventoryForce => self.inventory.force(cx),
             Timer::ReplayCheck => self.check_replay(),
             Timer::DeliveryGap(agent) => self.on_gap_timer(&agent),
             Timer::DeliveryReplay(agent) => self.on_replay_timer(&agent),

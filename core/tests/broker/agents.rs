@@ -332,6 +332,7 @@ fn an_end_that_is_reported_again_changes_nothing() {
     for end in ends {
         let mut rig = Rig::online();
         let bob = rig.spawn("bob");
+        rig.advance(SECOND);
         rig.feed(end(&bob));
         let wake = rig.wake;
         rig.advance(Span::millis(100));
@@ -369,6 +370,7 @@ fn a_deregistration_is_repeated_until_a_later_answer_proves_it() {
     rig.engine.inventories = true;
     rig.reconnect();
     let proven = rig.sent("agent.deregister").len();
+    rig.advance(SECOND);
     rig.reconnect();
     rig.reconnect();
     assert_eq!(rig.sent("agent.deregister").len(), proven);

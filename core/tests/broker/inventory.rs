@@ -17,6 +17,15 @@ fn three(rig: &mut Rig) -> Vec<Spawned> {
     ["ann", "bob", "eve"].map(|name| rig.spawn(name)).to_vec()
 }
 
+/// A new link whose registration is not confirmed yet; what is returned does that.
+fn unconfirmed(rig: &mut Rig) -> impl Fn(&mut Rig) + use<> {
+    rig.engine.registers = Registers::Hold;
+    rig.reconnect();
+    let register = rig.last_sent("node.register");
+    rig.sent.clear();
+    move |rig| rig.reply(&register["id"], json!({ "id": register["node_id"] }))
+}
+
 #[test]
 fn every_running_agent_is_listed_and_none_that_left() {
     let mut rig = Rig::online();
@@ -64,19 +73,47 @@ fn a_refresh_waits_at_most_25_seconds_for_an_open_invocation() {
 #[test]
 fn the_first_snapshot_of_a_link_waits_for_an_invocation_that_came_on_it_before_its_confirmation() {
     let mut rig = Rig::online();
-    rig.engine.registers = Registers::Hold;
-    rig.reconnect();
-    let register = rig.last_sent("node.register");
-    rig.sent.clear();
+    let confirm = unconfirmed(&mut rig);
     rig.engine.agents = Agents::Hold;
     rig.invoke("inv_1", "spawn:cat", json!({ "name": "joe" }));
-    rig.reply(&register["id"], json!({ "id": register["node_id"] }));
+    confirm(&mut rig);
     rig.advance(Span::secs(5));
     assert!(rig.sent("inventory.sync").is_empty(), "a snapshot would reschedule the invocation");
     let (register, data) = (rig.last_sent("agent.register"), rig.identity("joe"));
     rig.reply(&register["id"], data);
     rig.advance(SECOND);
     assert_eq!(rig.last_sent("inventory.sync")["agents"][0]["invocation_id"], "inv_1");
+}
+
+#[test]
+fn the_first_snapshot_of_a_link_waits_for_what_the_engine_had_queued() {
+    let mut rig = Rig::online();
+    rig.spawn("ann");
+    let confirm = unconfirmed(&mut rig);
+    confirm(&mut rig);
+    rig.engine.agents = Agents::Hold;
+    rig.advance(Span::millis(100));
+    rig.invoke("inv_1", "spawn:cat", json!({ "name": "joe" }));
+    rig.advance(Span::secs(5));
+    assert!(rig.sent("inventory.sync").is_empty(), "a snapshot would reschedule the invocation");
+    let (register, data) = (rig.last_sent("agent.register"), rig.identity("joe"));
+    rig.reply(&register["id"], data);
+    rig.advance(SECOND);
+    assert_eq!(listed(&rig), ["ann", "joe"]);
+    assert_eq!(rig.last_sent("inventory.sync")["agents"][1]["invocation_id"], "inv_1");
+}
+
+#[test]
+fn the_first_snapshot_of_a_link_does_not_wait_for_what_came_on_an_earlier_one() {
+    let mut rig = Rig::online();
+    rig.hold_spawns = true;
+    rig.invoke("inv_1", "spawn:cat", json!({ "name": "joe" }));
+    let confirm = unconfirmed(&mut rig);
+    confirm(&mut rig);
+    rig.advance(Span::millis(190));
+    assert!(rig.sent("inventory.sync").is_empty(), "the engine may have something queued");
+    rig.advance(Span::millis(20));
+    assert_eq!(rig.sent("inventory.sync").len(), 1, "what was open before is rescheduled anyway");
 }
 
 #[test]

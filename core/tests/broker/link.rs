@@ -29,7 +29,7 @@ fn a_cold_start_registers_itself_mints_and_opens_in_order() {
     assert_eq!(rig.opens.len(), 1);
     assert_eq!(rig.opens[0].url, "ws://engine.test/v1/node/ws");
     assert_eq!(rig.opens[0].token, "nt_live_0000000000000001");
-    assert_eq!(rig.types(), ["node.register", "inventory.sync", "node.heartbeat"]);
+    assert_eq!(rig.types(), ["node.register", "node.heartbeat", "inventory.sync"]);
     let register = rig.last_sent("node.register");
     assert_eq!(register["node_id"], mint["node_id"]);
     assert_eq!(register["provider"]["name"], "broker");
@@ -40,7 +40,7 @@ fn a_cold_start_registers_itself_mints_and_opens_in_order() {
 }
 
 #[test]
-fn the_opening_brings_results_and_leavings_before_inventory_cursors_and_heartbeat() {
+fn the_opening_brings_results_leavings_cursors_a_heartbeat_and_the_inventory_and_cursors_once_more() {
     let mut rig = Rig::online();
     let stays = rig.spawn("stays");
     let goes = rig.spawn("goes");
@@ -60,11 +60,12 @@ fn the_opening_brings_results_and_leavings_before_inventory_cursors_and_heartbea
         "node.register",
         "action.result",
         "agent.deregister",
-        "inventory.sync",
         "delivery.ack",
         "node.heartbeat",
+        "inventory.sync",
+        "delivery.ack",
     ];
-    assert_eq!(rig.types()[..6], opening);
+    assert_eq!(rig.types()[..7], opening);
     assert_eq!(rig.last_sent("action.result")["invocation_id"], "inv_release");
     assert_eq!(rig.last_sent("agent.deregister")["agent_id"], goes.id.as_str());
     assert_eq!(rig.last_sent("delivery.ack")["up_to_seq"], 1);

@@ -257,6 +257,7 @@ fn the_first_inventory_of_a_link_is_told_also_at_the_end_for_it_brings_the_agent
     rig.sent.clear();
     rig.handle(Input::Terminate);
     rig.reply(&register["id"], json!({ "id": register["node_id"] }));
+    rig.advance(Span::millis(210));
     assert_eq!(rig.exit, None, "a message is being typed");
     assert_eq!(rig.sent("inventory.sync").len(), 1);
 }

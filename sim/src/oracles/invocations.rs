@@ -9,7 +9,8 @@
 //!    each of them at most once, over all lives.
 //! 2. S15: an invocation has one result: what was sent, or is on disk, is what is sent again.
 //! 3. S15: an inventory does not leave out what the engine has asked for on its link and still waits for,
-//!    unless that takes long by the broker's clock: the engine would give it to another node as well.
+//!    unless that takes long by the broker's clock: the engine would give it to another node as well. What the
+//!    engine had queued counts as asked for from when it leaves the engine, for a moment.
 //! 4. S15: what a process was started for, in any life, is not handed back: the engine would give it to another
 //!    node. Today the core hands back only actions that it does not know; this guards that.
 //! 5. L5: in the end no invocation that the broker was given is open, unless the engine took it back.
@@ -25,6 +26,9 @@ use std::hash::{DefaultHasher, Hash, Hasher};
 
 /// In a result: the one error by which an invocation is handed back.
 const HANDED_BACK: &str = r#""error":"handler_unavailable""#;
+
+/// What was queued for the node is on its way to it for so long at least, by the broker's clock, in µs.
+const UNDER_WAY: u64 = 150_000;
 
 /// On whose behalf a process may be started.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -57,17 +61,26 @@ pub(super) struct Invocations {
     open: BTreeSet<String>,
     /// What this life was given and has not answered, whatever the engine has planned anew meanwhile; with
     /// the link on which it came last, and when by the broker's clock, in µs.
-    begun: BTreeMap<String, (Option<LinkId>, u64)>,
+    begun: BTreeMap<String, (LinkId, u64)>,
+    /// What the engine had queued and has sent on a link before that was confirmed, until it arrives; with the
+    /// time by the broker's clock, in µs.
+    queued: BTreeMap<String, (LinkId, u64)>,
     /// What the engine has ended: its frame may still be under way.
     finished: BTreeSet<String>,
 }
 
 impl Invocations {
+    /// The engine sends what it had queued, on a link that the broker does not know to be confirmed.
+    pub(super) fn queued(&mut self, mono: u64, link: LinkId, id: &str) {
+        self.queued.insert(id.to_owned(), (link, mono));
+    }
+
     /// A frame reaches the broker.
-    pub(super) fn given(&mut self, mono: u64, link: Option<LinkId>, frame: &Frame<'_>) {
+    pub(super) fn given(&mut self, mono: u64, link: LinkId, frame: &Frame<'_>) {
         let Some(id) = frame.invocation_id.as_deref().filter(|_| frame.kind() == "action.invoke") else {
             return;
         };
+        self.queued.remove(id);
         if !self.finished.contains(id) {
             self.open.insert(id.to_owned());
         }
@@ -131,6 +144,7 @@ impl Invocations {
         self.close(&Order::Invocation(id.to_owned()));
         self.ended.insert(id.to_owned());
         self.begun.remove(id);
+        self.queued.remove(id);
         let mut hasher = DefaultHasher::new();
         text.hash(&mut hasher);
         let hash = hasher.finish();
@@ -151,15 +165,18 @@ impl Invocations {
     }
 
     /// An inventory leaves on a link.
-    pub(super) fn listed(&self, mono: u64, link: Option<LinkId>, frame: &Frame<'_>) -> Result<(), String> {
+    pub(super) fn listed(&self, mono: u64, link: LinkId, frame: &Frame<'_>) -> Result<(), String> {
         let listed = |id: &str| frame.agents.iter().any(|entry| entry.invocation_id.as_deref() == Some(id));
-        let left_out = self
-            .begun
-            .iter()
-            .find(|(id, (on, since))| *on == link && mono < since + INVENTORY_PATIENCE.0 && !listed(id));
-        match left_out {
-            Some((id, _)) => Err(format!(
+        let left_out = |(on, since): &(LinkId, u64), patience: u64| *on == link && mono < since + patience;
+        let begun = self.begun.iter().find(|(id, at)| left_out(at, INVENTORY_PATIENCE.0) && !listed(id));
+        if let Some((id, _)) = begun {
+            return Err(format!(
                 "an inventory leaves out {id}, which is under way: another node may be given it, too"
+            ));
+        }
+        match self.queued.iter().find(|(_, at)| left_out(at, UNDER_WAY)) {
+            Some((id, _)) => Err(format!(
+                "an inventory does not wait for {id}, which the engine had queued: another node may be given it"
             )),
             None => Ok(()),
         }
@@ -179,10 +196,12 @@ impl Invocations {
             Event::InvocationFinished { invocation_id, .. } => {
                 self.open.remove(invocation_id);
                 self.begun.remove(invocation_id);
+                self.queued.remove(invocation_id);
                 self.finished.insert(invocation_id.clone());
             }
             Event::InvocationRescheduled { invocation_id } => {
                 self.open.remove(invocation_id);
+                self.queued.remove(invocation_id);
             }
             _ => {}
         }
@@ -194,6 +213,7 @@ impl Invocations {
         self.orders.clear();
         self.ended.clear();
         self.begun.clear();
+        self.queued.clear();
     }
 
     /// An invocation without an end.
@@ -210,7 +230,7 @@ mod tests {
         r#"{"type":"action.invoke","invocation_id":"i1","action":"spawn:cat","input":{"name":"bob"}}"#;
 
     fn given(invocations: &mut Invocations) {
-        invocations.given(0, Some(LinkId(1)), &Frame::read(SPAWN));
+        invocations.given(0, LinkId(1), &Frame::read(SPAWN));
     }
 
     fn result(invocations: &mut Invocations, life: u64, output: &str) -> Result<(), String> {
@@ -266,7 +286,7 @@ mod tests {
         given(&mut invocations);
         let listed = |now: u64, link: u64, entry: &str| {
             let text = format!(r#"{{"type":"inventory.sync","agents":[{entry}]}}"#);
-            invocations.listed(now, Some(LinkId(link)), &Frame::read(&text))
+            invocations.listed(now, LinkId(link), &Frame::read(&text))
         };
         assert!(listed(1_000_000, 1, "").is_err());
         assert!(listed(1_000_000, 1, r#"{"name":"eve","invocation_id":"i2"}"#).is_err());
@@ -275,7 +295,21 @@ mod tests {
         assert_eq!(listed(INVENTORY_PATIENCE.0, 1, ""), Ok(()), "it takes too long");
         assert_eq!(result(&mut invocations, 1, "1"), Ok(()));
         let empty = Frame::read(r#"{"type":"inventory.sync","agents":[]}"#);
-        assert_eq!(invocations.listed(0, Some(LinkId(1)), &empty), Ok(()));
+        assert_eq!(invocations.listed(0, LinkId(1), &empty), Ok(()));
+    }
+
+    #[test]
+    fn what_the_engine_had_queued_is_waited_for_by_the_first_inventory() {
+        let empty = Frame::read(r#"{"type":"inventory.sync","agents":[]}"#);
+        let mut invocations = Invocations::default();
+        invocations.queued(0, LinkId(1), "i1");
+        assert!(invocations.listed(UNDER_WAY - 1, LinkId(1), &empty).is_err());
+        assert_eq!(invocations.listed(UNDER_WAY - 1, LinkId(2), &empty), Ok(()), "it came on another link");
+        assert_eq!(invocations.listed(UNDER_WAY, LinkId(1), &empty), Ok(()), "it is late");
+        given(&mut invocations);
+        assert!(invocations.listed(UNDER_WAY, LinkId(1), &empty).is_err(), "it has come");
+        assert_eq!(result(&mut invocations, 1, "1"), Ok(()));
+        assert_eq!(invocations.listed(0, LinkId(1), &empty), Ok(()));
     }
 
     #[test]

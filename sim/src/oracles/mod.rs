@@ -159,8 +159,8 @@ impl Oracles {
         if matches!(input, Input::LinkDown { .. } | Input::Terminate) {
             self.quiet_since = None;
         }
-        if let Some(frame) = &frame {
-            self.arrived(at, frame);
+        if let (Input::LinkText { link, .. }, Some(frame)) = (input, &frame) {
+            self.arrived(at, *link, frame);
         }
         if let Input::Api { request, method, target, body, .. } = input {
             self.requests.asked((at.life, *request), format!("{method} {target}"), at.now);
@@ -190,7 +190,7 @@ impl Oracles {
         }
     }
 
-    fn arrived(&mut self, at: At, frame: &Frame<'_>) {
+    fn arrived(&mut self, at: At, link: LinkId, frame: &Frame<'_>) {
         let registered = frame.data.as_ref().is_some_and(|data| data.agent_id.is_some());
         if registered || matches!(frame.kind(), "deliver" | "action.invoke") {
             self.quiet_since = None;
@@ -202,10 +202,7 @@ impl Oracles {
                     self.health.arrived(at, id, frame);
                 }
             }
-            "action.invoke" => {
-                let link = self.scene.link.as_ref().map(|link| link.id);
-                self.invocations.given(at.mono, link, frame);
-            }
+            "action.invoke" => self.invocations.given(at.mono, link, frame),
             _ => {}
         }
     }
@@ -285,7 +282,7 @@ impl Oracles {
                 }
             }
             "inventory.sync" => {
-                let judged = self.invocations.listed(at.mono, Some(link.1), frame);
+                let judged = self.invocations.listed(at.mono, link.1, frame);
                 self.note("S15", judged);
             }
             "delivery.ack" => {
@@ -358,6 +355,14 @@ impl Oracles {
         self.note("N1", judged);
         if let Event::Rejected { code, reason, .. } = &record.event {
             self.note("S11", frames::judge(code, reason));
+        }
+    }
+
+    /// The engine sends an invocation on a link of the life that runs.
+    pub fn dispatched(&mut self, at: At, link: LinkId, invocation_id: &str) {
+        let current = self.scene.link.as_ref().filter(|current| current.id == link);
+        if current.is_some_and(|current| current.confirmed_at.is_none()) {
+            self.invocations.queued(at.mono, link, invocation_id);
         }
     }
 

@@ -12,6 +12,7 @@ use super::marks::FaultMark;
 use super::{BASE_URL, World};
 use crate::agents::reader::token_of;
 use crate::engine::{ConnectionId, Event as EngineEvent, HttpRequest, HttpResponse, Output};
+use crate::oracles::At;
 use crate::plan::{Fault, Plan, SECOND, Step};
 use crate::rng::Stream;
 use crate::story::Fact;
@@ -366,6 +367,15 @@ impl World<'_> {
 
     // The engine.
 
+    fn note_dispatched(&mut self, connection: ConnectionId, invocation_id: &str) {
+        let current = self.life.as_ref().map(|life| life.number);
+        let link = self.network.connections.get(&connection);
+        if let Some(&(life, link)) = link.filter(|(life, _)| Some(*life) == current) {
+            let at = At { life, mono: self.reading().mono.0, now: self.now };
+            self.oracles.dispatched(at, link, invocation_id);
+        }
+    }
+
     /// Passes on what the engine has done.
     pub(super) fn pump_engine(&mut self) {
         self.end_reorder();
@@ -385,8 +395,9 @@ impl World<'_> {
                 EngineEvent::NodeRegistered { node_id, .. } => {
                     self.network.node_id = Some(node_id.clone());
                 }
-                EngineEvent::InvocationSent { invocation_id, .. } => {
+                EngineEvent::InvocationSent { connection, invocation_id, .. } => {
                     self.network.invocation = Some(invocation_id.clone());
+                    self.note_dispatched(*connection, invocation_id);
                 }
                 _ => {}
             }
