@@ -127,6 +127,8 @@ fn bodies_that_are_no_json_or_too_long_are_refused(driver: &Driver) {
 
 fn a_registration_that_is_answered_too_late_is_undone(driver: &Driver) {
     let world = placeable(driver);
+    // Its answer would let the reply go.
+    world.engine.frame("inventory.sync");
     // Holds the reply until the next frame to the node after the spawn has failed.
     let mut held = None;
     world.engine.script(|script| {
