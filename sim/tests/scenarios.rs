@@ -81,6 +81,7 @@ fn a_scenario_that_cannot_be_run_is_refused_with_the_reason() {
         (step, &add(r#"{"channel": {"size": 99999999999}}"#), "\"size\" of step 0 is 99999999999"),
         (step, &add(r#"{"burst": {"to": 0, "count": 100000}}"#), "\"count\" of step 0"),
         (step, &add(r#"{"fault": {"suspend": {"lasts": 999999999999999}}}"#), "\"lasts\" of step 0"),
+        (step, &add(r#"{"fault": {"refuse": {"lasts": 3600000000}}}"#), "step 0 lasts too long"),
         (step, &add(r#"{"fault": {"wall_step": {"by": -999999999999999}}}"#), "\"by\" of step 0"),
         ("\"name\": \"agent-0\"", "\"name\": \"a/b\"", "needs a name"),
         ("\"name\": \"agent-0\"", "\"name\": \"agent-1\"", "two agents are called"),
@@ -95,6 +96,29 @@ fn a_scenario_that_cannot_be_run_is_refused_with_the_reason() {
     ] {
         let message = refusal(from, to);
         assert!(message.contains(reason), "{to}: {message}");
+    }
+}
+
+#[test]
+fn what_everybody_is_sent_counts_for_each_of_them() {
+    let agent =
+        |name: usize| format!(r#"{{"name":"a{name}","kind":"cat","invoked":false,"from":0,"task":false}}"#);
+    let agents: Vec<_> = (0..100).map(agent).collect();
+    let scenario = |step: &str, count: usize| {
+        let steps = vec![format!("[1,{step}]"); count].join(",");
+        format!(
+            r#"{{"v":1,"about":"x","expect":"passes","plan":{{"seed":1,"profile":"6.0.3","agents":[{}],
+            "steps":[{steps}],"calm_at":9,"network":1,"system":1,"dying":0,"patient":false}}}}"#,
+            agents.join(",")
+        )
+    };
+    for (step, most, reason) in [
+        (r#"{"channel":{"size":65536}}"#, 10, "in bytes"),
+        (r#"{"channel":{"size":1}}"#, 1_000, "the number of all messages"),
+    ] {
+        assert!(Scenario::parse(&scenario(step, most)).is_ok(), "{step}");
+        let message = Scenario::parse(&scenario(step, most + 1)).unwrap_err().to_string();
+        assert!(message.contains(reason), "{message}");
     }
 }
 

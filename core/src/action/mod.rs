@@ -32,8 +32,9 @@ const INTERRUPTED: &str = "spawn_failed: the broker was restarted while it worke
 
 #[derive(Debug)]
 enum State {
-    /// Its record is being written, or its agent is on its way.
-    Open,
+    /// Its record is being written, or its agent is on its way. When the link that it came on ends, the
+    /// engine plans it anew.
+    Open { on_this_link: bool },
     /// It is over.
     Done { outcome: Outcome, delivery: Delivery },
 }
@@ -55,6 +56,7 @@ struct Invocation {
 #[derive(Debug, Default)]
 pub(crate) struct Actions {
     invocations: BTreeMap<InvocationId, Invocation>,
+    /// How many are open on this link.
     open: usize,
     unsent: bool,
 }
@@ -87,15 +89,21 @@ impl Actions {
     /// An invocation has come in (invariant 1).
     pub(crate) fn begin(&mut self, cx: &mut Cx, id: &InvocationId) -> Asked {
         if let Some(known) = self.invocations.get_mut(id) {
-            if let State::Done { delivery, .. } = &mut known.state {
-                cx.marks.hit(Mark::InvocationRepeated);
-                *delivery = Delivery::Unsent { sends: 0 };
-                self.unsent = true;
+            match &mut known.state {
+                State::Open { on_this_link } => {
+                    self.open += usize::from(!core::mem::replace(on_this_link, true));
+                }
+                State::Done { delivery, .. } => {
+                    cx.marks.hit(Mark::InvocationRepeated);
+                    *delivery = Delivery::Unsent { sends: 0 };
+                    self.unsent = true;
+                }
             }
             return Asked::Repeated;
         }
         self.forget_old(cx.now.wall);
-        self.invocations.insert(id.clone(), Invocation { at: cx.now.wall, state: State::Open });
+        self.invocations
+            .insert(id.clone(), Invocation { at: cx.now.wall, state: State::Open { on_this_link: true } });
         self.open += 1;
         Asked::Fresh
     }
@@ -111,34 +119,37 @@ impl Actions {
         let Some(invocation) = self.invocations.get_mut(id) else {
             return false;
         };
-        if !matches!(invocation.state, State::Open) {
+        let State::Open { on_this_link } = invocation.state else {
             return false;
-        }
+        };
         let at_ms = invocation.at.0;
         let record = Record::Finished { invocation: id.clone(), at_ms, outcome: outcome.clone() };
         invocation.state = State::Done { outcome, delivery: Delivery::Unsent { sends: 0 } };
-        self.open -= 1;
+        self.open -= usize::from(on_this_link);
         self.unsent = true;
         cx.store(StoreFor::Journal, StoreAction::Append { lines: record.line() });
         true
     }
 
-    /// Whether any invocation is open.
+    /// Whether an invocation is open that came on this link: what came before was planned anew when that ended.
     pub(crate) const fn any_open(&self) -> bool {
         self.open > 0
     }
 
-    /// The link that carried results is gone (invariant 2).
+    /// The link that carried invocations and results is gone (invariant 2).
     pub(crate) fn link_lost(&mut self) {
-        if canary!(ResultLost) {
-            return;
-        }
+        self.open = 0;
         for invocation in self.invocations.values_mut() {
-            if let State::Done { delivery, .. } = &mut invocation.state
-                && let Delivery::Sent { sends, .. } = *delivery
-            {
-                *delivery = Delivery::Unsent { sends };
-                self.unsent = true;
+            match &mut invocation.state {
+                State::Open { on_this_link } => *on_this_link = false,
+                State::Done { delivery, .. } => {
+                    if let Delivery::Sent { sends, .. } = *delivery
+                        && !canary!(ResultLost)
+                    {
+                        *delivery = Delivery::Unsent { sends };
+                        self.unsent = true;
+                    }
+                }
             }
         }
     }
@@ -185,7 +196,7 @@ impl Actions {
     pub(crate) fn records(&self) -> BTreeMap<InvocationId, (i64, Option<Outcome>)> {
         let record = |(id, invocation): (&InvocationId, &Invocation)| {
             let outcome = match &invocation.state {
-                State::Open => None,
+                State::Open { .. } => None,
                 State::Done { outcome, .. } => Some(outcome.clone()),
             };
             (id.clone(), (invocation.at.0, outcome))
@@ -200,9 +211,11 @@ impl Actions {
         if self.invocations.len() < limits::INVOCATIONS {
             return;
         }
-        self.invocations.retain(|_, invocation| matches!(invocation.state, State::Open) || fresh(invocation));
+        self.invocations
+            .retain(|_, invocation| matches!(invocation.state, State::Open { .. }) || fresh(invocation));
         while self.invocations.len() >= limits::INVOCATIONS {
-            let closed = self.invocations.iter().filter(|(_, other)| !matches!(other.state, State::Open));
+            let closed =
+                self.invocations.iter().filter(|(_, other)| !matches!(other.state, State::Open { .. }));
             let Some(oldest) = closed.min_by_key(|(_, other)| other.at.0).map(|(id, _)| id.clone()) else {
                 return;
             };

@@ -18,6 +18,9 @@ use alloc::vec::Vec;
 use core::fmt;
 use serde_json::value::RawValue;
 
+/// The answer to an action that an agent is to carry out itself.
+const AGENT_ACTION: &str = "agent_actions_unsupported: this node hands its agents messages, and no actions";
+
 /// An agent to start.
 #[derive(Clone, PartialEq, Eq)]
 pub(crate) struct SpawnOrder {
@@ -73,6 +76,11 @@ pub(crate) fn read_wish(invoke: &Invoke<'_>) -> Wish {
     let harness = match action.split_once(':') {
         None if action == "spawn" => None,
         Some(("spawn", harness)) => Some(harness.trim()).filter(|harness| !harness.is_empty()),
+        // Of what an agent here has offered the engine must not think that the next node could do it, nor that
+        // this one does nothing any more.
+        _ if invoke.agent_id.is_some() || invoke.agent_name.is_some() => {
+            return Wish::Refused(AGENT_ACTION.to_string());
+        }
         _ => return Wish::Refused("handler_unavailable".to_string()),
     };
     match order(invoke, harness) {

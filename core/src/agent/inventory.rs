@@ -4,12 +4,13 @@
 //! Must not know: how agents come and go.
 //!
 //! 1. A snapshot lists every running identity but those that the engine refuses.
-//! 2. A snapshot waits, at most [`limits::INVENTORY_PATIENCE`], while an invocation is open here: the
-//!    engine reschedules every open invocation that a snapshot does not list. The first one of a link waits
-//!    [`limits::INVENTORY_OPENING`] for what the engine had queued, and longer only if something came: what
-//!    was open before the link is rescheduled anyway.
+//! 2. A snapshot waits, at most [`limits::INVENTORY_PATIENCE`], while an invocation that came on its link is
+//!    open here, for the engine reschedules every open invocation that a snapshot does not list; and while a
+//!    registration is unanswered, for who is registered and not listed is called gone. The first one of a
+//!    link waits [`limits::INVENTORY_OPENING`] for what the engine had queued, before anything else.
 //! 3. One refused entry does not silence the others: it is found and left out (`core/PROTOCOL.md` §8),
-//!    until the next refresh: what the engine holds against it may have passed.
+//!    until the next refresh: what the engine holds against it may have passed. A refusal that is about no
+//!    entry, as of an engine that is overloaded, is none of one until it has come [`PASSING`] times.
 //! 4. Only the answer to the latest snapshot tells how things are. A refusal of an older one still tells
 //!    whom it names, and until the latest is answered an older one tells how many were passed over.
 //! 5. An entry counts as refused until an accepted snapshot lists it, so that trying it again changes
@@ -19,9 +20,20 @@ use crate::cx::Cx;
 use crate::ids::{AgentId, AgentName};
 use crate::limits;
 use crate::marks::Mark;
+use crate::time::Span;
 use crate::timers::Timer;
 use alloc::collections::BTreeSet;
 use alloc::vec::Vec;
+
+/// What the engine answers to a snapshot for the sake of one of its entries (`core/PROTOCOL.md` §8).
+const ABOUT_ENTRIES: [&str; 3] =
+    ["agent_location_conflict", "agent_provider_conflict", "agent_identity_mismatch"];
+
+/// So many refusals in a row for other reasons are taken for trouble that passes.
+const PASSING: u32 = 4;
+
+/// How long the snapshot behind the first of these waits; behind each further one twice as long.
+const PASSING_FIRST: Span = Span::secs(1);
 
 /// How urgent the next snapshot is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Default)]
@@ -30,7 +42,7 @@ enum Due {
     No,
     /// When the engine has had the time to send what it had queued for this node.
     Opening,
-    /// As soon as no invocation is open.
+    /// As soon as nothing is under way that it would spoil (invariant 2).
     WhenQuiet,
     /// Now.
     Now,
@@ -52,24 +64,14 @@ pub(crate) struct Inventory {
     number: u64,
     /// Whether it waits for its reply.
     awaited: bool,
-    /// An invocation came on this link.
-    invoked: bool,
+    /// Refusals in a row that were about no entry.
+    troubles: u32,
 }
 
 impl Inventory {
-    /// An invocation came, perhaps before the link was confirmed.
-    pub(crate) const fn invoked(&mut self) {
-        self.invoked = true;
-    }
-
-    /// The link is gone, and the engine reschedules what it gave on it.
-    pub(crate) const fn link_lost(&mut self) {
-        self.invoked = false;
-    }
-
     /// A new link: a snapshot follows (invariant 2), and refusals are forgotten.
     pub(crate) fn opened(&mut self, cx: &mut Cx) {
-        *self = Self { due: Due::Opening, invoked: self.invoked, ..Self::default() };
+        *self = Self { due: Due::Opening, ..Self::default() };
         cx.wake_in(Timer::InventoryForce, limits::INVENTORY_OPENING);
     }
 
@@ -89,22 +91,29 @@ impl Inventory {
         }
     }
 
-    /// [`Timer::InventoryForce`]: it has waited long enough, unless the engine had an invocation queued.
+    /// [`Timer::InventoryForce`]: it has waited long enough, the first one for what the engine had queued.
     pub(crate) fn force(&mut self, cx: &mut Cx) {
-        if self.due == Due::Opening && self.invoked {
-            self.due = Due::WhenQuiet;
-            cx.wake_in(Timer::InventoryForce, limits::INVENTORY_PATIENCE);
-        } else if self.due != Due::No {
-            self.due = Due::Now;
+        match self.due {
+            Due::Opening => {
+                self.due = Due::WhenQuiet;
+                cx.wake_in(Timer::InventoryForce, limits::INVENTORY_PATIENCE);
+            }
+            Due::WhenQuiet => self.due = Due::Now,
+            Due::No | Due::Now => {}
         }
     }
 
+    /// Whether one was sent on this link.
+    pub(crate) const fn has_opened(&self) -> bool {
+        self.number > 0
+    }
+
     /// Whether a snapshot is to be sent now.
-    pub(crate) fn is_due(&self, invocation_open: bool) -> bool {
+    pub(crate) fn is_due(&self, quiet: bool) -> bool {
         match self.due {
             Due::No => false,
             Due::Opening => canary!(InventoryAtOnce),
-            Due::WhenQuiet => !invocation_open || canary!(InventoryMidSpawn),
+            Due::WhenQuiet => quiet || canary!(InventoryMidSpawn),
             Due::Now => true,
         }
     }
@@ -146,6 +155,7 @@ impl Inventory {
             return None;
         }
         self.awaited = false;
+        self.troubles = 0;
         self.refused.retain(|id| !self.listed.contains(id));
         let culprit = self.suspects.pop()?;
         if !self.suspects.is_empty() {
@@ -162,17 +172,24 @@ impl Inventory {
         self.refused.insert(id.clone()).then_some(id)
     }
 
-    /// Snapshot `number` was refused, with this message; `name_of` tells how an identity is called. Whom
-    /// it is known to be about is returned, if that is news.
+    /// Snapshot `number` was refused, with this code and message; `name_of` tells how an identity is called.
+    /// Whom it is known to be about is returned, if that is news.
     pub(crate) fn rejected(
         &mut self,
         cx: &mut Cx,
         number: u64,
-        message: &str,
+        (code, message): (&str, &str),
         name_of: impl Fn(&AgentId) -> Option<AgentName>,
     ) -> Option<AgentId> {
         let is_latest = number == self.number;
         self.awaited &= !is_latest;
+        if !ABOUT_ENTRIES.contains(&code) && self.troubles < PASSING {
+            if is_latest {
+                cx.wake_in(Timer::InventoryRefresh, Span(PASSING_FIRST.0 << self.troubles));
+                self.troubles += 1;
+            }
+            return None;
+        }
         let called =
             |id: &AgentId, word: &str| id.0 == word || name_of(id).is_some_and(|name| name.0 == word);
         // Only what stands in quotes is surely a name and no word of the sentence.

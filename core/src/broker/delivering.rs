@@ -7,7 +7,7 @@ use super::Broker;
 use crate::agent::{Agent, Phase, TASK};
 use crate::api::{DeliveryFacts, Event};
 use crate::command::{Command, Level};
-use crate::delivery::payload::{Message, extract, is_shown};
+use crate::delivery::payload::{Message, extract, is_shown, recurs};
 use crate::delivery::{Frame, Repeat, RowKey, Taken, Wanted};
 use crate::ids::{AgentId, AgentName, DeliveryId, MessageId, OpId, ProcessId};
 use crate::inject::machine::Outcome;
@@ -145,6 +145,7 @@ impl Broker {
             mode: deliver.mode,
             payload: payload.to_owned(),
             shown: is_shown(payload),
+            recurs: deliver.seq == 0 && recurs(payload),
             at: self.cx.now,
         }
     }
@@ -203,7 +204,9 @@ impl Broker {
         if !self.link.is_up() {
             return;
         }
-        if self.delivery.cursor(agent).is_none() && !self.finds_first_row(agent) {
+        // Nor may what is missing have come before the first inventory, with which engines bring it.
+        let unknown = self.delivery.cursor(agent).is_none();
+        if !self.inventory.has_opened() || (unknown && !self.finds_first_row(agent)) {
             self.cx.wake_in(Timer::DeliveryGap(agent.clone()), limits::GAP_WAIT);
             return;
         }

@@ -96,7 +96,7 @@ impl Broker {
         self.paused = false;
         self.emit_connection();
         self.join_channels();
-        // The heartbeat comes last: whatever the engine does on it finds the rest done.
+        // The heartbeat comes behind what was owed: whatever the engine does on it finds that done.
         self.flush_link();
         self.link.heartbeat(&mut self.cx);
     }
@@ -104,7 +104,6 @@ impl Broker {
     fn on_lost(&mut self) {
         self.actions.link_lost();
         self.leaving.link_lost();
-        self.inventory.link_lost();
         self.forget_registrations_sent();
         self.early.clear();
         for timer in [Timer::InventoryRefresh, Timer::InventoryForce, Timer::ReplayCheck] {
@@ -178,12 +177,26 @@ impl Broker {
         }
     }
 
+    /// What a result leads to reaches a caller who lives here only behind the first inventory, and never
+    /// comes again.
+    pub(super) fn send_results(&mut self) {
+        if !self.inventory.has_opened() {
+            self.send_inventory();
+        }
+        if self.inventory.has_opened() || self.stopping.is_stopping() {
+            self.actions.flush(&mut self.cx, &mut self.link);
+        }
+    }
+
     // The inventory.
 
     pub(super) fn send_inventory(&mut self) {
-        // What is left to the next life is open as well: rescheduled now it would come here again.
-        let open = self.stopping.is_stopping() || self.actions.any_open();
-        if !self.inventory.is_due(open) || !self.link.has_credit() {
+        // What is left to the next life is under way as well: rescheduled now it would come here again.
+        let left = self.stopping.is_stopping() && self.inventory.has_opened();
+        let registering =
+            || self.roster.iter().any(|agent| matches!(agent.phase, Phase::Registering { sent: true, .. }));
+        let quiet = !left && !self.actions.any_open() && !registering();
+        if !self.inventory.is_due(quiet) || !self.link.has_credit() {
             return;
         }
         let listed: Vec<&Agent> = self
@@ -231,7 +244,9 @@ impl Broker {
         self.cx.log(Level::Warn, "agent", &format!("the engine refused the inventory: {told}"));
         let roster = &self.roster;
         let name_of = |id: &AgentId| roster.by_id(id).map(|agent| agent.name().clone());
-        if let Some(id) = self.inventory.rejected(&mut self.cx, number, &error.message, name_of) {
+        if let Some(id) =
+            self.inventory.rejected(&mut self.cx, number, (&error.code, &error.message), name_of)
+        {
             self.report_excluded(&id, &told);
         }
     }

@@ -302,9 +302,9 @@ impl Broker {
         }
         let pause = self.delivery.bytes() > limits::WINDOWS_BYTES / if self.paused { 2 } else { 1 };
         if self.link.is_up() {
-            self.actions.flush(&mut self.cx, &mut self.link);
             self.leaving.flush(&mut self.cx, &mut self.link);
             self.send_registrations();
+            self.send_results();
             self.send_inventory();
             self.send_acks();
             self.pause_link(pause);

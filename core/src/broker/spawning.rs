@@ -75,7 +75,6 @@ impl Broker {
 
     pub(super) fn on_invoke(&mut self, invoke: &Invoke<'_>) {
         let id = InvocationId::from(&*invoke.invocation_id);
-        self.inventory.invoked();
         if self.stopping.is_stopping() && !self.actions.knows(&id) {
             // Any answer would stand for ever; without one the engine asks the next life.
             return;

@@ -18,6 +18,9 @@ use core::fmt;
 use serde_json::Value;
 use serde_json::value::RawValue;
 
+/// An action that an agent asked for, and may not.
+const DENIED: &str = "action.denied";
+
 /// What becomes of a row, by the type of its payload.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum Class {
@@ -47,7 +50,7 @@ pub(crate) enum Family {
 /// The class of a payload type. Types are compared exactly; the empty type is a plain message.
 pub(crate) fn classify(payload_type: &str) -> Class {
     match payload_type {
-        "action.completed" | "action.failed" | "action.denied" => Class::Inject(Family::ActionResult),
+        "action.completed" | "action.failed" | DENIED => Class::Inject(Family::ActionResult),
         "" | "message.created" | "message.received" | "message.new" | "message.sent"
         | "message.delivered" => Class::Inject(Family::Channel),
         "thread.reply" | "thread.message.created" | "thread.message.sent" => Class::Inject(Family::Thread),
@@ -80,6 +83,12 @@ pub(crate) fn classify_payload(payload: &str) -> Class {
 /// taken it. Whoever judges a trace asks this, too.
 pub fn is_shown(payload: &str) -> bool {
     matches!(classify_payload(payload), Class::Inject(_))
+}
+
+/// Whether a payload of this kind comes under an id that names what it is about: a refusal under that of the
+/// action, whenever the agent asks for it again (`core/PROTOCOL.md` §5).
+pub(crate) fn recurs(payload: &str) -> bool {
+    payload_type(payload) == DENIED
 }
 
 /// The `type` of a raw JSON payload, or the empty text.

@@ -27,6 +27,8 @@ pub(crate) struct Frame {
     pub(crate) payload: String,
     /// Shown to the agent; otherwise only acked.
     pub(crate) shown: bool,
+    /// Its id names what it is about and not the event: the next one of its kind has the same.
+    pub(crate) recurs: bool,
     /// When it came.
     pub(crate) at: Now,
 }
@@ -34,7 +36,7 @@ pub(crate) struct Frame {
 impl fmt::Debug for Frame {
     /// Free text shows as its length, so that digests do not depend on what people wrote.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { delivery_id, msg_id, mode, payload, shown, at: _ } = self;
+        let Self { delivery_id, msg_id, mode, payload, shown, recurs: _, at: _ } = self;
         write!(f, "{delivery_id} {msg_id} {mode:?} {} {shown}", payload.len())
     }
 }

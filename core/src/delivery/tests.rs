@@ -223,6 +223,7 @@ fn frame(id: &str, steer: bool, shown: bool) -> Frame {
         mode: if steer { Mode::Steer } else { Mode::Wait },
         payload: "{}".into(),
         shown,
+        recurs: false,
         at: Now::default(),
     }
 }

@@ -251,7 +251,7 @@ impl Window {
         if canary!(OneDedupSet) {
             self.fan_outs.insert(&frame.msg_id.0);
         }
-        if !self.fan_outs.insert(&frame.delivery_id.0) {
+        if !self.fan_outs.insert(&frame.delivery_id.0) && !frame.recurs {
             return Taken::Duplicate;
         }
         if self.is_full(frame.payload.len()) {

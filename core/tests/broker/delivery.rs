@@ -235,6 +235,36 @@ fn an_event_outside_of_the_sequence_does_not_hide_the_row_of_its_message() {
 }
 
 #[test]
+fn each_refusal_of_an_action_is_told_although_all_have_the_same_id() {
+    let (mut rig, bob) = with_agent(Some(0));
+    for _ in 0..2 {
+        rig.frame(&fan_out(&bob, "evt_action_denied_deploy_1_1", "deploy", "action.denied"));
+        rig.advance(SECOND);
+    }
+    assert_eq!(rig.typed(&bob), ["result", "result"]);
+}
+
+#[test]
+fn a_gap_is_not_given_up_before_the_first_inventory_with_which_an_engine_fills_it() {
+    let (mut rig, bob) = with_agent(Some(0));
+    rig.deliver(&bob, 1, "one");
+    rig.deliver(&bob, 3, "three");
+    let confirm = rig.unconfirmed();
+    confirm(&mut rig);
+    rig.engine.agents = Agents::Hold;
+    rig.invoke("inv_1", "spawn:cat", json!({ "name": "joe" }));
+    rig.advance(Span::secs(5));
+    assert_eq!(rig.typed(&bob), ["one"]);
+    let (register, data) = (rig.last_sent("agent.register"), rig.identity("joe"));
+    rig.reply(&register["id"], data);
+    rig.advance(SECOND);
+    rig.deliver(&bob, 2, "two");
+    rig.deliver(&bob, 3, "three");
+    rig.advance(SECOND);
+    assert_eq!(rig.typed(&bob), ["one", "two", "three"]);
+}
+
+#[test]
 fn an_event_that_comes_while_its_link_is_given_up_counts_until_that_ends_or_another_is_confirmed() {
     for ends in [true, false] {
         let (mut rig, bob) = with_agent(Some(0));

@@ -1,6 +1,6 @@
 //! What the engine is told of who lives here.
 
-use crate::support::{Agents, Registers, Rig, Spawned};
+use crate::support::{Agents, Rig, Spawned};
 use relay_core::time::Span;
 use serde_json::{Value, json};
 
@@ -15,15 +15,6 @@ fn listed(rig: &Rig) -> Vec<String> {
 
 fn three(rig: &mut Rig) -> Vec<Spawned> {
     ["ann", "bob", "eve"].map(|name| rig.spawn(name)).to_vec()
-}
-
-/// A new link whose registration is not confirmed yet; what is returned does that.
-fn unconfirmed(rig: &mut Rig) -> impl Fn(&mut Rig) + use<> {
-    rig.engine.registers = Registers::Hold;
-    rig.reconnect();
-    let register = rig.last_sent("node.register");
-    rig.sent.clear();
-    move |rig| rig.reply(&register["id"], json!({ "id": register["node_id"] }))
 }
 
 #[test]
@@ -73,7 +64,7 @@ fn a_refresh_waits_at_most_25_seconds_for_an_open_invocation() {
 #[test]
 fn the_first_snapshot_of_a_link_waits_for_an_invocation_that_came_on_it_before_its_confirmation() {
     let mut rig = Rig::online();
-    let confirm = unconfirmed(&mut rig);
+    let confirm = rig.unconfirmed();
     rig.engine.agents = Agents::Hold;
     rig.invoke("inv_1", "spawn:cat", json!({ "name": "joe" }));
     confirm(&mut rig);
@@ -89,7 +80,7 @@ fn the_first_snapshot_of_a_link_waits_for_an_invocation_that_came_on_it_before_i
 fn the_first_snapshot_of_a_link_waits_for_what_the_engine_had_queued() {
     let mut rig = Rig::online();
     rig.spawn("ann");
-    let confirm = unconfirmed(&mut rig);
+    let confirm = rig.unconfirmed();
     confirm(&mut rig);
     rig.engine.agents = Agents::Hold;
     rig.advance(Span::millis(100));
@@ -108,12 +99,61 @@ fn the_first_snapshot_of_a_link_does_not_wait_for_what_came_on_an_earlier_one() 
     let mut rig = Rig::online();
     rig.hold_spawns = true;
     rig.invoke("inv_1", "spawn:cat", json!({ "name": "joe" }));
-    let confirm = unconfirmed(&mut rig);
+    let confirm = rig.unconfirmed();
     confirm(&mut rig);
     rig.advance(Span::millis(190));
     assert!(rig.sent("inventory.sync").is_empty(), "the engine may have something queued");
+    rig.invoke("inv_2", "release", json!({ "name": "nobody" }));
     rig.advance(Span::millis(20));
     assert_eq!(rig.sent("inventory.sync").len(), 1, "what was open before is rescheduled anyway");
+}
+
+#[test]
+fn a_snapshot_waits_for_a_registration_that_is_unanswered() {
+    let mut rig = Rig::online();
+    rig.engine.agents = Agents::Hold;
+    let confirm = rig.unconfirmed();
+    rig.ask_spawn("joe");
+    confirm(&mut rig);
+    rig.advance(Span::secs(5));
+    assert!(rig.sent("inventory.sync").is_empty(), "the engine would take the agent for gone");
+    let (register, data) = (rig.last_sent("agent.register"), rig.identity("joe"));
+    rig.reply(&register["id"], data);
+    assert_eq!(listed(&rig), ["joe"]);
+}
+
+#[test]
+fn a_snapshot_waits_for_a_registration_until_that_is_given_up() {
+    let mut rig = Rig::online();
+    rig.engine.agents = Agents::Hold;
+    rig.ask_spawn("joe");
+    rig.reconnect();
+    rig.sent.clear();
+    rig.advance(Span::secs(11));
+    assert_eq!(rig.sent("inventory.sync").len(), 1);
+}
+
+#[test]
+fn a_refusal_that_is_about_no_entry_is_met_with_the_same_snapshot_later_and_later() {
+    let mut rig = Rig::online();
+    three(&mut rig);
+    rig.engine.inventories = false;
+    let mut wait = SECOND;
+    for _ in 0..4 {
+        let snapshots = rig.sent("inventory.sync").len();
+        while rig.sent("inventory.sync").len() == snapshots {
+            rig.advance(SECOND);
+        }
+        assert_eq!(listed(&rig).len(), 3);
+        rig.error(&rig.last_sent("inventory.sync")["id"], "node_control_failed");
+        rig.advance(Span(wait.0 - 1));
+        assert_eq!(rig.sent("inventory.sync").len(), snapshots + 1, "an engine in trouble is not pressed");
+        wait = Span(wait.0 * 2);
+    }
+    rig.engine.inventories = true;
+    rig.advance(Span::secs(2));
+    assert_eq!(listed(&rig).len(), 3);
+    assert_eq!(rig.health()["problems"], json!([]));
 }
 
 #[test]

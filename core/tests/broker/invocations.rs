@@ -1,8 +1,8 @@
 //! Work that the engine asks for: spawn and release by invocation, once each, and their results.
 
 use crate::support::{Agents, Program, Rig, Upgrade};
-use relay_core::FaultKind;
 use relay_core::time::Span;
+use relay_core::{FaultKind, Input};
 use serde_json::{Value, json};
 
 const SECOND: Span = Span::secs(1);
@@ -88,6 +88,18 @@ fn what_cannot_be_done_is_refused_with_a_stable_error() {
     rig.invoke("inv_1", "spawn:cat", json!({ "name": "../../etc" }));
     assert!(result(&rig, "inv_1")["error"].is_string());
     assert!(rig.sent("agent.register").is_empty());
+}
+
+#[test]
+fn what_an_agent_is_to_do_itself_is_refused_for_good_and_not_handed_back() {
+    let mut rig = Rig::online();
+    rig.spawn("bob");
+    rig.frame(&json!({
+        "v": 1, "type": "action.invoke", "invocation_id": "inv_1", "action": "deploy", "input": {},
+        "agent_id": "7", "agent_name": "bob",
+    }));
+    let error = result(&rig, "inv_1")["error"].clone();
+    assert!(error.as_str().is_some_and(|error| error.starts_with("agent_actions_unsupported: ")), "{error}");
 }
 
 #[test]
@@ -195,25 +207,50 @@ fn a_result_is_sent_on_every_link_until_a_later_answer_proves_it() {
     for links in 1..4 {
         assert_eq!(results(&rig, "inv_1").len(), links);
         rig.reconnect();
+        rig.advance(SECOND);
     }
     rig.engine.inventories = true;
     rig.reconnect();
+    rig.advance(Span::secs(61));
     let proven = results(&rig, "inv_1").len();
+    rig.reconnect();
     rig.advance(SECOND);
-    rig.reconnect();
-    rig.reconnect();
     assert_eq!(results(&rig, "inv_1").len(), proven);
+}
+
+#[test]
+fn a_result_waits_for_the_first_inventory_for_its_caller_may_live_here() {
+    let mut rig = Rig::online();
+    rig.spawn("ann");
+    let confirm = rig.unconfirmed();
+    confirm(&mut rig);
+    rig.invoke("inv_1", "release", json!({ "name": "nobody" }));
+    rig.invoke("inv_2", "spawn:cat", json!({ "name": "joe" }));
+    rig.advance(SECOND);
+    let types = rig.types();
+    let opening: Vec<_> =
+        types.iter().filter(|kind| kind.starts_with("inv") || *kind == "action.result").collect();
+    assert_eq!(opening, ["inventory.sync", "action.result", "action.result"]);
+}
+
+#[test]
+fn a_result_does_not_wait_for_an_inventory_when_the_broker_stops() {
+    let mut rig = Rig::online();
+    let confirm = rig.unconfirmed();
+    confirm(&mut rig);
+    rig.invoke("inv_1", "release", json!({ "name": "nobody" }));
+    rig.handle(Input::Terminate);
+    assert_eq!(results(&rig, "inv_1").len(), 1);
 }
 
 #[test]
 fn an_engine_that_handles_frames_side_by_side_must_answer_twice() {
     let mut rig = Rig::with(|_, engine| engine.register_refusals.push_back("invalid_message")).ready();
-    rig.advance(SECOND);
-    rig.sent.clear();
     rig.invoke("inv_1", "release", json!({ "name": "nobody" }));
     rig.advance(Span::secs(61));
     assert_eq!(rig.sent("inventory.sync").len(), 1, "one answer");
     rig.reconnect();
+    rig.advance(SECOND);
     assert_eq!(results(&rig, "inv_1").len(), 2, "one answer proves nothing");
     rig.advance(Span::secs(125));
     rig.reconnect();
@@ -345,7 +382,7 @@ fn an_invocation_that_comes_while_the_link_is_lost_is_answered_on_the_next() {
 fn an_invocation_that_comes_while_the_broker_stops_is_left_to_its_next_life() {
     let mut rig = Rig::online();
     rig.spawn("bob");
-    rig.handle(relay_core::Input::Terminate);
+    rig.handle(Input::Terminate);
     rig.invoke("inv_1", "release", json!({ "name": "bob" }));
     assert!(results(&rig, "inv_1").is_empty());
     let mut rig = rig.restarted().ready();

@@ -34,7 +34,8 @@ mod watch;
 
 use crate::plan::{Plan, SECOND, Step};
 use crate::replay::Player;
-use crate::scenario::{Scenario, limits};
+use crate::scenario::Scenario;
+use crate::scenario::limits::{self, Load};
 use relay_core::trace::Trace;
 use watch::Watch;
 
@@ -56,7 +57,7 @@ pub fn distill(trace: &Trace<'_>) -> Scenario {
     let network = watch.network();
     let (agents, mut steps) = watch.steps();
     let found = steps.len();
-    within_bounds(&mut steps);
+    within_bounds(&mut steps, agents.len());
     let wanted = agents.iter().map(|agent| agent.from).max().unwrap_or(0);
     let last = steps.last().map_or(0, |(at, _)| *at).max(wanted);
     let messages = steps.iter().filter(|(_, step)| is_message(step)).count();
@@ -73,12 +74,14 @@ pub fn distill(trace: &Trace<'_>) -> Scenario {
         trace.core,
         agents.len(),
     );
+    let calm_at = (watch.now().max(last) + AFTER).min(limits::TIME);
+    steps.retain(|(at, step)| !limits::outlasts(*at, step, calm_at));
     let plan = Plan {
         seed: u64::from_le_bytes(std::array::from_fn(|at| trace.boot.seed[at])),
         profile: watch.release().into(),
         agents,
         steps,
-        calm_at: (watch.now().max(last) + AFTER).min(limits::TIME),
+        calm_at,
         network,
         system: SYSTEM,
         dying: 0,
@@ -98,19 +101,12 @@ const fn is_message(step: &Step) -> bool {
     )
 }
 
-/// Leaves out what no scenario may have; in the order of time.
-fn within_bounds(steps: &mut Vec<(u64, Step)>) {
-    let mut bytes = 0;
+/// Leaves out what no scenario of so many agents may have; in the order of time.
+fn within_bounds(steps: &mut Vec<(u64, Step)>, agents: usize) {
+    let mut load = Load::default();
     let fits = |(at, step): &&(u64, Step)| {
-        bytes += match step {
-            Step::Direct { size, .. }
-            | Step::Channel { size }
-            | Step::Reply { size }
-            | Step::Group { size }
-            | Step::Send { size, .. } => *size as i64,
-            _ => 0,
-        };
-        *at < limits::TIME && bytes <= limits::TOTAL
+        load.add(step, agents);
+        *at < limits::TIME && load.fits()
     };
     let kept = steps.iter().take(limits::STEPS).take_while(fits).count();
     steps.truncate(kept);

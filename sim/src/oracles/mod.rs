@@ -282,7 +282,7 @@ impl Oracles {
                 }
             }
             "inventory.sync" => {
-                let judged = self.invocations.listed(at.mono, link.1, frame);
+                let judged = self.invocations.listed((at.mono, link.1), frame, |name| self.scene.runs(name));
                 self.note("S15", judged);
             }
             "delivery.ack" => {

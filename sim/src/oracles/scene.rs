@@ -179,12 +179,10 @@ impl Scene {
             return;
         };
         let known = frame.id.as_deref().and_then(|id| link.requests.remove(id));
-        if known.is_some() {
-            link.answer_by = answer_by(at);
-        }
         let Some(asked) = known.or_else(|| link.meant(frame)) else {
             return;
         };
+        link.answer_by = answer_by(at);
         match asked {
             Asked::Register if is_reply => link.confirmed_at = Some(at.now),
             Asked::Inventory(_) if !is_reply => link.refused_at = Some(at.now),

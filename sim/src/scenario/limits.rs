@@ -8,7 +8,7 @@
 //! 3. Numbers of steps are found by their names (plan, invariant 3), so a new step is checked by itself.
 
 use super::{Unusable, arguments};
-use crate::plan::{Plan, SECOND, Step};
+use crate::plan::{Fault, Plan, SECOND, Step};
 use crate::world::{INSTANCE, SENDERS};
 use std::collections::BTreeSet;
 
@@ -24,8 +24,10 @@ pub(crate) const NAME: usize = 64;
 pub(crate) const SIZE: i64 = 1 << 20;
 /// Messages of a burst.
 const COUNT: i64 = 2_000;
-/// Bytes of all messages.
-pub(crate) const TOTAL: i64 = 64 << 20;
+/// Bytes of all messages, counted for everybody who may get them.
+pub(crate) const TOTAL: u64 = 64 << 20;
+/// Rows of all messages, counted like that: with more, the events of a world may be too many.
+pub(crate) const ROWS: u64 = 100_000;
 /// Any time, in µs: a day. Also the largest number of any other kind.
 pub(crate) const TIME: u64 = 24 * 3_600 * SECOND;
 /// Longest way of a frame, and operation of the operating system, in µs: with more, a request has no
@@ -34,6 +36,9 @@ const DELAY: u64 = 2 * SECOND;
 /// So much later than the calm there may be work, in µs: some is drawn to follow a fault, and later the
 /// world may have ended.
 const LATE: u64 = SECOND;
+/// So much later than the calm a fault may end, in µs: a program that has read nothing for half an hour is given
+/// up, as it should be.
+const OUTLASTS: u64 = 15 * 60 * SECOND;
 
 /// Whether somebody in the world has this name already: the broker's own agent, or a sender.
 pub(crate) fn is_taken(name: &str) -> bool {
@@ -64,12 +69,42 @@ pub(super) fn check(plan: &Plan) -> Result<(), Unusable> {
     }
     at_most("dying", plan.dying, 1_000)?;
     check_agents(plan)?;
-    let mut total = 0;
     for (number, (at, step)) in plan.steps.iter().enumerate() {
         check_time(plan, number, *at, step)?;
-        total += check_step(plan, number, step)?;
+        check_step(plan, number, step)?;
     }
-    at_most("the sum of all messages in bytes", total as u64, TOTAL as u64)
+    let mut load = Load::default();
+    plan.steps.iter().for_each(|(_, step)| load.add(step, plan.agents.len()));
+    at_most("the sum of all messages in bytes, for each that may get them,", load.bytes, TOTAL)?;
+    at_most("the number of all messages, for each that may get them,", load.rows, ROWS)
+}
+
+/// What steps make the world carry.
+#[derive(Debug, Default)]
+pub(crate) struct Load {
+    bytes: u64,
+    rows: u64,
+}
+
+impl Load {
+    /// Another step, in a world of so many agents.
+    pub(crate) fn add(&mut self, step: &Step, agents: usize) {
+        let (size, rows) = match step {
+            Step::Direct { size, .. } | Step::Send { size, .. } => (*size as u64, 1),
+            Step::Channel { size } | Step::Reply { size } | Step::Group { size } => {
+                (*size as u64, agents as u64)
+            }
+            Step::Burst { count, .. } => (*count as u64, *count as u64),
+            _ => return,
+        };
+        self.bytes = self.bytes.saturating_add(size.saturating_mul(rows));
+        self.rows = self.rows.saturating_add(rows);
+    }
+
+    /// Whether a scenario may have it.
+    pub(crate) const fn fits(&self) -> bool {
+        self.bytes <= TOTAL && self.rows <= ROWS
+    }
 }
 
 /// Nothing fails after the calm, so a fault comes before it; work may be a little late.
@@ -82,7 +117,21 @@ fn check_time(plan: &Plan, number: usize, at: u64, step: &Step) -> Result<(), Un
     if at > calm_at + LATE {
         return unusable(format!("step {number} is at {at}, and must not be later than calm_at, {calm_at}"));
     }
+    if outlasts(at, step, calm_at) {
+        return unusable(format!(
+            "step {number} lasts too long: it must be over {} minutes behind calm_at, {calm_at}",
+            OUTLASTS / 60 / SECOND
+        ));
+    }
     Ok(())
+}
+
+/// Whether a fault lasts too far into the calm.
+pub(crate) fn outlasts(at: u64, step: &Step, calm_at: u64) -> bool {
+    let lasts = arguments::numbers(step).into_iter().find(|(name, _)| name == "lasts");
+    let end = lasts.map_or(at, |(_, lasts)| at.saturating_add(lasts.unsigned_abs()));
+    // A machine that sleeps jumps over that time.
+    end > calm_at + OUTLASTS && !matches!(step, Step::Fault(Fault::Suspend { .. }))
 }
 
 fn check_agents(plan: &Plan) -> Result<(), Unusable> {
@@ -110,9 +159,7 @@ fn check_agents(plan: &Plan) -> Result<(), Unusable> {
     Ok(())
 }
 
-/// How many bytes of messages it makes.
-fn check_step(plan: &Plan, number: usize, step: &Step) -> Result<i64, Unusable> {
-    let mut bytes = 0;
+fn check_step(plan: &Plan, number: usize, step: &Step) -> Result<(), Unusable> {
     for (name, value) in arguments::numbers(step) {
         let limit = match name.as_str() {
             "to" | "agent" => {
@@ -127,11 +174,6 @@ fn check_step(plan: &Plan, number: usize, step: &Step) -> Result<i64, Unusable> 
             _ => TIME as i64,
         };
         at_most(&format!("{name:?} of step {number}"), value.unsigned_abs(), limit as u64)?;
-        bytes += match name.as_str() {
-            "size" => value,
-            "count" => value * value,
-            _ => 0,
-        };
     }
-    Ok(bytes)
+    Ok(())
 }

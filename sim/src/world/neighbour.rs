@@ -87,9 +87,9 @@ impl World<'_> {
     /// The other node is about to leave, or to fall silent for good, and its agents go first (invariant 2).
     pub(super) fn clear_out(&mut self, agents: BTreeSet<String>) {
         for name in agents {
-            let is_here =
-                self.terminals.has(&name) || self.place_of(&name) == self.network.node_id.as_deref();
-            if !is_here {
+            let place = self.place_of(&name);
+            let is_placed_here = place.is_some() && place == self.network.node_id.as_deref();
+            if !is_placed_here && !self.terminals.has(&name) {
                 let key = self.api_key.clone();
                 self.http("DELETE", &format!("/v1/agents/{name}"), Some(&key), &[], None);
             }

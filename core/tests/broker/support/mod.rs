@@ -139,9 +139,9 @@ impl Rig {
         Self::new().ready()
     }
 
-    /// Waits for the registration, and forgets what led to it.
+    /// Waits for the registration and the first inventory, and forgets what led to them.
     pub(crate) fn ready(mut self) -> Self {
-        self.advance(Span::millis(10));
+        self.advance(Span::millis(250));
         assert_eq!(self.health()["relaycastConnected"], true, "{:?}", self.logs);
         self.sent.clear();
         self.calls.clear();

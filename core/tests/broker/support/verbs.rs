@@ -1,7 +1,7 @@
 //! What tests say: short words for common steps and questions.
 
 use super::engine::{self, Call};
-use super::{Event, Rig};
+use super::{Event, Registers, Rig};
 use relay_core::ids::{LinkId, ProcessId, RequestId};
 use relay_core::time::Span;
 use relay_core::{Auth, Input};
@@ -127,6 +127,15 @@ impl Rig {
             self.advance(Span::millis(1_000));
         }
         panic!("no new connection");
+    }
+
+    /// A new link whose registration is not confirmed yet; what is returned does that.
+    pub(crate) fn unconfirmed(&mut self) -> impl Fn(&mut Self) + use<> {
+        self.engine.registers = Registers::Hold;
+        self.reconnect();
+        let register = self.last_sent("node.register");
+        self.sent.clear();
+        move |rig| rig.reply(&register["id"], json!({ "id": register["node_id"] }))
     }
 
     pub(crate) fn cut(&mut self) {
