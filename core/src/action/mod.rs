@@ -6,6 +6,8 @@
 //! 1. One invocation id is acted on at most once, also after a restart: a repeat of a finished one gets
 //!    the stored result, a repeat of a running one waits for it.
 //! 2. A result is sent until a later answer proves that it was handled; a new link means sending it again.
+//!    What it leads to reaches a caller who lives here only behind the first inventory of the link, and once:
+//!    so it waits for that, unless that would give the invocation to another node.
 //! 3. At most [`limits::INVOCATIONS`] are remembered, for 24 hours; open ones are never forgotten.
 
 mod order;
@@ -32,9 +34,8 @@ const INTERRUPTED: &str = "spawn_failed: the broker was restarted while it worke
 
 #[derive(Debug)]
 enum State {
-    /// Its record is being written, or its agent is on its way. When the link that it came on ends, the
-    /// engine plans it anew.
-    Open { on_this_link: bool },
+    /// Its record is being written, or its agent is on its way.
+    Open,
     /// It is over.
     Done { outcome: Outcome, delivery: Delivery },
 }
@@ -47,10 +48,29 @@ enum Delivery {
     Proven,
 }
 
+/// On which link an invocation came last.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Given {
+    /// On one that has ended: the engine has planned it anew.
+    Before,
+    /// On this one.
+    Here {
+        /// The engine gives it to another node when an inventory leaves it out.
+        movable: bool,
+    },
+}
+
 #[derive(Debug)]
 struct Invocation {
     at: Wall,
+    given: Given,
     state: State,
+}
+
+impl Invocation {
+    fn is_open_here(&self) -> bool {
+        matches!((&self.state, self.given), (State::Open, Given::Here { .. }))
+    }
 }
 
 #[derive(Debug, Default)]
@@ -76,7 +96,7 @@ impl Actions {
         let invocation = |(id, (at_ms, outcome)): (InvocationId, (i64, Option<Outcome>))| {
             let outcome = outcome.unwrap_or_else(|| Outcome::Error(INTERRUPTED.to_string()));
             let state = State::Done { outcome, delivery: Delivery::Proven };
-            (id, Invocation { at: Wall(at_ms), state })
+            (id, Invocation { at: Wall(at_ms), given: Given::Before, state })
         };
         Self { invocations: saved.into_iter().map(invocation).collect(), open: 0, unsent: false }
     }
@@ -86,24 +106,22 @@ impl Actions {
         self.invocations.contains_key(id)
     }
 
-    /// An invocation has come in (invariant 1).
-    pub(crate) fn begin(&mut self, cx: &mut Cx, id: &InvocationId) -> Asked {
+    /// An invocation has come in (invariant 1); `movable`: another node can do it as well.
+    pub(crate) fn begin(&mut self, cx: &mut Cx, id: &InvocationId, movable: bool) -> Asked {
+        let given = Given::Here { movable };
         if let Some(known) = self.invocations.get_mut(id) {
-            match &mut known.state {
-                State::Open { on_this_link } => {
-                    self.open += usize::from(!core::mem::replace(on_this_link, true));
-                }
-                State::Done { delivery, .. } => {
-                    cx.marks.hit(Mark::InvocationRepeated);
-                    *delivery = Delivery::Unsent { sends: 0 };
-                    self.unsent = true;
-                }
+            self.open -= usize::from(known.is_open_here());
+            known.given = given;
+            self.open += usize::from(known.is_open_here());
+            if let State::Done { delivery, .. } = &mut known.state {
+                cx.marks.hit(Mark::InvocationRepeated);
+                *delivery = Delivery::Unsent { sends: 0 };
+                self.unsent = true;
             }
             return Asked::Repeated;
         }
         self.forget_old(cx.now.wall);
-        self.invocations
-            .insert(id.clone(), Invocation { at: cx.now.wall, state: State::Open { on_this_link: true } });
+        self.invocations.insert(id.clone(), Invocation { at: cx.now.wall, given, state: State::Open });
         self.open += 1;
         Asked::Fresh
     }
@@ -119,13 +137,13 @@ impl Actions {
         let Some(invocation) = self.invocations.get_mut(id) else {
             return false;
         };
-        let State::Open { on_this_link } = invocation.state else {
+        if !matches!(invocation.state, State::Open) {
             return false;
-        };
+        }
+        self.open -= usize::from(invocation.is_open_here());
         let at_ms = invocation.at.0;
         let record = Record::Finished { invocation: id.clone(), at_ms, outcome: outcome.clone() };
         invocation.state = State::Done { outcome, delivery: Delivery::Unsent { sends: 0 } };
-        self.open -= usize::from(on_this_link);
         self.unsent = true;
         cx.store(StoreFor::Journal, StoreAction::Append { lines: record.line() });
         true
@@ -140,32 +158,42 @@ impl Actions {
     pub(crate) fn link_lost(&mut self) {
         self.open = 0;
         for invocation in self.invocations.values_mut() {
-            match &mut invocation.state {
-                State::Open { on_this_link } => *on_this_link = false,
-                State::Done { delivery, .. } => {
-                    if let Delivery::Sent { sends, .. } = *delivery
-                        && !canary!(ResultLost)
-                    {
-                        *delivery = Delivery::Unsent { sends };
-                        self.unsent = true;
-                    }
-                }
+            invocation.given = Given::Before;
+            if let State::Done { delivery, .. } = &mut invocation.state
+                && let Delivery::Sent { sends, .. } = *delivery
+                && !canary!(ResultLost)
+            {
+                *delivery = Delivery::Unsent { sends };
+                self.unsent = true;
             }
         }
     }
 
-    /// Sends what is due, as far as there is credit.
-    pub(crate) fn flush(&mut self, cx: &mut Cx, link: &mut Link) {
+    /// Sends what is due, as far as there is credit; with `opened` all of it, else what the first inventory of
+    /// the link would give away, for that does not list it (invariant 2).
+    pub(crate) fn flush(
+        &mut self,
+        cx: &mut Cx,
+        link: &mut Link,
+        opened: bool,
+        is_listed: impl Fn(&InvocationId) -> bool,
+    ) {
         if !self.unsent {
             return;
         }
+        let mut waits = false;
         for (id, invocation) in &mut self.invocations {
+            let given_away = invocation.given == Given::Here { movable: true };
             let State::Done { outcome, delivery } = &mut invocation.state else {
                 continue;
             };
             let Delivery::Unsent { sends } = *delivery else {
                 continue;
             };
+            if !opened && (!given_away || is_listed(id)) {
+                waits = true;
+                continue;
+            }
             if !link.has_credit() {
                 return;
             }
@@ -177,7 +205,7 @@ impl Actions {
             }
             *delivery = Delivery::Sent { sent, sends: sends + 1 };
         }
-        self.unsent = false;
+        self.unsent = waits;
     }
 
     /// The engine answered a request: results sent before it have arrived.
@@ -196,7 +224,7 @@ impl Actions {
     pub(crate) fn records(&self) -> BTreeMap<InvocationId, (i64, Option<Outcome>)> {
         let record = |(id, invocation): (&InvocationId, &Invocation)| {
             let outcome = match &invocation.state {
-                State::Open { .. } => None,
+                State::Open => None,
                 State::Done { outcome, .. } => Some(outcome.clone()),
             };
             (id.clone(), (invocation.at.0, outcome))
@@ -211,11 +239,9 @@ impl Actions {
         if self.invocations.len() < limits::INVOCATIONS {
             return;
         }
-        self.invocations
-            .retain(|_, invocation| matches!(invocation.state, State::Open { .. }) || fresh(invocation));
+        self.invocations.retain(|_, invocation| matches!(invocation.state, State::Open) || fresh(invocation));
         while self.invocations.len() >= limits::INVOCATIONS {
-            let closed =
-                self.invocations.iter().filter(|(_, other)| !matches!(other.state, State::Open { .. }));
+            let closed = self.invocations.iter().filter(|(_, other)| !matches!(other.state, State::Open));
             let Some(oldest) = closed.min_by_key(|(_, other)| other.at.0).map(|(id, _)| id.clone()) else {
                 return;
             };

@@ -6,7 +6,7 @@ use super::Broker;
 use crate::agent::{Agent, Origin, Phase};
 use crate::api;
 use crate::command::{Command, Level};
-use crate::ids::{AgentId, CallId, FrameId, LinkId};
+use crate::ids::{AgentId, CallId, FrameId, InvocationId, LinkId};
 use crate::input::{CallReply, Fault};
 use crate::limits;
 use crate::link::answer::Refused;
@@ -177,14 +177,19 @@ impl Broker {
         }
     }
 
-    /// What a result leads to reaches a caller who lives here only behind the first inventory, and never
-    /// comes again.
+    /// Results, and among them the first inventory of the link.
     pub(super) fn send_results(&mut self) {
-        if !self.inventory.has_opened() {
+        let roster = &self.roster;
+        let is_listed = |id: &InvocationId| {
+            roster.iter().any(|agent| entry(agent).and_then(|entry| entry.invocation_id) == Some(id))
+        };
+        let opened = self.inventory.has_opened() || self.stopping.is_stopping();
+        self.actions.flush(&mut self.cx, &mut self.link, opened, is_listed);
+        if !opened {
             self.send_inventory();
-        }
-        if self.inventory.has_opened() || self.stopping.is_stopping() {
-            self.actions.flush(&mut self.cx, &mut self.link);
+            if self.inventory.has_opened() {
+                self.actions.flush(&mut self.cx, &mut self.link, true, |_| false);
+            }
         }
     }
 

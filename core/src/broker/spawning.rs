@@ -79,8 +79,8 @@ impl Broker {
             // Any answer would stand for ever; without one the engine asks the next life.
             return;
         }
-        let asked = self.actions.begin(&mut self.cx, &id);
         let wish = read_wish(invoke);
+        let asked = self.actions.begin(&mut self.cx, &id, !matches!(wish, Wish::Release(_)));
         if asked == Asked::Repeated {
             if let Wish::Release(_) = wish {
                 // On its repeated result an engine moves away who lives under that name now.

@@ -234,6 +234,19 @@ fn a_result_waits_for_the_first_inventory_for_its_caller_may_live_here() {
 }
 
 #[test]
+fn the_result_of_what_an_inventory_would_give_to_another_node_goes_before_it() {
+    let mut rig = Rig::online();
+    rig.spawn("ann");
+    let confirm = rig.unconfirmed();
+    confirm(&mut rig);
+    rig.invoke("inv_1", "spawn:cat", json!({ "name": "ann" }));
+    assert_eq!(result(&rig, "inv_1")["error"], "spawn_agent_name_in_use");
+    assert!(rig.sent("inventory.sync").is_empty());
+    rig.advance(SECOND);
+    assert_eq!(rig.sent("inventory.sync").len(), 1);
+}
+
+#[test]
 fn a_result_does_not_wait_for_an_inventory_when_the_broker_stops() {
     let mut rig = Rig::online();
     let confirm = rig.unconfirmed();

@@ -93,6 +93,9 @@ const PAID: &str = r#""record":"paid""#;
 /// For so long it may still make or join channels that it could not.
 const JOIN: u64 = limits::CALL.0 + limits::JOIN_RETRY.0 + 1_000_000;
 
+/// Results that may have gone down with a link follow the first inventory of the next one.
+const OPENED: u64 = limits::INVENTORY_PATIENCE.0 + 1_000_000;
+
 /// L4: judges what a broker does that has had nothing to do for so long, in virtual µs.
 pub(super) fn quiet(lasts: u64, command: &Command, frame: Option<&Frame<'_>>) -> Result<(), String> {
     let kind = frame.map_or("", Frame::kind);
@@ -100,6 +103,7 @@ pub(super) fn quiet(lasts: u64, command: &Command, frame: Option<&Frame<'_>>) ->
         Command::LinkSend { .. } if matches!(kind, "node.heartbeat" | "inventory.sync" | "delivery.ack") => {
             Ok(())
         }
+        Command::LinkSend { .. } if kind == "action.result" && lasts < OPENED => Ok(()),
         Command::Store { .. } if lasts < REWRITE => Ok(()),
         Command::Store { action: StoreAction::Append { lines }, .. }
             if lasts < PROOF && lines.lines().all(|line| line.contains(PAID)) =>
@@ -135,6 +139,8 @@ mod tests {
             let action = StoreAction::Append { lines: lines.into() };
             quiet(lasts, &Command::Store { store: StoreId(1), action, deadline: Mono(1) }, None)
         };
+        let result = r#"{"type":"action.result","invocation_id":"i1","output":null}"#;
+        assert_eq!(judge(result), Ok(()));
         assert_eq!(stores(0, "{}\n"), Ok(()));
         assert!(stores(REWRITE, "{}\n").is_err());
         let paid = "{\"record\":\"paid\",\"agent_id\":\"7\"}\n";

@@ -8,9 +8,9 @@
 //! 1. S15: a process is started for an invocation or a request of the local API that is open, and for
 //!    each of them at most once, over all lives.
 //! 2. S15: an invocation has one result: what was sent, or is on disk, is what is sent again.
-//! 3. S15: an inventory does not leave out what the engine has asked for on its link, and for which a process
-//!    runs or is started later, unless that takes long by the broker's clock: the engine would give it to
-//!    another node as well. Nor does it leave before what the engine had queued has had a moment to come.
+//! 3. S15: an inventory does not leave out what the engine has asked for on its link and still waits for,
+//!    unless that takes long by the broker's clock: the engine would give it to another node as well. What it
+//!    had queued counts as asked for from when it leaves the engine, for a moment. A release is never moved.
 //! 4. S15: what a process was started for, in any life, is not handed back: the engine would give it to another
 //!    node. Today the core hands back only actions that it does not know; this guards that.
 //! 5. L5: in the end no invocation that the broker was given is open, unless the engine took it back.
@@ -48,10 +48,8 @@ struct Sent {
 
 #[derive(Debug, Default)]
 pub(super) struct Invocations {
-    /// Invocations that a process was started for, in any life, with the agent's name.
-    started: BTreeMap<String, String>,
-    /// What an inventory has left out, until it is given again.
-    given_away: BTreeSet<String>,
+    /// Invocations that a process was started for, in any life.
+    started: BTreeSet<String>,
     /// Invocations that this life has ended.
     ended: BTreeSet<String>,
     /// Open orders without a process, by the name of the agent.
@@ -64,6 +62,8 @@ pub(super) struct Invocations {
     /// What this life was given and has not answered, whatever the engine has planned anew meanwhile; with
     /// the link on which it came last, and when by the broker's clock, in µs.
     begun: BTreeMap<String, (LinkId, u64)>,
+    /// What is never moved to another node.
+    releases: BTreeSet<String>,
     /// What the engine had queued and has sent on a link before that was confirmed, until it arrives; with the
     /// time by the broker's clock, in µs.
     queued: BTreeMap<String, (LinkId, u64)>,
@@ -83,16 +83,18 @@ impl Invocations {
             return;
         };
         self.queued.remove(id);
-        self.given_away.remove(id);
         if !self.finished.contains(id) {
             self.open.insert(id.to_owned());
+        }
+        if frame.action.as_deref() == Some("release") {
+            self.releases.insert(id.to_owned());
         }
         if !self.finished.contains(id) && !self.ended.contains(id) {
             self.begun.insert(id.to_owned(), (link, mono));
         }
         let spawns = frame.action.as_deref().is_some_and(|action| action.starts_with("spawn"));
         let name = frame.input.as_ref().and_then(|input| input.name.as_deref());
-        let over = self.started.contains_key(id) || self.ended.contains(id);
+        let over = self.started.contains(id) || self.ended.contains(id);
         if let Some(name) = name.filter(|_| spawns && !over) {
             let order = Order::Invocation(id.to_owned());
             let orders = self.orders.entry(name.to_owned()).or_default();
@@ -128,10 +130,7 @@ impl Invocations {
         match self.orders.get_mut(name).filter(|orders| !orders.is_empty()) {
             Some(orders) => {
                 if let Order::Invocation(id) = orders.remove(0) {
-                    if self.given_away.contains(&id) {
-                        return Err(format!("a process is started for {id}, which an inventory gave away"));
-                    }
-                    self.started.insert(id, name.to_owned());
+                    self.started.insert(id);
                 }
                 Ok(())
             }
@@ -144,7 +143,7 @@ impl Invocations {
         let Some(id) = frame.invocation_id.as_deref() else {
             return Ok(());
         };
-        if self.started.contains_key(id) && text.contains(HANDED_BACK) {
+        if self.started.contains(id) && text.contains(HANDED_BACK) {
             return Err(format!("invocation {id} is handed back although a process was started for it"));
         }
         self.close(&Order::Invocation(id.to_owned()));
@@ -170,32 +169,23 @@ impl Invocations {
         Ok(())
     }
 
-    /// An inventory leaves on a link, while processes of these agents run.
-    pub(super) fn listed(
-        &mut self,
-        (mono, link): (u64, LinkId),
-        frame: &Frame<'_>,
-        runs: impl Fn(&str) -> bool,
-    ) -> Result<(), String> {
+    /// An inventory leaves on a link.
+    pub(super) fn listed(&self, mono: u64, link: LinkId, frame: &Frame<'_>) -> Result<(), String> {
+        let listed = |id: &str| frame.agents.iter().any(|entry| entry.invocation_id.as_deref() == Some(id));
         let left_out = |(on, since): &(LinkId, u64), patience: u64| *on == link && mono < since + patience;
-        if let Some((id, _)) = self.queued.iter().find(|(_, at)| left_out(at, UNDER_WAY)) {
+        let stays = |id: &str| listed(id) || self.releases.contains(id);
+        let begun = self.begun.iter().find(|(id, at)| left_out(at, INVENTORY_PATIENCE.0) && !stays(id));
+        if let Some((id, _)) = begun {
             return Err(format!(
-                "an inventory does not wait for {id}, which the engine had queued: another node may be given it"
+                "an inventory leaves out {id}, which is under way: another node may be given it, too"
             ));
         }
-        let listed = |id: &str| frame.agents.iter().any(|entry| entry.invocation_id.as_deref() == Some(id));
-        for (id, at) in &self.begun {
-            if !left_out(at, INVENTORY_PATIENCE.0) || listed(id) {
-                continue;
-            }
-            if self.started.get(id).is_some_and(|name| runs(name)) {
-                return Err(format!(
-                    "an inventory leaves out {id}, whose process runs: another node may be given it, too"
-                ));
-            }
-            self.given_away.insert(id.clone());
+        match self.queued.iter().find(|(_, at)| left_out(at, UNDER_WAY)) {
+            Some((id, _)) => Err(format!(
+                "an inventory does not wait for {id}, which the engine had queued: another node may be given it"
+            )),
+            None => Ok(()),
         }
-        Ok(())
     }
 
     /// A record of a journal is on disk.
@@ -230,7 +220,6 @@ impl Invocations {
         self.ended.clear();
         self.begun.clear();
         self.queued.clear();
-        self.given_away.clear();
     }
 
     /// An invocation without an end.
@@ -299,61 +288,34 @@ mod tests {
 
     const EMPTY: &str = r#"{"type":"inventory.sync","agents":[]}"#;
 
-    fn listed(invocations: &mut Invocations, at: (u64, u64), text: &str, runs: bool) -> Result<(), String> {
-        invocations.listed((at.0, LinkId(at.1)), &Frame::read(text), |_| runs)
-    }
-
     #[test]
-    fn a_process_that_runs_is_listed_with_its_invocation_on_the_link_that_brought_it() {
+    fn what_is_under_way_on_a_link_is_waited_for_by_its_inventories() {
         let mut invocations = Invocations::default();
         given(&mut invocations);
-        assert_eq!(invocations.spawns("bob"), Ok(()));
-        let other = r#"{"type":"inventory.sync","agents":[{"name":"eve","invocation_id":"i2"}]}"#;
-        assert!(listed(&mut invocations, (1, 1), EMPTY, true).is_err());
-        assert!(listed(&mut invocations, (1, 1), other, true).is_err());
-        let own = r#"{"type":"inventory.sync","agents":[{"name":"bob","invocation_id":"i1"}]}"#;
-        assert_eq!(listed(&mut invocations, (1, 1), own, true), Ok(()));
-        assert_eq!(listed(&mut invocations, (1, 1), EMPTY, false), Ok(()), "it has ended");
-        assert_eq!(
-            listed(&mut invocations, (1, 2), EMPTY, true),
-            Ok(()),
-            "it was planned anew with the link"
-        );
-        assert_eq!(
-            listed(&mut invocations, (INVENTORY_PATIENCE.0, 1), EMPTY, true),
-            Ok(()),
-            "it takes too long"
-        );
+        let listed = |now: u64, link: u64, entry: &str| {
+            let text = format!(r#"{{"type":"inventory.sync","agents":[{entry}]}}"#);
+            invocations.listed(now, LinkId(link), &Frame::read(&text))
+        };
+        assert!(listed(1_000_000, 1, "").is_err());
+        assert!(listed(1_000_000, 1, r#"{"name":"eve","invocation_id":"i2"}"#).is_err());
+        assert_eq!(listed(1_000_000, 1, r#"{"name":"bob","invocation_id":"i1"}"#), Ok(()));
+        assert_eq!(listed(1_000_000, 2, ""), Ok(()), "the engine planned it anew when the link ended");
+        assert_eq!(listed(INVENTORY_PATIENCE.0, 1, ""), Ok(()), "it takes too long");
         assert_eq!(result(&mut invocations, 1, "1"), Ok(()));
-        assert_eq!(listed(&mut invocations, (1, 1), EMPTY, true), Ok(()));
-    }
-
-    #[test]
-    fn for_what_an_inventory_gave_away_no_process_is_started_before_it_is_given_again() {
-        for (again, patience) in [(false, 0), (true, 0), (false, INVENTORY_PATIENCE.0)] {
-            let mut invocations = Invocations::default();
-            given(&mut invocations);
-            assert_eq!(listed(&mut invocations, (patience, 1), EMPTY, false), Ok(()));
-            if again {
-                given(&mut invocations);
-            }
-            assert_eq!(invocations.spawns("bob").is_ok(), again || patience > 0);
-        }
+        assert_eq!(invocations.listed(0, LinkId(1), &Frame::read(EMPTY)), Ok(()));
+        let release = r#"{"type":"action.invoke","invocation_id":"i3","action":"release","input":{}}"#;
+        invocations.given(0, LinkId(1), &Frame::read(release));
+        assert_eq!(invocations.listed(0, LinkId(1), &Frame::read(EMPTY)), Ok(()), "it is never moved");
     }
 
     #[test]
     fn what_the_engine_had_queued_is_waited_for_by_the_first_inventory() {
+        let empty = Frame::read(EMPTY);
         let mut invocations = Invocations::default();
         invocations.queued(0, LinkId(1), "i1");
-        assert!(listed(&mut invocations, (UNDER_WAY - 1, 1), EMPTY, false).is_err());
-        assert_eq!(
-            listed(&mut invocations, (UNDER_WAY - 1, 2), EMPTY, false),
-            Ok(()),
-            "it came on another link"
-        );
-        assert_eq!(listed(&mut invocations, (UNDER_WAY, 1), EMPTY, false), Ok(()), "it is late");
-        given(&mut invocations);
-        assert_eq!(listed(&mut invocations, (0, 1), EMPTY, false), Ok(()), "it has come");
+        assert!(invocations.listed(UNDER_WAY - 1, LinkId(1), &empty).is_err());
+        assert_eq!(invocations.listed(UNDER_WAY - 1, LinkId(2), &empty), Ok(()), "it came on another link");
+        assert_eq!(invocations.listed(UNDER_WAY, LinkId(1), &empty), Ok(()), "it is late");
     }
 
     #[test]

@@ -175,7 +175,9 @@ impl Oracles {
         match (input, frame) {
             (Input::LinkText { text, .. }, Some(frame)) if frame.seq == Some(0) => {
                 let name = frame.agent.as_deref().unwrap_or_default();
-                if self.scene.runs(name) && self.scene.hosts(name) {
+                let is_its_own = |id: &str| self.scene.name_of(id) == Some(name);
+                let hosted = frame.agent_id.as_deref().map_or_else(|| self.scene.hosts(name), is_its_own);
+                if self.scene.runs(name) && hosted {
                     self.results.arrived(name, text);
                 }
             }
@@ -282,7 +284,7 @@ impl Oracles {
                 }
             }
             "inventory.sync" => {
-                let judged = self.invocations.listed((at.mono, link.1), frame, |name| self.scene.runs(name));
+                let judged = self.invocations.listed(at.mono, link.1, frame);
                 self.note("S15", judged);
             }
             "delivery.ack" => {
