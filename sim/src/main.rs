@@ -44,6 +44,12 @@ enum Command {
     /// Let recorded brokers live again: each must do what it did, bit for bit.
     Replay(cli::replay::Args),
     /// Judge recorded brokers by their inputs and commands: whether any rule of safety was broken.
+    ///
+    /// A trace holds no commands, only hashes of them: judged are those that this core gives on the same
+    /// inputs, as long as the hashes are equal. A trace of a core that does something else is not judged
+    /// and ends with 13, or with 10 where this core panics. Judge it with the relay-sim that came with the
+    /// core that recorded it; or bless a copy and check that, which judges this core on the same inputs,
+    /// and says nothing of the one that recorded it.
     Check(cli::replay::Args),
     /// Take what recorded brokers do now for what they shall do, after an intended change.
     ///
@@ -56,7 +62,8 @@ enum Command {
     /// what came in and where terminals show it. What stays: words that also stand outside of messages
     /// (names of agents, senders and channels, ids, programs, models, directories, the keys of JSON),
     /// everything that is no letter or digit, and what a program shows that nobody sent, or in a form of
-    /// its own. Read it before you show it to others. A trace that does not replay is refused with 13.
+    /// its own. Read it before you show it to others. A trace that does not replay is refused with 13, or
+    /// with 10 where the core panics.
     Redact(cli::replay::RedactArgs),
     /// Make a scenario of a recorded broker's trace, that does about the same in a world.
     Distill(cli::distill::Args),
@@ -69,6 +76,8 @@ enum Command {
     /// Make a small scenario of a seed that fails.
     Shrink(cli::shrink::Args),
     /// Draw a case as one HTML page.
+    ///
+    /// The page is written whatever happens in it; what was found there decides how this ends.
     View(cli::view::Args),
 }
 

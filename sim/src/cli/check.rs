@@ -1,13 +1,15 @@
 //! `relay-sim check`: recorded brokers before their judges.
 //!
 //! Owns: what is printed of each, and the exit code. Must not know: any rule.
+//!
+//! 1. Who is not judged is told why, and what to do instead.
 
 use super::code::Code;
 use super::refuse;
 use super::replay::{Args, each};
 use super::terminal::shown;
 use relay_sim::oracles::Class;
-use relay_sim::replay::{Checked, check};
+use relay_sim::replay::{Checked, Difference, check};
 
 /// Violations that are told of one trace; the rest is counted.
 const TOLD: usize = 20;
@@ -16,9 +18,8 @@ pub(crate) fn run(args: &Args) -> Code {
     each(&args.files, |file, trace, _| {
         let place = file.display();
         let Checked { replayed, violations } = check(trace).map_err(|difference| {
-            let what = difference.to_string();
-            let line = what.lines().next().unwrap_or_default();
-            refuse(file, &format_args!("not judged, because this core does something else: {line}"))
+            refuse(file, &not_judged(&difference, &trace.core));
+            Code::found(difference.class())
         })?;
         let (inputs, commands) = (replayed.inputs, replayed.commands);
         if violations.is_empty() {
@@ -35,4 +36,17 @@ pub(crate) fn run(args: &Args) -> Code {
         }
         Err(Code::found(Class::Safety))
     })
+}
+
+/// Why a trace of this core is not judged, and what to do (invariant 1).
+fn not_judged(difference: &Difference, core: &str) -> String {
+    let what = difference.to_string();
+    let what = what.lines().next().unwrap_or_default();
+    if difference.class() == Class::Panic {
+        return format!("not judged ({what}): mend the core, or the line if somebody has edited it");
+    }
+    format!(
+        "not judged, because this core does something else ({what}): judge it with the relay-sim that came \
+         with core {core}, or bless a copy and check that, which judges this core on the same inputs"
+    )
 }

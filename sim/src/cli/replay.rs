@@ -47,7 +47,7 @@ pub(crate) fn run(args: &Args) -> Code {
         Err(difference) => {
             let lines: Vec<_> = difference.to_string().lines().map(shown).collect();
             say!("different: {}: {}", file.display(), lines.join("\n"));
-            Err(Code::found(Class::Nondeterminism))
+            Err(Code::found(difference.class()))
         }
     })
 }
@@ -73,7 +73,7 @@ pub(crate) fn bless(args: &Args) -> Code {
 pub(crate) fn redact(args: &RedactArgs) -> Code {
     each(slice::from_ref(&args.file), |file, trace, _| {
         let redacted = redacted(trace).map_err(|error| match (refuse(file, &error), error) {
-            (_, NotRedacted::Different(_)) => Code::found(Class::Nondeterminism),
+            (_, NotRedacted::Different(difference)) => Code::found(difference.class()),
             (code, NotRedacted::Unwritable(_)) => code,
         })?;
         output::write(&args.output, &redacted.text, Readers::Owner)?;

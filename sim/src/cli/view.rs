@@ -1,15 +1,20 @@
 //! `relay-sim view`: a case as a picture.
 //!
 //! Owns: what is made a picture of, and where the page goes. Must not know: what a page looks like.
+//!
+//! 1. The page is written whatever it shows; the exit code is that of what it shows, which one line on
+//!    stderr tells as well.
 
 use super::code::Code;
 use super::input::{self, Input};
 use super::output::{self, Readers};
 use super::refuse;
+use super::terminal::shown;
 use relay_core::trace::Trace;
 use relay_sim::engine::ProfileName;
+use relay_sim::oracles::{Class, Failure};
 use relay_sim::plan::{self, Plan};
-use relay_sim::replay;
+use relay_sim::replay::{self, Replayed};
 use relay_sim::view::View;
 use std::path::{Path, PathBuf};
 
@@ -32,23 +37,32 @@ pub(crate) struct Args {
 pub(crate) fn run(args: &Args) -> Code {
     // The words of a panic are in the picture.
     std::panic::set_hook(Box::new(|_| {}));
-    draw(args).map_or_else(|code| code, |()| Code::HELD)
+    draw(args).unwrap_or_else(|code| code)
 }
 
-fn draw(args: &Args) -> Result<(), Code> {
-    let (view, readers) = match (&args.file, &args.seed) {
+/// A picture to be, and what was found in it.
+struct Drawn {
+    view: View,
+    found: Option<Failure>,
+}
+
+fn draw(args: &Args) -> Result<Code, Code> {
+    let (drawn, readers) = match (&args.file, &args.seed) {
         (Some(file), _) => {
             output::must_differ(&args.output, file)?;
             of_file(file).map_err(|why| refuse(file, &why))?
         }
         (None, seed) => (of_seed(seed.as_deref().unwrap_or_default(), args.profile)?, Readers::Usual),
     };
-    output::write(&args.output, &view.page(), readers)?;
+    output::write(&args.output, &drawn.view.page(), readers)?;
     output::note(&args.output, format_args!("{}", args.output.display()));
-    Ok(())
+    let Some(found) = drawn.found else { return Ok(Code::HELD) };
+    let what = args.file.as_ref().map_or_else(String::new, |file| format!("{}: ", file.display()));
+    complain!("{what}{}", shown(found.message.lines().next().unwrap_or_default()));
+    Ok(Code::found(found.class))
 }
 
-fn of_seed(seed: &str, profile: ProfileName) -> Result<View, Code> {
+fn of_seed(seed: &str, profile: ProfileName) -> Result<Drawn, Code> {
     let seed = super::seed::parse(seed).map_err(|why| {
         complain!("relay-sim: {why}");
         Code::REFUSED
@@ -58,7 +72,7 @@ fn of_seed(seed: &str, profile: ProfileName) -> Result<View, Code> {
 }
 
 /// The picture of what is in a file, and who may see it.
-fn of_file(file: &Path) -> Result<(View, Readers), String> {
+fn of_file(file: &Path) -> Result<(Drawn, Readers), String> {
     match input::either(file)? {
         Input::Trace(text) => Ok((of_trace(file, &text)?, Readers::Owner)),
         Input::Scenario(scenario) => {
@@ -69,32 +83,69 @@ fn of_file(file: &Path) -> Result<(View, Readers), String> {
 }
 
 /// The picture of a simulated case.
-fn of_case(mut view: View, plan: Plan) -> View {
-    match relay_sim::tell(plan, |moment| view.add(moment)) {
-        Ok(report) => view.passed(&format!(
-            "passed: {} events, messages taken: {}, lives of the broker: {}, virtual seconds: {}",
-            report.events,
-            report.taken,
-            report.lives,
-            report.time / plan::SECOND
-        )),
-        Err(failure) => view.failed(&failure),
-    }
-    view
+fn of_case(mut view: View, plan: Plan) -> Drawn {
+    let found = match relay_sim::tell(plan, |moment| view.add(moment)) {
+        Ok(report) => {
+            view.passed(&format!(
+                "passed: {} events, messages taken: {}, lives of the broker: {}, virtual seconds: {}",
+                report.events,
+                report.taken,
+                report.lives,
+                report.time / plan::SECOND
+            ));
+            None
+        }
+        Err(failure) => {
+            view.failed(&failure);
+            Some(Failure { message: super::verdict(&failure), ..failure })
+        }
+    };
+    Drawn { view, found }
 }
 
 /// The picture of a recorded life: it is lived again, so that commands are shown as well.
-fn of_trace(file: &Path, text: &str) -> Result<View, String> {
+fn of_trace(file: &Path, text: &str) -> Result<Drawn, String> {
     let trace = Trace::read(text).map_err(|error| error.to_string())?;
     let reproduction = format!("cargo run --release -p relay-sim -- replay {}", file.display());
     let title = format!("{}, recorded by {} with core {}", file.display(), trace.driver, trace.core);
     let mut view = View::new(&title, &reproduction);
-    match replay::narrate(&trace, |moment| view.add(moment)) {
-        Ok(done) => view.passed(&format!(
-            "replayed: {} inputs, {} commands; the trace ends with: {}",
-            done.inputs, done.commands, trace.end
-        )),
-        Err(failure) => view.failed(&failure),
+    let found = match replay::narrate(&trace, |moment| view.add(moment)) {
+        Ok(Replayed { panicked: true, .. }) => {
+            view.failed(&Failure { class: Class::Panic, rule: "panic", message: trace.end.to_string() });
+            // It did what was recorded.
+            None
+        }
+        Ok(done) => {
+            view.passed(&format!(
+                "replayed: {} inputs, {} commands; the trace ends with: {}",
+                done.inputs, done.commands, trace.end
+            ));
+            None
+        }
+        Err(difference) => {
+            let message = format!("the replay parts from the trace at {difference}");
+            let failure = Failure { class: difference.class(), rule: "replay", message };
+            view.failed(&failure);
+            Some(failure)
+        }
+    };
+    Ok(Drawn { view, found })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use relay_sim::scenario::Scenario;
+
+    /// The agent of the second world is wanted only when all is over: no broker can pass that.
+    #[test]
+    fn what_is_found_in_a_case_is_found_in_its_picture() {
+        let mut plan = Scenario::parse(include_str!("../../../fixtures/scenarios/direct.json")).unwrap().plan;
+        assert!(of_case(View::new("", ""), plan.clone()).found.is_none());
+        plan.agents[0].from = 24 * 3_600 * plan::SECOND;
+        let found = of_case(View::new("", ""), plan.clone()).found.unwrap();
+        let failure = relay_sim::run(plan, None).unwrap_err();
+        assert_eq!((found.class, found.rule), (failure.class, failure.rule));
+        assert!(found.message.ends_with(&failure.message), "{}", found.message);
     }
-    Ok(view)
 }

@@ -17,6 +17,7 @@ pub use judging::{Checked, check};
 pub use redact::{NotRedacted, Redacted, redact};
 pub use telling::narrate;
 
+use crate::oracles::Class;
 use crate::panic_text;
 use relay_core::time::Now;
 use relay_core::trace::{Check, Entry, Mask, Print, Trace, tell};
@@ -26,6 +27,9 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 
 /// How the end of a trace begins whose broker panicked.
 pub const PANIC: &str = "panic";
+
+/// How a difference begins that is a panic of the core; no other one does.
+const PANICS: &str = "the core panics: ";
 
 /// One input of a replay, and what it has caused.
 #[derive(Debug)]
@@ -127,6 +131,13 @@ pub struct Difference {
     pub what: String,
 }
 
+impl Difference {
+    /// Parting, or a panic of the core where none was recorded.
+    pub fn class(&self) -> Class {
+        if self.what.starts_with(PANICS) { Class::Panic } else { Class::Nondeterminism }
+    }
+}
+
 impl Display for Difference {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "line {}: {}", self.line, self.what)
@@ -169,7 +180,7 @@ pub fn replay_with(trace: &Trace<'_>, mut each: impl FnMut(&Moment<'_>)) -> Resu
             Err(_) if expects_panic && player.at == trace.entries.len() => {
                 return Ok(Replayed { panicked: true, ..done });
             }
-            Err(panic) => return Err(Difference { line, what: format!("the core panics: {panic}") }),
+            Err(panic) => return Err(Difference { line, what: format!("{PANICS}{panic}") }),
         }
     }
 }

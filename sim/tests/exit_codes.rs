@@ -1,0 +1,136 @@
+//! The same finding ends every command in the same way: with the exit code that the help tells of it.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+use tempfile::TempDir;
+
+/// Parting, and a panic of the core.
+const CODES: [i32; 2] = [13, 10];
+
+/// Commands that let a recorded broker live again; `OUT` is a file.
+const COMMANDS: [&[&str]; 4] = [
+    &["replay", "FILE"],
+    &["check", "FILE"],
+    &["redact", "FILE", "-o", "OUT"],
+    &["view", "FILE", "-o", "OUT"],
+];
+
+fn relay_sim(args: &[&str], file: &Path, out: &Path) -> Output {
+    let args = args.iter().map(|arg| match *arg {
+        "FILE" => file.as_os_str(),
+        "OUT" => out.as_os_str(),
+        other => other.as_ref(),
+    });
+    Command::new(env!("CARGO_BIN_EXE_relay-sim")).args(args).output().unwrap()
+}
+
+fn text_of(bytes: &[u8]) -> &str {
+    std::str::from_utf8(bytes).unwrap()
+}
+
+fn fixture(path: &str) -> String {
+    fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("../fixtures").join(path)).unwrap()
+}
+
+/// A trace from which the core parts, and one on which it panics.
+fn traces(folder: &TempDir) -> [PathBuf; 2] {
+    let whole = fixture("traces/direct.jsonl");
+    let mut lines: Vec<String> = whole.split_inclusive('\n').map(str::to_owned).collect();
+    let at = lines.iter().position(|line| line.contains("\"po\":[\"")).unwrap();
+    let (begin, print) = lines[at].split_once("\"po\":[\"").unwrap();
+    lines[at] = format!("{begin}\"po\":[\"00000000{}", &print[8..]);
+    let cached = fixture("traces/cached-token.jsonl");
+    let panics = cached.replacen("\"bytes\":83", "\"bytes\":9223372036854775807", 1);
+    assert_ne!(panics, cached);
+    [("parts", lines.concat()), ("panics", panics)].map(|(name, text)| {
+        let path = folder.path().join(name);
+        fs::write(&path, text).unwrap();
+        path
+    })
+}
+
+#[test]
+fn every_command_ends_alike_where_the_core_parts_from_a_trace_or_panics_on_it() {
+    let folder = TempDir::new().unwrap();
+    let out = folder.path().join("out");
+    for (file, code) in traces(&folder).iter().zip(CODES) {
+        for args in COMMANDS {
+            let output = relay_sim(args, file, &out);
+            let told = [text_of(&output.stdout), text_of(&output.stderr)].concat();
+            assert_eq!(output.status.code(), Some(code), "{args:?}: {told}");
+            assert!(told.contains(file.to_str().unwrap()) && told.contains("line "), "{args:?}: {told}");
+            assert_eq!(told.contains("the core panics"), code == 10, "{args:?}: {told}");
+            assert!(text_of(&output.stderr).lines().count() <= 1, "{args:?}: {told}");
+        }
+    }
+}
+
+#[test]
+fn a_picture_of_a_trace_from_which_the_core_parts_is_drawn_and_says_so_in_one_line() {
+    let folder = TempDir::new().unwrap();
+    let page = folder.path().join("page.html");
+    for (file, what) in
+        traces(&folder).iter().zip(["the replay parts from the trace at line ", "the core panics"])
+    {
+        let output = relay_sim(&["view", "FILE", "-o", "OUT"], file, &page);
+        let said = text_of(&output.stderr);
+        assert!(said.lines().count() == 1 && said.contains(what), "{said}");
+        assert!(fs::read_to_string(&page).unwrap().contains(what));
+        fs::remove_file(&page).unwrap();
+    }
+    let whole = folder.path().join("whole");
+    fs::write(&whole, fixture("traces/direct.jsonl")).unwrap();
+    let output = relay_sim(&["view", "FILE", "-o", "OUT"], &whole, &page);
+    assert_eq!((output.status.code(), text_of(&output.stderr)), (Some(0), ""));
+}
+
+/// The end says that the core panicked, and its last input lets it panic: that is what was recorded.
+#[test]
+fn a_panic_that_was_recorded_is_no_finding_of_a_replay() {
+    let folder = TempDir::new().unwrap();
+    let [_, file] = traces(&folder);
+    let text = fs::read_to_string(&file).unwrap();
+    let lines: Vec<&str> = text.split_inclusive('\n').collect();
+    let at = lines.iter().position(|line| line.contains("9223372036854775807")).unwrap();
+    let end = relay_core::trace::last_line(at as u64, "panic: recorded");
+    fs::write(&file, lines[..=at].concat() + &end).unwrap();
+    for args in COMMANDS {
+        let output = relay_sim(args, &file, &folder.path().join("out"));
+        assert_eq!((output.status.code(), text_of(&output.stderr)), (Some(0), ""), "{args:?}");
+    }
+}
+
+#[test]
+fn a_trace_that_is_not_judged_says_what_to_do_about_it() {
+    let folder = TempDir::new().unwrap();
+    let [parts, panics] = traces(&folder);
+    let said = |file: &Path| {
+        let output = relay_sim(&["check", "FILE"], file, file);
+        assert!(output.stdout.is_empty());
+        text_of(&output.stderr).to_owned()
+    };
+    let told = said(&parts);
+    for words in ["not judged", "with the relay-sim that came with core 0.1.0", "bless a copy", "differs"] {
+        assert!(told.contains(words), "{words}: {told}");
+    }
+    let told = said(&panics);
+    assert!(told.contains("not judged") && told.contains("mend the core, or the line"), "{told}");
+}
+
+/// What `check` advises: the prints of a blessed trace are those of today's core, so it is judged.
+#[test]
+fn a_blessed_copy_is_judged() {
+    let folder = TempDir::new().unwrap();
+    let [parts, _] = traces(&folder);
+    assert_eq!(relay_sim(&["bless", "FILE"], &parts, &parts).status.code(), Some(0));
+    let output = relay_sim(&["check", "FILE"], &parts, &parts);
+    assert_eq!(output.status.code(), Some(0), "{}", text_of(&output.stderr));
+}
+
+#[test]
+fn the_help_of_check_says_whom_it_judges() {
+    let output = Command::new(env!("CARGO_BIN_EXE_relay-sim")).args(["check", "--help"]).output().unwrap();
+    let told = text_of(&output.stdout).split_whitespace().collect::<Vec<_>>().join(" ");
+    assert!(told.contains("A trace holds no commands") && told.contains("bless"), "{told}");
+}
