@@ -36,15 +36,26 @@ fn a_number_that_makes_no_sense_is_refused_in_one_line() {
         refused(&["swarm", &format!("--minutes={minutes}")], "number of minutes");
     }
     for command in ["swarm", "canary"] {
-        refused(&[command, "--seeds", "0"], "0 is not in 1..");
-        for jobs in ["0", "257", "18446744073709551615"] {
-            refused(&[command, "--jobs", jobs], "is not in 1..=256");
+        for seeds in ["0", "-3", "1.5", "many", ""] {
+            refused(&[command, "--seeds", seeds], "'--seeds <SEEDS>': give a whole number from 1 to ");
         }
+        for jobs in ["0", "257", "18446744073709551615", "-1"] {
+            refused(&[command, "--jobs", jobs], "'--jobs <JOBS>': give a whole number from 1 to 256");
+        }
+    }
+    refused(&["swarm", "--start", "-1"], "give a whole number from 0 to 18446744073709551615");
+    // The seed is run twice before anything is left out of it.
+    for runs in ["0", "1", "-1", "4294967296"] {
+        refused(&["shrink", "42", "--runs", runs], "give a whole number from 2 to 4294967295");
+    }
+    for life in ["0", "-1"] {
+        let case = fixture("scenarios/direct.json");
+        refused(&["record", case.to_str().unwrap(), "-o", "out", "--life", life], "whole number from 1 to");
     }
     let last = "18446744073709551615";
     refused(&["swarm", "--start", last, "--seeds", "5"], "no 5 seeds from 18446744073709551615 on");
     refused(&["swarm", "--start", last], "no 1000 seeds");
-    refused(&["swarm", "--start", "1", "--seeds", last, "--jobs", "257"], "is not in");
+    refused(&["swarm", "--start", "1", "--seeds", last, "--jobs", "257"], "from 1 to 256");
 }
 
 #[test]
@@ -71,6 +82,29 @@ fn a_seed_on_every_release_is_so_many_cases() {
     let output = relay_sim(["swarm", "--seeds", "2"]);
     let told = text_of(&output.stdout);
     assert!(told.contains("cases/s") && !told.contains("seeds"), "{told}");
+}
+
+#[test]
+fn the_help_tells_what_a_seed_is() {
+    for command in ["seed", "shrink", "view"] {
+        let output = relay_sim([command, "--help"]);
+        let told = text_of(&output.stdout).split_whitespace().collect::<Vec<_>>().join(" ");
+        assert!(told.contains("a git hash of at least 7 digits"), "{told}");
+        assert!(told.contains("`0x`"), "{told}");
+    }
+}
+
+#[test]
+fn a_line_about_a_case_without_marks_ends_like_a_sentence() {
+    let folder = TempDir::new().unwrap();
+    let file = folder.path().join("case.json");
+    let text = fs::read_to_string(fixture("scenarios/direct.json")).unwrap();
+    let (begin, rest) = text.split_once("\"agents\": [").unwrap();
+    let calm = rest.split_once("\"calm_at\"").unwrap().1;
+    fs::write(&file, format!("{begin}\"agents\": [], \"steps\": [], \"calm_at\"{calm}")).unwrap();
+    let output = relay_sim(["run", file.to_str().unwrap()]);
+    let told = text_of(&output.stdout);
+    assert!(output.status.success() && !told.trim_end_matches('\n').ends_with([' ', ';']), "{told:?}");
 }
 
 #[test]

@@ -22,9 +22,9 @@ pub(crate) struct Args {
     /// Which bug; all when left out.
     name: Option<String>,
     /// How many cases to try for each.
-    #[arg(long, default_value_t = 10_000, value_parser = numbers::seeds())]
+    #[arg(long, default_value_t = 10_000, allow_negative_numbers = true, value_parser = numbers::seeds)]
     seeds: u64,
     /// Cases at once.
-    #[arg(long, default_value_t = numbers::default_jobs(), value_parser = numbers::jobs())]
+    #[arg(long, default_value_t = numbers::default_jobs(), allow_negative_numbers = true, value_parser = numbers::jobs)]
     jobs: usize,
 }

@@ -61,14 +61,14 @@ fn tell(reproduction: &str, failure: &Failure) -> Code {
 fn summary(report: &Report) -> String {
     let hit = report.marks.iter().filter(|(_, hits)| **hits > 0);
     let marks: Vec<String> = hit.map(|(mark, hits)| format!("{mark} {hits}")).collect();
+    let marks = if marks.is_empty() { "no marks".to_owned() } else { marks.join(", ") };
     format!(
-        "{} events in {} s, {} lives of the broker, {} rows, {} messages taken; {}",
+        "{} events in {} s, {} lives of the broker, {} rows, {} messages taken; {marks}",
         report.events,
         report.time / relay_sim::plan::SECOND,
         report.lives,
         report.rows,
         report.taken,
-        marks.join(", ")
     )
 }
 

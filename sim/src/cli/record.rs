@@ -6,7 +6,7 @@
 
 use super::code::Code;
 use super::output::{self, Readers};
-use super::{input, refuse};
+use super::{input, numbers, refuse};
 use std::path::PathBuf;
 
 #[derive(Debug, clap::Args)]
@@ -17,7 +17,7 @@ pub(crate) struct Args {
     #[arg(short, long)]
     output: PathBuf,
     /// Which life of the broker.
-    #[arg(long, default_value_t = 1)]
+    #[arg(long, default_value_t = 1, allow_negative_numbers = true, value_parser = numbers::life)]
     life: u64,
 }
 

@@ -9,6 +9,8 @@ use relay_sim::plan;
 
 /// Digits of a git hash.
 const HASH: usize = 40;
+/// Digits to which git shortens one at least, unless told otherwise: fewer may be a slip, as 1e3 is.
+const SHORT: usize = 7;
 /// Digits of the greatest seed.
 const DECIMAL: usize = 20;
 /// Hexadecimal digits of a seed.
@@ -16,7 +18,8 @@ const HEX: usize = 16;
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
-    /// Which: a number, or a git hash.
+    /// Which: a number, or a git hash of at least 7 digits; `0x` says that fewer ones are hexadecimal.
+    #[arg(allow_negative_numbers = true)]
     seed: String,
     /// Tell what happens: virtual time in s, link, agent, event.
     #[arg(long)]
@@ -62,17 +65,23 @@ pub(crate) fn run(args: &Args) -> Code {
 /// A seed: a number, or the first 64 bits of a hexadecimal one, as git hashes are.
 ///
 /// Digits that make a number are one; `0x` before them, or more of them than a seed has, say otherwise.
+/// Without `0x` there are at least [`SHORT`] hexadecimal ones.
 pub(super) fn parse(text: &str) -> Result<u64, String> {
     let (digits, is_hex) = text.strip_prefix("0x").map_or((text, false), |rest| (rest, true));
     let has_only = |of: fn(&u8) -> bool| !digits.is_empty() && digits.as_bytes().iter().all(of);
     if !is_hex && digits.len() <= DECIMAL && has_only(u8::is_ascii_digit) {
         return digits.parse().map_err(|_| format!("seed {digits} is greater than {}", u64::MAX));
     }
-    if digits.len() <= HASH && has_only(u8::is_ascii_hexdigit) {
+    let fewest = if is_hex { 1 } else { SHORT };
+    if (fewest..=HASH).contains(&digits.len()) && has_only(u8::is_ascii_hexdigit) {
         return u64::from_str_radix(&digits[..digits.len().min(HEX)], 16).map_err(|why| why.to_string());
     }
     let shown: String = text.chars().take(HASH).collect();
-    Err(format!("{shown:?} is no seed: give a number up to {}, or a git hash", u64::MAX))
+    Err(format!(
+        "{shown:?} is no seed: give a number up to {}, or a git hash of at least {SHORT} digits, or 0x and \
+         hexadecimal digits",
+        u64::MAX
+    ))
 }
 
 #[cfg(test)]
@@ -86,7 +95,9 @@ mod tests {
             ("42", 42),
             ("18446744073709551615", u64::MAX),
             ("0x2a", 42),
-            ("beef", 0xbeef),
+            ("0xbeef", 0xbeef),
+            ("539cdbd", 0x539_cdbd),
+            ("12345e7", 0x123_45e7),
             ("539cdbd8a4c4f2f6d83d0c7c8f4e5a6b7c8d9e0f", 0x539c_dbd8_a4c4_f2f6),
             ("1234567890123456789012345678901234567890", 0x1234_5678_9012_3456),
         ] {
@@ -97,7 +108,20 @@ mod tests {
     #[test]
     fn what_is_no_seed_is_refused_in_one_line() {
         let long = "f".repeat(41);
-        for text in ["", "0x", "-1", "1.5", "seed", "18446744073709551616", "é", &long] {
+        for text in [
+            "",
+            "0x",
+            "-1",
+            "1.5",
+            "1e3",
+            "beef",
+            "539cdb",
+            "0x-1",
+            "seed",
+            "18446744073709551616",
+            "é",
+            &long,
+        ] {
             let why = parse(text).unwrap_err();
             assert!(!why.contains('\n') && why.len() < 200, "{why}");
         }

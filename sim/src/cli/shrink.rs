@@ -3,6 +3,7 @@
 //! Owns: what is printed meanwhile, and where the scenario goes. Must not know: how a case is shrunk.
 
 use super::code::Code;
+use super::numbers;
 use super::output::{self, Readers};
 use relay_sim::engine::ProfileName;
 use relay_sim::plan;
@@ -17,7 +18,8 @@ const PROGRESS: Duration = Duration::from_secs(2);
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
-    /// Which: a number, or a git hash.
+    /// Which: a number, or a git hash of at least 7 digits; `0x` says that fewer ones are hexadecimal.
+    #[arg(allow_negative_numbers = true)]
     seed: String,
     /// Engine release.
     #[arg(long, default_value = "6.0.3")]
@@ -25,8 +27,8 @@ pub(crate) struct Args {
     /// Where the scenario is written to; printed when left out.
     #[arg(short, long)]
     output: Option<PathBuf>,
-    /// Cases that are run at most.
-    #[arg(long, default_value_t = 3_000)]
+    /// Cases that are run at most; the first two tell how the seed fails.
+    #[arg(long, default_value_t = 3_000, allow_negative_numbers = true, value_parser = numbers::runs)]
     runs: u32,
     /// Let this bug loose.
     #[cfg(canary)]

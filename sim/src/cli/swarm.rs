@@ -27,16 +27,17 @@ const PROGRESS: Duration = Duration::from_secs(2);
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
     /// How many seeds; 1000 when neither this nor `--minutes` is given.
-    #[arg(long, conflicts_with = "minutes", value_parser = numbers::seeds())]
+    #[arg(long, conflicts_with = "minutes", allow_negative_numbers = true, value_parser = numbers::seeds)]
     seeds: Option<u64>,
     /// How long, instead of how many.
     #[arg(long, allow_negative_numbers = true, value_parser = numbers::minutes)]
     minutes: Option<f64>,
     /// The first seed.
-    #[arg(long, default_value_t = 0)]
+    #[arg(long, default_value_t = 0, allow_negative_numbers = true, value_parser = numbers::start)]
     start: u64,
     /// Threads; one per processor when left out.
-    #[arg(long, default_value_t = numbers::default_jobs(), hide_default_value = true, value_parser = numbers::jobs())]
+    #[arg(long, default_value_t = numbers::default_jobs(), hide_default_value = true)]
+    #[arg(allow_negative_numbers = true, value_parser = numbers::jobs)]
     jobs: usize,
     /// Engine release; all that are simulated when left out.
     #[arg(long)]

@@ -23,8 +23,8 @@ pub(crate) struct Args {
     /// A trace that was recorded, or a scenario file.
     #[arg(required_unless_present = "seed", conflicts_with_all = ["seed", "profile"])]
     file: Option<PathBuf>,
-    /// A seed: a number, or a git hash.
-    #[arg(long)]
+    /// A seed: a number, or a git hash of at least 7 digits; `0x` says that fewer ones are hexadecimal.
+    #[arg(long, allow_negative_numbers = true)]
     seed: Option<String>,
     /// Engine release of the seed.
     #[arg(long, default_value = "6.0.3", requires = "seed")]

@@ -70,7 +70,8 @@ impl fmt::Display for Unshrinkable {
 
 impl std::error::Error for Unshrinkable {}
 
-/// Shrinks a case in at most `limit` runs; `run` says how a case fails.
+/// Shrinks a case in at most `limit` runs, but not fewer than the two that tell how it fails; `run` says
+/// how a case fails.
 ///
 /// # Errors
 /// When the case does not fail, or not the same way twice.
