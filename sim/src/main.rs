@@ -98,7 +98,9 @@ fn refused(error: &clap::Error) -> Code {
     let text = error.to_string();
     // The value and what is wrong with it are all there is to say.
     let end = if error.kind() == ErrorKind::ValueValidation { text.find('\n') } else { None };
-    complain!("{}", text[..end.unwrap_or(text.len())].trim_end());
+    // Words of the command line stand in it as they were given.
+    let lines = text[..end.unwrap_or(text.len())].trim_end().lines();
+    lines.for_each(|line| complain!("{}", terminal::shown(line)));
     Code::REFUSED
 }
 

@@ -7,7 +7,7 @@
 use super::code::Code;
 use super::refuse;
 use super::replay::{Args, each};
-use super::terminal::shown;
+use super::terminal::{place, shown};
 use relay_sim::oracles::Class;
 use relay_sim::replay::{Checked, Difference, check};
 
@@ -16,7 +16,7 @@ const TOLD: usize = 20;
 
 pub(crate) fn run(args: &Args) -> Code {
     each(&args.files, |file, trace, _| {
-        let place = file.display();
+        let place = place(file);
         let Checked { replayed, violations } = check(trace).map_err(|difference| {
             refuse(file, &not_judged(&difference, &trace.core));
             Code::found(difference.class())

@@ -2,9 +2,11 @@
 //!
 //! Owns: where the scenario goes, and what is printed. Must not know: what a trace says.
 
+use super::again;
 use super::code::Code;
 use super::output::{self, Readers};
 use super::replay::each;
+use super::terminal::place;
 use relay_sim::distill::distill;
 use std::path::PathBuf;
 use std::slice;
@@ -28,10 +30,10 @@ pub(crate) fn run(args: &Args) -> Code {
         };
         output::must_differ(output, file)?;
         output::write(output, &text, Readers::Usual)?;
-        let (plan, place) = (&scenario.plan, output.display());
+        let (plan, place) = (&scenario.plan, place(output));
         let (steps, agents) = (plan.steps.len(), plan.agents.len());
         output::note(output, format_args!("distilled: {place}: {steps} steps, {agents} agents"));
-        output::note(output, format_args!("cargo run --release -p relay-sim -- run {place}"));
+        output::note(output, format_args!("{}", again::file("run", output)));
         Ok(())
     })
 }

@@ -4,8 +4,10 @@
 //!
 //! 1. A failure prints the command that reproduces it; the commands for one case print it as the
 //!    first line and as the last, and after a seed comes the one that makes a small scenario of it.
-//! 2. Files are read by [`input`], written by [`output`], and lines printed by [`terminal`], only.
+//! 2. Files are read by [`input`], written by [`output`], lines printed by [`terminal`], and commands
+//!    worded by [`again`], only.
 
+mod again;
 pub(crate) mod bench;
 pub(crate) mod canary;
 pub(crate) mod check;
@@ -25,7 +27,6 @@ pub(crate) mod terminal;
 pub(crate) mod view;
 
 use code::Code;
-use relay_sim::engine::ProfileName;
 use relay_sim::oracles::{Class, Failure};
 use relay_sim::plan::Plan;
 use relay_sim::story;
@@ -33,7 +34,7 @@ use relay_sim::world::Report;
 use std::fmt::Display;
 use std::io::Write as _;
 use std::path::Path;
-use terminal::{printed, shown};
+use terminal::{place, printed, shown};
 
 /// Runs a case and prints its story, with colours on a terminal.
 fn aloud(plan: Plan) -> Result<Report, Failure> {
@@ -45,7 +46,7 @@ fn aloud(plan: Plan) -> Result<Report, Failure> {
 
 /// Says why a file is of no use.
 fn refuse(file: &Path, why: &dyn Display) -> Code {
-    complain!("{}: {}", file.display(), shown(&why.to_string()));
+    complain!("{}: {}", place(file), shown(&why.to_string()));
     Code::REFUSED
 }
 
@@ -85,13 +86,4 @@ const fn class_name(class: Class) -> &'static str {
         Class::Nondeterminism => "nondeterminism",
         Class::Resource => "resource",
     }
-}
-
-fn reproduction(seed: u64, profile: ProfileName) -> String {
-    format!("cargo run --release -p relay-sim -- seed {seed} --profile {profile}")
-}
-
-/// How a seed that fails becomes a scenario.
-fn shrinking(seed: u64, profile: ProfileName) -> String {
-    format!("to make it small: cargo run --release -p relay-sim -- shrink {seed} --profile {profile}")
 }

@@ -65,7 +65,7 @@ pub(super) fn must_differ(output: &Path, input: &Path) -> Result<(), Code> {
 }
 
 fn refuse(file: &Path, why: &dyn Display) -> Code {
-    complain!("cannot write {}: {why}", file.display());
+    complain!("cannot write {}: {why}", terminal::place(file));
     Code::REFUSED
 }
 

@@ -6,6 +6,7 @@
 
 use super::code::Code;
 use super::output::{self, Readers};
+use super::terminal::place;
 use super::{input, numbers, refuse};
 use std::path::PathBuf;
 
@@ -39,7 +40,7 @@ fn record(args: &Args) -> Result<Code, Code> {
         return Err(refuse(&args.file, &format_args!("the broker has no life {}", args.life)));
     }
     output::write(&args.output, &trace, Readers::Owner)?;
-    let (place, lines, bytes) = (args.output.display(), trace.lines().count(), trace.len());
+    let (place, lines, bytes) = (place(&args.output), trace.lines().count(), trace.len());
     output::note(&args.output, format_args!("recorded: {place}: {lines} lines, {bytes} bytes"));
     let Err(failure) = result else { return Ok(Code::HELD) };
     output::note(&args.output, format_args!("{}", super::verdict(&failure)));

@@ -6,7 +6,7 @@
 
 use super::code::Code;
 use super::output::{self, Readers};
-use super::terminal::shown;
+use super::terminal::{place, shown};
 use super::{input, refuse};
 use relay_core::trace::Trace;
 use relay_sim::oracles::Class;
@@ -37,7 +37,7 @@ pub(crate) fn run(args: &Args) -> Code {
             let ended = if done.panicked { ", the last with the panic that was recorded" } else { "" };
             say!(
                 "replayed: {}: {} inputs{ended}, {} commands, {} digests of the state, all equal",
-                file.display(),
+                place(file),
                 done.inputs,
                 done.commands,
                 done.checks
@@ -46,7 +46,7 @@ pub(crate) fn run(args: &Args) -> Code {
         }
         Err(difference) => {
             let lines: Vec<_> = difference.to_string().lines().map(shown).collect();
-            say!("different: {}: {}", file.display(), lines.join("\n"));
+            say!("different: {}: {}", place(file), lines.join("\n"));
             Err(Code::found(difference.class()))
         }
     })
@@ -60,11 +60,11 @@ pub(crate) fn bless(args: &Args) -> Code {
             Code::found(Class::Panic)
         })?;
         if new == text {
-            say!("unchanged: {}", file.display());
+            say!("unchanged: {}", place(file));
             return Ok(());
         }
         output::write(file, &new, Readers::Owner)?;
-        output::note(file, format_args!("blessed: {}", file.display()));
+        output::note(file, format_args!("blessed: {}", place(file)));
         Ok(())
     })
 }
@@ -77,7 +77,7 @@ pub(crate) fn redact(args: &RedactArgs) -> Code {
             (code, NotRedacted::Unwritable(_)) => code,
         })?;
         output::write(&args.output, &redacted.text, Readers::Owner)?;
-        output::note(&args.output, format_args!("redacted: {}", args.output.display()));
+        output::note(&args.output, format_args!("redacted: {}", place(&args.output)));
         if let Some(line) = redacted.ends_before {
             let what = "behind which the broker would do something else";
             output::note(&args.output, format_args!("note: it ends before line {line}, {what}"));

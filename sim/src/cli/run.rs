@@ -5,7 +5,8 @@
 //! 1. Whatever comes of a file, the next one has its turn; the exit code is the worst.
 
 use super::code::Code;
-use super::{input, refuse};
+use super::terminal::place;
+use super::{again, input, refuse};
 #[cfg(canary)]
 use relay_sim::scenario::{Expected, Scenario};
 use std::path::{Path, PathBuf};
@@ -34,11 +35,11 @@ fn run_one(file: &Path, verbose: bool) -> Result<Code, Code> {
     let result = if verbose { super::aloud(scenario.plan) } else { scenario.run() };
     Ok(finds.worst(match result {
         Ok(report) => {
-            say!("passed: {}: {}", file.display(), super::summary(&report));
+            say!("passed: {}: {}", place(file), super::summary(&report));
             Code::HELD
         }
         Err(failure) => {
-            let reproduction = format!("cargo run --release -p relay-sim -- run {}", file.display());
+            let reproduction = again::file("run", file);
             super::tell(&reproduction, &failure)
         }
     }))

@@ -2,6 +2,7 @@
 //!
 //! Owns: telling one case. Must not know: what a seed stands for.
 
+use super::again;
 use super::code::Code;
 use relay_sim::engine::ProfileName;
 use relay_sim::oracles::{Class, Failure};
@@ -38,7 +39,7 @@ pub(crate) fn run(args: &Args) -> Code {
             return Code::REFUSED;
         }
     };
-    say!("{}", super::reproduction(seed, profile));
+    say!("{}", again::seed(seed, profile));
     let plan = plan::draw(seed, profile);
     let first = if verbose { super::aloud(plan) } else { relay_sim::run(plan, None) };
     let second = relay_sim::run(plan::draw(seed, profile), None);
@@ -46,7 +47,7 @@ pub(crate) fn run(args: &Args) -> Code {
         (Ok(one), Ok(other)) if one.digest == other.digest => {
             say!("passed: {}", super::summary(&one));
             say!("digest {:016x}", one.digest);
-            say!("{}", super::reproduction(seed, profile));
+            say!("{}", again::seed(seed, profile));
             return Code::HELD;
         }
         (Err(one), Err(other)) if one.message == other.message => one,
@@ -57,8 +58,8 @@ pub(crate) fn run(args: &Args) -> Code {
         },
     };
     say!("{}", super::verdict(&failure));
-    say!("{}", super::shrinking(seed, profile));
-    say!("{}", super::reproduction(seed, profile));
+    say!("{}", again::shrink(seed, profile));
+    say!("{}", again::seed(seed, profile));
     Code::found(failure.class)
 }
 

@@ -2,6 +2,7 @@
 //!
 //! Owns: what is printed meanwhile, and where the scenario goes. Must not know: how a case is shrunk.
 
+use super::again;
 use super::code::Code;
 use super::numbers;
 use super::output::{self, Readers};
@@ -83,7 +84,7 @@ fn shrink(args: &Args) -> Result<(), Code> {
         None => complain!("to keep them, store what was printed as {kept}, or name that file with -o"),
         Some(path) => {
             complain!("to keep them, store them as {kept}");
-            complain!("cargo run --release -p relay-sim -- run {}", path.display());
+            complain!("{}", again::file("run", path));
         }
     }
     Ok(())

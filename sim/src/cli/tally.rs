@@ -7,7 +7,7 @@
 //! 2. Without `--keep-going` nothing behind the first failure is counted.
 
 use super::code::Code;
-use super::{class_name, reproduction, shrinking, terminal};
+use super::{again, class_name, terminal};
 use relay_sim::engine::ProfileName;
 use relay_sim::oracles::Failure;
 use relay_sim::story::Colour;
@@ -153,8 +153,8 @@ impl Tally {
             let Broken { seed, profile, failure, count } = broken;
             let class = class_name(failure.class);
             say!("\n{bad}{class} {}{plain}, {count} times: {}", failure.rule, failure.message);
-            say!("  first: {}", reproduction(*seed, *profile));
-            say!("  {}", shrinking(*seed, *profile));
+            say!("  first: {}", again::seed(*seed, *profile));
+            say!("  {}", again::shrink(*seed, *profile));
         }
     }
 

@@ -6,13 +6,14 @@
 //! 1. Whoever reads stdout may have seen enough, as `head` has: a broken pipe is no failure. Anything
 //!    else that keeps a line from stdout is told at the end, and exit code 1 at least.
 //! 2. A line that stderr does not take is gone: there is nobody left to tell.
-//! 3. What comes from a file reaches a terminal through [`shown`] only.
+//! 3. What comes from a file reaches a terminal through [`shown`] only, and its name through [`place`].
 
 use super::code::Code;
 use relay_sim::story::Colour;
 use std::ffi::OsStr;
 use std::fmt;
 use std::io::{self, ErrorKind, IsTerminal as _, Write as _};
+use std::path::Path;
 use std::sync::OnceLock;
 
 /// Characters that are shown of a text from a file.
@@ -60,6 +61,11 @@ fn wanted(is_terminal: bool, no_color: Option<&OsStr>, term: Option<&OsStr>) -> 
     if is_terminal && !refused && !is_dumb { Colour::On } else { Colour::Off }
 }
 
+/// A file's name, as [`shown`].
+pub(crate) fn place(file: &Path) -> String {
+    shown(&file.display().to_string())
+}
+
 /// A text from a file, without the characters that steer a terminal, and not longer than [`SHOWN`].
 pub(crate) fn shown(text: &str) -> String {
     let mut shown = String::new();
@@ -78,7 +84,7 @@ pub(crate) fn shown(text: &str) -> String {
 }
 
 /// Control characters, and those that turn the direction of writing.
-fn steers(char: char) -> bool {
+pub(super) fn steers(char: char) -> bool {
     let turns = matches!(char, '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
     char.is_control() || turns || matches!(char, '\u{2028}' | '\u{2029}')
 }

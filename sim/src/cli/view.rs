@@ -8,8 +8,8 @@
 use super::code::Code;
 use super::input::{self, Input};
 use super::output::{self, Readers};
-use super::refuse;
-use super::terminal::shown;
+use super::terminal::{place, shown};
+use super::{again, refuse};
 use relay_core::trace::Trace;
 use relay_sim::engine::ProfileName;
 use relay_sim::oracles::{Class, Failure};
@@ -55,9 +55,9 @@ fn draw(args: &Args) -> Result<Code, Code> {
         (None, seed) => (of_seed(seed.as_deref().unwrap_or_default(), args.profile)?, Readers::Usual),
     };
     output::write(&args.output, &drawn.view.page(), readers)?;
-    output::note(&args.output, format_args!("{}", args.output.display()));
+    output::note(&args.output, format_args!("{}", place(&args.output)));
     let Some(found) = drawn.found else { return Ok(Code::HELD) };
-    let what = args.file.as_ref().map_or_else(String::new, |file| format!("{}: ", file.display()));
+    let what = args.file.as_ref().map_or_else(String::new, |file| format!("{}: ", place(file)));
     complain!("{what}{}", shown(found.message.lines().next().unwrap_or_default()));
     Ok(Code::found(found.class))
 }
@@ -68,7 +68,7 @@ fn of_seed(seed: &str, profile: ProfileName) -> Result<Drawn, Code> {
         Code::REFUSED
     })?;
     let title = format!("seed {seed}, engine {profile}");
-    Ok(of_case(View::new(&title, &super::reproduction(seed, profile)), plan::draw(seed, profile)))
+    Ok(of_case(View::new(&title, &again::seed(seed, profile)), plan::draw(seed, profile)))
 }
 
 /// The picture of what is in a file, and who may see it.
@@ -76,7 +76,7 @@ fn of_file(file: &Path) -> Result<(Drawn, Readers), String> {
     match input::either(file)? {
         Input::Trace(text) => Ok((of_trace(file, &text)?, Readers::Owner)),
         Input::Scenario(scenario) => {
-            let reproduction = format!("cargo run --release -p relay-sim -- run {}", file.display());
+            let reproduction = again::file("run", file);
             Ok((of_case(View::new(&scenario.about, &reproduction), scenario.plan), Readers::Usual))
         }
     }
@@ -106,8 +106,8 @@ fn of_case(mut view: View, plan: Plan) -> Drawn {
 /// The picture of a recorded life: it is lived again, so that commands are shown as well.
 fn of_trace(file: &Path, text: &str) -> Result<Drawn, String> {
     let trace = Trace::read(text).map_err(|error| error.to_string())?;
-    let reproduction = format!("cargo run --release -p relay-sim -- replay {}", file.display());
-    let title = format!("{}, recorded by {} with core {}", file.display(), trace.driver, trace.core);
+    let reproduction = again::file("replay", file);
+    let title = format!("{}, recorded by {} with core {}", place(file), trace.driver, trace.core);
     let mut view = View::new(&title, &reproduction);
     let found = match replay::narrate(&trace, |moment| view.add(moment)) {
         Ok(Replayed { panicked: true, .. }) => {

@@ -4,6 +4,7 @@
 
 use super::Args;
 use crate::cli::code::Code;
+use crate::cli::terminal::place;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -57,7 +58,7 @@ fn hand_over(program: &Path, args: &Args) -> Code {
             code.map_or(Code::REFUSED, Code::of_other_build)
         }
         Err(error) => {
-            complain!("relay-sim: cannot run {}: {error}", program.display());
+            complain!("relay-sim: cannot run {}: {error}", place(program));
             Code::REFUSED
         }
     }
