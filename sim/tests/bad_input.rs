@@ -1,6 +1,6 @@
 //! Files and seeds that nobody should have given: one line that says what is wrong, exit code 1.
 
-use relay_core::trace::{SIZE, Trace, last_line};
+use relay_core::trace::{LARGEST, SIZE, Trace, last_line};
 use relay_sim::distill::distill;
 use relay_sim::replay::{bless, check, narrate, redact, replay};
 use relay_sim::scenario::Scenario;
@@ -144,12 +144,72 @@ fn a_file_that_is_no_scenario_is_one_line_for_every_command_that_takes_one() {
     for args in OF_SCENARIOS {
         assert!(refusal(args, &empty, &files.path("out")).contains(&empty));
     }
-    let trace = files.write("trace.jsonl", fixture("traces/direct.jsonl"));
-    assert!(refusal(OF_SCENARIOS[0], &trace, &files.path("out")).contains("not a scenario"));
     let scenario = files.write("case.json", whole);
-    assert!(refusal(OF_TRACES[0], &scenario, &files.path("out")).contains("no trace"));
     let said = refusal(&["record", "FILE", "-o", "OUT", "--life", "9"], &scenario, &files.path("out"));
     assert!(said.contains("no life 9"), "{said}");
+}
+
+#[test]
+fn whoever_gives_a_trace_for_a_scenario_is_told_which_command_takes_it_and_the_other_way_round() {
+    let files = Files::new();
+    let trace = files.write("trace.jsonl", fixture("traces/direct.jsonl"));
+    let scenario = files.write("case.json", fixture("scenarios/direct.json"));
+    for args in OF_SCENARIOS.iter().filter(|args| args[0] != "view") {
+        let said = refusal(args, &trace, &files.path("out"));
+        assert!(said.contains("not a scenario but a trace") && said.contains("`distill`"), "{said}");
+    }
+    for args in OF_TRACES.iter().filter(|args| args[0] != "view") {
+        let said = refusal(args, &scenario, &files.path("out"));
+        assert!(said.contains("no trace but a scenario") && said.contains("`run`"), "{said}");
+    }
+    // A frame has a `v` as well.
+    let frame = files.write("frame.json", "{\"v\":1,\"type\":\"deliver\"}\n");
+    assert!(refusal(OF_TRACES[0], &frame, &files.path("out")).contains("does not begin with a `boot` line"));
+}
+
+/// Each command says what it can say of its own kind of file, and `view` of both.
+#[test]
+fn a_file_of_no_kind_is_called_so() {
+    let files = Files::new();
+    let (out, view) = (files.path("out"), OF_SCENARIOS[2]);
+    let program = files.write("program", [0x7f, b'E', b'L', b'F', 0xff, 0xfe, 0]);
+    assert!(refusal(OF_SCENARIOS[0], &program, &out).contains("UTF-8), so it is no scenario"));
+    let said = refusal(view, &program, &out);
+    assert!(said.contains("so it is no scenario; nor is it a trace"), "{said}");
+    let huge = files.of_size("huge", 600 << 20);
+    let said = refusal(view, &huge, &out);
+    assert!(said.contains("more than 4 MiB, and no scenario has; nor is it a trace"), "{said}");
+    for args in OF_TRACES.iter().chain(&OF_SCENARIOS) {
+        assert!(refusal(args, "/dev/null", &out).contains("the file is empty"));
+    }
+    // It has no end, and is not waited for.
+    let said = refusal(OF_TRACES[0], "/dev/zero", &out);
+    assert!(said.contains("this is no trace: it does not begin"), "{said}");
+    let large = files.of_size("large", LARGEST + 1);
+    let said = refusal(OF_TRACES[0], &large, &out);
+    assert!(said.contains("has 513 MiB, and no trace has more than 512"), "{said}");
+}
+
+#[test]
+fn a_first_line_that_cannot_be_read_is_not_said_to_be_missing() {
+    let files = Files::new();
+    let whole = fixture("traces/direct.jsonl");
+    let first = whole.lines().next().unwrap();
+    for (text, reason) in [
+        (first[..200].to_owned(), "line 1: the line is cut off after 200 bytes"),
+        (whole.replacen("\"v\":1", "\"v\":99999999999", 1), "format 99999999999, and only format 1"),
+        (whole.replacen("\"v\":1", "\"v\":-1", 1), "format -1, and only format 1"),
+        (whole.replacen("\"v\":1,", "", 1), "line 1: the `boot` line has no `v`"),
+        (whole.replacen("\"v\":1", "\"v\" 1", 1), "line 1: this is no JSON from column"),
+        (whole.replacen("\"pid\":", "\"pit\":", 1), "line 1: unknown field `pit`"),
+        (whole.replacen("\"pid\":", "\"pid\":-", 1), "line 1: "),
+    ] {
+        let file = files.write("trace.jsonl", text);
+        for args in OF_TRACES {
+            let said = refusal(args, &file, &files.path("out"));
+            assert!(said.contains(reason) && !said.contains("column 0"), "{args:?}: {said}");
+        }
+    }
 }
 
 #[test]

@@ -113,6 +113,15 @@ fn a_folder_is_no_output_and_nothing_is_left_beside_it() {
     }
 }
 
+/// A file that can be written, in a folder where nobody can make another one.
+#[test]
+fn where_no_file_can_be_made_the_folder_is_named() {
+    let said =
+        complaint(&relay_sim().args(["view", "--seed", "1", "-o", "/proc/self/comm"]).output().unwrap());
+    let told = "cannot write /proc/self/comm: no new file can be made beside it, in /proc/self: ";
+    assert!(said.starts_with(told), "{said}");
+}
+
 #[test]
 fn where_no_more_can_be_written_the_old_file_stays_and_no_part_of_a_new_one() {
     // No file may have more than a block; what would be longer is refused like a full disk.

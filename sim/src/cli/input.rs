@@ -1,22 +1,33 @@
 //! Reading input files: traces and scenarios.
 //!
-//! Owns: opening, bounds, and telling a trace from a scenario. Must not know: what either says.
+//! Owns: opening, bounds, and telling a trace from a scenario, also to the reader who gives one for the
+//! other. Must not know: what either says.
 //!
 //! 1. A file is opened once and read once: it may be a pipe.
-//! 2. No more is read than the largest file of its kind has.
+//! 2. No more is read than the largest file of its kind has, and little of what cannot be of that kind.
 
-use relay_core::trace::{LARGEST, check_size};
+use relay_core::trace::{FORMAT, LARGEST, Trace, check_size};
 use relay_sim::scenario::{self, Scenario};
+use serde::Deserialize;
+use serde_json::Value;
 use std::fs::File;
 use std::io::{self, Read};
 use std::path::Path;
 
 /// How a trace begins.
 const TRACE: &[u8] = b"{\"t\":";
-/// What an editor may put before it.
+/// How one begins whose first line nobody has put in another order.
+const BOOT: &str = "{\"t\":\"boot\"";
+/// Keys that stand before the plan of a scenario.
+const SCENARIO: [&str; 3] = ["\"v\"", "\"about\"", "\"expect\""];
+/// What an editor may put before either.
 const MARK: &[u8] = b"\xef\xbb\xbf";
 /// Bytes that are looked at to tell a trace from a scenario.
-const BEGIN: u64 = 4 << 10;
+const BEGIN: usize = 4 << 10;
+/// Characters that are shown of what stands for the number of a format.
+const SHOWN: usize = 40;
+/// Bytes of a MiB.
+const MIB: u64 = 1 << 20;
 
 /// What a picture can be made of.
 pub(super) enum Input {
@@ -25,45 +36,139 @@ pub(super) enum Input {
     Scenario(Box<Scenario>),
 }
 
+/// What a file is, by how it begins.
+enum Kind {
+    Empty,
+    Trace,
+    Scenario,
+    /// Either, in another order or broken, or neither.
+    Other,
+}
+
 /// The text of a trace; the words for the reader where there is none.
 pub(super) fn trace(path: &Path) -> Result<String, String> {
     let file = File::open(path).map_err(told)?;
     sized(&file)?;
-    trace_in(file)
+    let begin = begin(&file)?;
+    match kind(&begin) {
+        Kind::Empty => Err(EMPTY.into()),
+        Kind::Scenario => {
+            Err("this is no trace but a scenario: `run` and `view` take it, and `record` makes a trace of it"
+                .into())
+        }
+        Kind::Other if !trimmed(&begin).starts_with(b"{") => Err(no_trace(&begin)),
+        Kind::Trace | Kind::Other => trace_in(begin.chain(file)),
+    }
 }
 
 /// A scenario; the words for the reader where there is none.
 pub(super) fn scenario(path: &Path) -> Result<Scenario, String> {
-    scenario_in(File::open(path).map_err(told)?)
+    let file = File::open(path).map_err(told)?;
+    let begin = begin(&file)?;
+    match kind(&begin) {
+        Kind::Empty => Err(EMPTY.into()),
+        Kind::Trace => Err("this is not a scenario but a trace: `replay`, `check` and `view` take it, and \
+             `distill` makes a scenario of it"
+            .into()),
+        Kind::Scenario | Kind::Other => scenario_in(begin.chain(file)),
+    }
 }
 
 /// A trace or a scenario, by how it begins; the words for the reader where it is neither.
 pub(super) fn either(path: &Path) -> Result<Input, String> {
     let file = File::open(path).map_err(told)?;
-    let mut begin = Vec::new();
-    (&file).take(BEGIN).read_to_end(&mut begin).map_err(told)?;
-    if is_trace(&begin) {
-        sized(&file)?;
-        return trace_in(begin.chain(file)).map(Input::Trace);
-    }
-    scenario_in(begin.chain(file)).map(|scenario| Input::Scenario(Box::new(scenario)))
+    let begin = begin(&file)?;
+    let found = match kind(&begin) {
+        Kind::Empty => return Err(EMPTY.into()),
+        Kind::Trace => {
+            sized(&file)?;
+            return trace_in(begin.chain(file)).map(Input::Trace);
+        }
+        Kind::Scenario => scenario_in(begin.chain(file)),
+        Kind::Other => scenario_in(begin.chain(file))
+            .map_err(|why| format!("{why}; nor is it a trace, which begins with a `boot` line")),
+    };
+    found.map(|scenario| Input::Scenario(Box::new(scenario)))
 }
 
-/// Whether a file begins as traces do; an empty one would have to.
-fn is_trace(begin: &[u8]) -> bool {
-    let begin = begin.strip_prefix(MARK).unwrap_or(begin).trim_ascii_start();
-    begin.is_empty() || begin.starts_with(TRACE)
+/// A trace from its text; the words for the reader where it is none.
+pub(super) fn read(text: &str) -> Result<Trace<'_>, String> {
+    if let Some(why) = text.lines().next().and_then(unreadable_head) {
+        return Err(format!("line 1: {why}"));
+    }
+    Trace::read(text).map_err(|error| {
+        let error = error.to_string();
+        // What is told of a line as a whole stands in no column of it.
+        error.strip_suffix(", at column 0").unwrap_or(&error).to_owned()
+    })
+}
+
+/// What is wrong with a first line that says of itself that it is one: not that it is none.
+fn unreadable_head(line: &str) -> Option<String> {
+    #[derive(Deserialize)]
+    struct Head {
+        v: Option<Value>,
+    }
+    if !line.starts_with(BOOT) {
+        return None;
+    }
+    match serde_json::from_str::<Head>(line) {
+        Ok(Head { v: Some(v) }) if v.as_u64() == Some(u64::from(FORMAT)) => None,
+        Ok(Head { v: Some(v) }) => {
+            let found: String = v.to_string().chars().take(SHOWN).collect();
+            Some(format!("this trace has format {found}, and only format {FORMAT} can be read"))
+        }
+        Ok(Head { v: None }) => Some("the `boot` line has no `v`, the number of its format".into()),
+        Err(error) if error.is_eof() => Some(format!("the line is cut off after {} bytes", line.len())),
+        Err(error) => Some(format!("this is no JSON from column {} on", error.column())),
+    }
+}
+
+const EMPTY: &str = "the file is empty";
+
+/// The first bytes of a file.
+fn begin(file: &File) -> Result<Vec<u8>, String> {
+    let mut begin = Vec::new();
+    file.take(BEGIN as u64).read_to_end(&mut begin).map_err(told)?;
+    Ok(begin)
+}
+
+/// Without what an editor may have put before the rest.
+fn trimmed(begin: &[u8]) -> &[u8] {
+    begin.strip_prefix(MARK).unwrap_or(begin).trim_ascii_start()
+}
+
+fn kind(begin: &[u8]) -> Kind {
+    let text = trimmed(begin);
+    let has = |key: &str| text.windows(key.len()).any(|part| part == key.as_bytes());
+    if text.is_empty() && begin.len() < BEGIN {
+        Kind::Empty
+    } else if text.starts_with(TRACE) {
+        Kind::Trace
+    } else if text.starts_with(b"{") && SCENARIO.into_iter().all(has) {
+        Kind::Scenario
+    } else {
+        Kind::Other
+    }
+}
+
+/// What is said of a file that begins as no JSON does.
+fn no_trace(begin: &[u8]) -> String {
+    // A character may go on behind what was looked at.
+    let is_text = std::str::from_utf8(begin).map_or_else(|error| error.error_len().is_none(), |_| true);
+    let what = if is_text { "it does not begin with a `boot` line" } else { "it is no text (UTF-8)" };
+    format!("line 1: this is no trace: {what}")
 }
 
 fn sized(file: &File) -> Result<(), String> {
-    check_size(file.metadata().map_err(told)?.len())
+    let bytes = file.metadata().map_err(told)?.len();
+    // Rounded up, so that what is larger than the largest one is told to be so.
+    check_size(bytes.checked_next_multiple_of(MIB).unwrap_or(bytes))
 }
 
 fn trace_in(file: impl Read) -> Result<String, String> {
     // What is no plain file does not tell its size before.
-    let mut bytes = Vec::new();
-    file.take(LARGEST + 1).read_to_end(&mut bytes).map_err(told)?;
-    check_size(bytes.len() as u64)?;
+    let bytes = bounded(file, LARGEST, "trace")?;
     String::from_utf8(bytes).map_err(|error| {
         let line =
             1 + error.as_bytes()[..error.utf8_error().valid_up_to()].iter().filter(|b| **b == b'\n').count();
@@ -72,13 +177,19 @@ fn trace_in(file: impl Read) -> Result<String, String> {
 }
 
 fn scenario_in(file: impl Read) -> Result<Scenario, String> {
-    let mut text = String::new();
-    let limit = scenario::FILE as u64;
-    file.take(limit + 1).read_to_string(&mut text).map_err(told)?;
-    if text.len() as u64 > limit {
-        return Err(format!("more than {limit} bytes, which is no scenario"));
-    }
+    let bytes = bounded(file, scenario::FILE as u64, "scenario")?;
+    let text = String::from_utf8(bytes).map_err(|_| "this is no text (UTF-8), so it is no scenario")?;
     Scenario::parse(&text).map_err(|error| error.to_string())
+}
+
+/// All of a file, unless it has more bytes than any of its kind.
+fn bounded(file: impl Read, most: u64, kind: &str) -> Result<Vec<u8>, String> {
+    let mut bytes = Vec::new();
+    file.take(most + 1).read_to_end(&mut bytes).map_err(told)?;
+    if bytes.len() as u64 > most {
+        return Err(format!("it has more than {} MiB, and no {kind} has", most / MIB));
+    }
+    Ok(bytes)
 }
 
 fn told(error: io::Error) -> String {

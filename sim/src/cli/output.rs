@@ -10,7 +10,7 @@
 //! 4. What goes to stdout is followed by nothing else there.
 
 use super::code::Code;
-use super::terminal;
+use super::terminal::{self, place};
 use std::fmt::{self, Display};
 use std::fs::{self, File, Metadata, OpenOptions, Permissions};
 use std::io::{self, ErrorKind, Write as _};
@@ -65,7 +65,7 @@ pub(super) fn must_differ(output: &Path, input: &Path) -> Result<(), Code> {
 }
 
 fn refuse(file: &Path, why: &dyn Display) -> Code {
-    complain!("cannot write {}: {why}", terminal::place(file));
+    complain!("cannot write {}: {why}", place(file));
     Code::REFUSED
 }
 
@@ -98,8 +98,11 @@ fn replace(file: &Path, old: Option<&Metadata>, bytes: &[u8], readers: Readers) 
     fs::metadata(folder)?;
     let fresh = Permissions::from_mode(readers.mode());
     let new = Builder::new().prefix(UNFINISHED).permissions(fresh).tempfile_in(folder);
-    // Its own words would tell the reader of a file that he has not named.
-    let mut new = new.map_err(|error| io::Error::from(error.kind()))?;
+    let mut new = new.map_err(|error| {
+        // Its own words would tell the reader of a file that he has not named.
+        let why = io::Error::from(error.kind());
+        io::Error::other(format!("no new file can be made beside it, in {}: {why}", place(folder)))
+    })?;
     new.as_file_mut().write_all(bytes)?;
     if let Some(old) = old {
         take_after(new.as_file(), old)?;

@@ -96,7 +96,7 @@ pub(super) fn each(
     let mut code = Code::HELD;
     for file in files {
         let done = input::trace(file).map_err(|why| refuse(file, &why)).and_then(|text| {
-            let trace = Trace::read(&text).map_err(|error| refuse(file, &error))?;
+            let trace = input::read(&text).map_err(|why| refuse(file, &why))?;
             act(file, &trace, &text)
         });
         code = code.worst(done.err().unwrap_or(Code::HELD));

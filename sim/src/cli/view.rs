@@ -10,7 +10,6 @@ use super::input::{self, Input};
 use super::output::{self, Readers};
 use super::terminal::{place, shown};
 use super::{again, refuse};
-use relay_core::trace::Trace;
 use relay_sim::engine::ProfileName;
 use relay_sim::oracles::{Class, Failure};
 use relay_sim::plan::{self, Plan};
@@ -105,7 +104,7 @@ fn of_case(mut view: View, plan: Plan) -> Drawn {
 
 /// The picture of a recorded life: it is lived again, so that commands are shown as well.
 fn of_trace(file: &Path, text: &str) -> Result<Drawn, String> {
-    let trace = Trace::read(text).map_err(|error| error.to_string())?;
+    let trace = input::read(text)?;
     let reproduction = again::file("replay", file);
     let title = format!("{}, recorded by {} with core {}", place(file), trace.driver, trace.core);
     let mut view = View::new(&title, &reproduction);
