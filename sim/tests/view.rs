@@ -38,6 +38,51 @@ fn a_world_is_told_in_fixed_columns_and_without_colours_in_a_pipe() {
     }
 }
 
+/// Where the event begins in the lines of a world whose only agent is called this, and the lines.
+fn told_of(name: &str) -> (usize, String) {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("case.json");
+    let text = include_str!("../../fixtures/scenarios/direct.json");
+    std::fs::write(&file, text.replace("\"agent-0\"", &format!("\"{name}\""))).unwrap();
+    let output = simulator(&["run", "--verbose", file.to_str().unwrap()]);
+    let told = text_of(&output.stdout);
+    assert!(output.status.success(), "{told}");
+    let (head, lines) = told.split_once('\n').unwrap();
+    let column = head.find("event").unwrap();
+    for line in lines.lines().take_while(|line| !line.starts_with("passed")) {
+        let chars: Vec<char> = line.chars().collect();
+        assert!(chars[column - 2..column] == [' ', ' '] && chars[column] != ' ', "{line}");
+        let terminal = line.find(" \u{2192} ").is_some() && line.contains("type ");
+        assert!(
+            !terminal || chars[column..].iter().collect::<String>().starts_with("core \u{2192} "),
+            "{line}"
+        );
+    }
+    (column, told)
+}
+
+#[test]
+fn the_columns_of_a_timeline_are_as_wide_as_the_longest_name_and_no_wider_than_24() {
+    let column = |name: &str| told_of(name).0;
+    assert_eq!(column("a"), column("ten-long-x"));
+    assert_eq!(column("eleven-long"), column("a") + 1);
+    let longest = "a-name-of-64-characters-that-nobody-would-give-to-any-agent-ever";
+    assert_eq!(column(longest), column("a") + 14);
+    let told = told_of(longest).1;
+    assert!(told.contains("core \u{2192} a-name-of-64-characters\u{2026}  type "), "{told}");
+}
+
+#[test]
+fn what_the_engine_does_is_told_in_words() {
+    for seed in ["1", "42", "43"] {
+        let told = text_of(&simulator(&["seed", seed, "--verbose"]).stdout);
+        for words in ["Id#", "Id(", "NodeRegistered", "InventorySynced", "Some(", "Code(", "Signal("] {
+            let line = told.lines().find(|line| line.contains(words));
+            assert_eq!(line, None, "seed {seed}: {words}");
+        }
+    }
+}
+
 #[test]
 fn a_picture_of_a_seed_is_one_page_that_holds_its_story_and_no_credential() {
     let folder = tempfile::tempdir().unwrap();

@@ -29,7 +29,7 @@ pub(crate) mod view;
 use code::Code;
 use relay_sim::oracles::{Class, Failure};
 use relay_sim::plan::Plan;
-use relay_sim::story;
+use relay_sim::story::Columns;
 use relay_sim::world::Report;
 use std::fmt::Display;
 use std::io::Write as _;
@@ -39,9 +39,10 @@ use terminal::{place, printed, shown};
 /// Runs a case and prints its story, with colours on a terminal.
 fn aloud(plan: Plan) -> Result<Report, Failure> {
     let mut out = std::io::stdout().lock();
-    let colour = terminal::colour();
-    printed(writeln!(out, "{}", story::HEAD));
-    relay_sim::tell(plan, |moment| printed(writeln!(out, "{}", story::line(&moment, colour))))
+    let names = plan.agents.iter().map(|agent| agent.name.as_str());
+    let columns = Columns::new(names, terminal::colour());
+    printed(writeln!(out, "{}", columns.head()));
+    relay_sim::tell(plan, |moment| printed(writeln!(out, "{}", columns.line(&moment))))
 }
 
 /// Says why a file is of no use.

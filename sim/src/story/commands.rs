@@ -38,19 +38,19 @@ impl Narrator {
                 Moment::new(Lane::Core, Lane::Store, Kind::Store, text).detail(lines)
             }
             Command::ApiReply { request, status, body, .. } => {
-                let asked = self.requests.remove(&request.0).unwrap_or_else(|| format!("{request:?}"));
+                let asked = self.requests.remove(&request.0).unwrap_or_else(|| words::request(*request));
                 to_api(&format!("{status} to {asked}")).detail(body)
             }
             Command::ApiStream { request, subscriber } => {
-                let asked = self.requests.remove(&request.0).unwrap_or_else(|| format!("{request:?}"));
-                to_api(&format!("{subscriber:?} for {asked}"))
+                let asked = self.requests.remove(&request.0).unwrap_or_else(|| words::request(*request));
+                to_api(&format!("{} for {asked}", words::subscriber(*subscriber)))
             }
             Command::StreamSend { text, .. } => {
                 let (line, agent) = frames::told(text);
                 Moment::new(Lane::Core, Lane::Api, Kind::Event, line).about(agent).detail(text)
             }
             Command::StreamClose { subscriber, code, reason } => {
-                to_api(&format!("close {subscriber:?} with {code} {reason}"))
+                to_api(&format!("close {} with {code} {reason}", words::subscriber(*subscriber)))
             }
             Command::Log(line) => log(line),
             Command::Exit { code } => {

@@ -29,7 +29,7 @@ impl Narrator {
             }
             Input::LinkDown { link, why } => from_link(&format!("down: {why}"), link.0),
             Input::CallDone { call, result } => {
-                let asked = self.calls.remove(&call.0).unwrap_or_else(|| format!("{call:?}"));
+                let asked = self.calls.remove(&call.0).unwrap_or_else(|| words::call(call));
                 called(&asked, result)
             }
             Input::Api { request, method, target, body, upgrade, .. } => {
@@ -38,15 +38,18 @@ impl Narrator {
                 Moment::new(Lane::Api, Lane::Core, Kind::Api, asked).detail(String::from_utf8_lossy(body))
             }
             Input::ApiGone { request } => {
-                let asked = self.requests.remove(&request.0).unwrap_or_else(|| format!("{request:?}"));
+                let asked = self.requests.remove(&request.0).unwrap_or_else(|| words::request(request));
                 Moment::new(Lane::Api, Lane::Core, Kind::Api, format!("gave up: {asked}"))
             }
             Input::StreamDrained { subscriber, bytes } => {
-                flow(Lane::Api, &format!("{bytes} bytes have left for {subscriber:?}"))
+                flow(Lane::Api, &format!("{bytes} bytes have left for {}", words::subscriber(subscriber)))
             }
-            Input::StreamGone { subscriber } => {
-                Moment::new(Lane::Api, Lane::Core, Kind::Api, format!("{subscriber:?} is gone"))
-            }
+            Input::StreamGone { subscriber } => Moment::new(
+                Lane::Api,
+                Lane::Core,
+                Kind::Api,
+                format!("{} is gone", words::subscriber(subscriber)),
+            ),
             Input::Stored { store, result } => {
                 let what = self.stores.remove(&store.0).unwrap_or("change");
                 let text = result.map_or_else(
@@ -83,7 +86,7 @@ impl Narrator {
             Input::PtyState { process, state, .. } => (process, Kind::Flow, looked(state), None),
             Input::PtyEof { process } => (process, Kind::Process, "no more output".into(), None),
             Input::PtyExited { process, status } => {
-                (process, Kind::Process, format!("exited: {status:?}"), None)
+                (process, Kind::Process, format!("exited {}", words::ended(status)), None)
             }
             _ => return None,
         };

@@ -14,7 +14,7 @@ mod inputs;
 mod line;
 mod words;
 
-pub use line::{Colour, HEAD, line};
+pub use line::{Colour, Columns};
 
 use crate::engine::Event;
 use crate::oracles::Failure;
@@ -245,7 +245,7 @@ impl Narrator {
 
     /// The name of a process of the present life.
     fn name(&self, process: ProcessId) -> String {
-        self.processes.get(&process.0).cloned().unwrap_or_else(|| format!("{process:?}"))
+        self.processes.get(&process.0).cloned().unwrap_or_else(|| words::process(process))
     }
 
     fn terminal(&self, process: ProcessId) -> Lane {

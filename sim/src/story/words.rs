@@ -1,10 +1,12 @@
 //! Words: texts that may be shown.
 //!
-//! Owns: masking and length of every text of a story. Must not know: what the texts say.
+//! Owns: masking and length of every text of a story, and what its numbered things are called.
+//! Must not know: what the texts say.
 //!
 //! 1. Masked first, cut afterwards: a cut in the middle of a credential would hide it from the mask.
 
-use relay_core::mask;
+use relay_core::ids::{CallId, ProcessId, RequestId, SubscriberId};
+use relay_core::{ExitStatus, mask};
 
 /// Characters of a moment's line: one row of a wide terminal.
 const SHORT: usize = 160;
@@ -24,6 +26,31 @@ pub(super) fn capped(text: &str) -> String {
 /// Terminal bytes in one line, so that it is seen what a program would see.
 pub(super) fn typed(bytes: &[u8]) -> String {
     escaped(&String::from_utf8_lossy(bytes))
+}
+
+pub(super) fn call(call: CallId) -> String {
+    format!("call {}", call.0)
+}
+
+pub(super) fn process(process: ProcessId) -> String {
+    format!("process {}", process.0)
+}
+
+pub(super) fn request(request: RequestId) -> String {
+    format!("request {}", request.0)
+}
+
+pub(super) fn subscriber(subscriber: SubscriberId) -> String {
+    format!("subscriber {}", subscriber.0)
+}
+
+/// How a process ended.
+pub(super) fn ended(status: ExitStatus) -> String {
+    match status {
+        ExitStatus::Code(code) => format!("with code {code}"),
+        ExitStatus::Signal(signal) => format!("by signal {signal}"),
+        ExitStatus::Unknown => "in a way that the system does not tell".into(),
+    }
 }
 
 fn cut(text: &str, most: usize) -> String {
