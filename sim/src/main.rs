@@ -47,8 +47,8 @@ enum Command {
     ///
     /// A trace holds no commands, only hashes of them: judged are those that this core gives on the same
     /// inputs, as long as the hashes are equal. A trace of a core that does something else is not judged
-    /// and ends with 13, or with 10 where this core panics. Judge it with the relay-sim that came with the
-    /// core that recorded it; or bless a copy and check that, which judges this core on the same inputs,
+    /// and ends with 13, or with 10 where this core panics. Judge it with the relay-sim of the version that
+    /// recorded it; or bless a copy and check that, which judges this core on the same inputs,
     /// and says nothing of the one that recorded it.
     Check(cli::replay::Args),
     /// Take what recorded brokers do now for what they shall do, after an intended change.

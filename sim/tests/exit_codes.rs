@@ -111,7 +111,12 @@ fn a_trace_that_is_not_judged_says_what_to_do_about_it() {
         text_of(&output.stderr).to_owned()
     };
     let told = said(&parts);
-    for words in ["not judged", "with the relay-sim that came with core 0.1.0", "bless a copy", "differs"] {
+    for words in [
+        "not judged",
+        "the relay-sim of the version that recorded it (core 0.1.0)",
+        "bless a copy",
+        "differs",
+    ] {
         assert!(told.contains(words), "{words}: {told}");
     }
     let told = said(&panics);

@@ -46,7 +46,8 @@ fn not_judged(difference: &Difference, core: &str) -> String {
         return format!("not judged ({what}): mend the core, or the line if somebody has edited it");
     }
     format!(
-        "not judged, because this core does something else ({what}): judge it with the relay-sim that came \
-         with core {core}, or bless a copy and check that, which judges this core on the same inputs"
+        "not judged, because this core does something else ({what}): judge it with the relay-sim of the \
+         version that recorded it (core {core}), or bless a copy and check that, which judges this core on \
+         the same inputs"
     )
 }
