@@ -60,9 +60,12 @@ fn a_number_that_makes_no_sense_is_refused_in_one_line() {
 
 #[test]
 fn more_threads_than_the_system_gives_are_refused_in_one_line() {
-    let swarm =
-        format!("ulimit -v 300000; exec {} swarm --seeds 5 --jobs 256", env!("CARGO_BIN_EXE_relay-sim"));
-    let output = Command::new("sh").args(["-c", &swarm]).output().unwrap();
+    // With few seeds the first threads may be done, and make room, before the last one is started; with
+    // stacks as small as usual there may be none left for what the threads do.
+    let swarm = "swarm --seeds 1000000 --jobs 256";
+    let swarm = format!("ulimit -v 2000000; exec {} {swarm}", env!("CARGO_BIN_EXE_relay-sim"));
+    let mut shell = Command::new("sh");
+    let output = shell.args(["-c", &swarm]).env("RUST_MIN_STACK", "268435456").output().unwrap();
     let said = text_of(&output.stderr);
     assert_eq!((output.status.code(), said.lines().count()), (Some(1), 1), "{said}");
     assert!(said.contains("threads could be started") && said.contains("lower --jobs"), "{said}");
