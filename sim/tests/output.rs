@@ -199,7 +199,7 @@ fn what_goes_to_stdout_is_followed_by_nothing_else_there() {
 fn an_input_is_not_written_over_by_what_is_made_of_it() {
     let folder = TempDir::new().unwrap();
     let (file, other) = (folder.path().join("file"), folder.path().join("other"));
-    for (input, args) in WRITERS.into_iter().filter(|(_, args)| args[0] != "redact") {
+    for (input, args) in WRITERS {
         fs::copy(fixture(input), &file).unwrap();
         fs::hard_link(&file, &other).unwrap();
         for out in [&file, &other] {

@@ -53,7 +53,7 @@ pub(super) fn note(file: &Path, line: fmt::Arguments<'_>) {
     if is_stdout(file) { terminal::complain(line) } else { terminal::say(line) }
 }
 
-/// Refuses to write over what was read, which is of another kind.
+/// Refuses to write over what was read: what is made of it does not have all that stands there.
 pub(super) fn must_differ(output: &Path, input: &Path) -> Result<(), Code> {
     let of = |path| fs::metadata(path).ok().filter(Metadata::is_file);
     match of(output).zip(of(input)) {

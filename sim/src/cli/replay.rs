@@ -72,6 +72,7 @@ pub(crate) fn bless(args: &Args) -> Code {
 /// `redact`: a trace that can be shown to others.
 pub(crate) fn redact(args: &RedactArgs) -> Code {
     each(slice::from_ref(&args.file), |file, trace, _| {
+        output::must_differ(&args.output, file)?;
         let redacted = redacted(trace).map_err(|error| match (refuse(file, &error), error) {
             (_, NotRedacted::Different(difference)) => Code::found(difference.class()),
             (code, NotRedacted::Unwritable(_)) => code,
