@@ -2,7 +2,7 @@
 //! failure gets lost.
 
 use relay_core::Input;
-use relay_core::trace::{Trace, last_line};
+use relay_core::trace::{Entry, Trace, last_line};
 use relay_sim::replay::{NotRedacted, bless, check, redact, replay};
 use std::fs;
 use std::path::Path;
@@ -111,32 +111,82 @@ fn tasks_environments_and_arguments_are_redacted() {
     }
 }
 
+/// A life in which nothing but these inputs happens.
+fn living(inputs: impl IntoIterator<Item = String>) -> String {
+    let mut text = fixture("direct.jsonl").lines().next().unwrap().to_owned() + "\n";
+    let mut number = 0;
+    for input in inputs {
+        number += 1;
+        text += &format!("{{\"n\":{number},\"now\":[{number},1790000000000],\"i\":{input}}}\n");
+    }
+    blessed(&(text + &last_line(number, "stopped")))
+}
+
+/// A request that types keys, as an input.
+fn keys(request: usize, keys: &str) -> String {
+    let body = quoted(&serde_json::json!({ "data": keys }).to_string());
+    format!(
+        r#"{{"api":{{"request":{request},"auth":"ok","method":"POST","target":"/api/input/agent-0","upgrade":false,"body":"{body}"}}}}"#
+    )
+}
+
+/// What a program shows, as an input.
+fn output(bytes: &str) -> String {
+    format!(r#"{{"pty_output":{{"process":11,"bytes":"{}"}}}}"#, quoted(bytes))
+}
+
+/// All that programs show in a trace.
+fn shown(text: &str) -> Vec<u8> {
+    let trace = Trace::read(text).unwrap();
+    let output = |entry: &Entry<'_>| match entry.input() {
+        Input::PtyOutput { bytes, .. } => bytes.to_vec(),
+        _ => Vec::new(),
+    };
+    trace.entries.iter().flat_map(output).collect()
+}
+
 /// The keys that somebody types into a terminal come one by one, and its program shows them.
 #[test]
 fn what_keys_spell_is_redacted() {
-    let mut text = fixture("direct.jsonl").lines().next().unwrap().to_owned() + "\n";
-    let mut number = 0;
-    let mut input = |input: String| {
-        number += 1;
-        text += &format!("{{\"n\":{number},\"now\":[{number},1790000000000],\"i\":{input}}}\n");
-    };
-    for (key, request) in "Heuschrecke".chars().zip(1..) {
-        let body = quoted(&format!(r#"{{"data":"{key}"}}"#));
-        input(format!(
-            r#"{{"api":{{"request":{request},"auth":"ok","method":"POST","target":"/api/input/agent-0","upgrade":false,"body":"{body}"}}}}"#
-        ));
-        input(format!(r#"{{"pty_output":{{"process":11,"bytes":"{key}"}}}}"#));
-    }
-    let text = blessed(&(text + &last_line(number, "stopped")));
+    let typed = "Heuschrecke".chars().zip(1..);
+    let text =
+        living(typed.flat_map(|(key, request)| [keys(request, &key.to_string()), output(&key.to_string())]));
     let redacted = without_messages(&text);
-    let trace = Trace::read(&redacted).unwrap();
-    let shown = trace.entries.iter().filter_map(|entry| match entry.input() {
-        Input::PtyOutput { bytes, .. } => Some(bytes[0]),
-        _ => None,
-    });
-    let shown: Vec<u8> = shown.collect();
+    let shown = shown(&redacted);
     assert!(shown.len() == 11 && !shown.starts_with(b"H") && !shown.ends_with(b"cke"), "{shown:?}");
     assert!(!redacted.contains("\"bytes\":\"H\"") && !redacted.contains("\"H\\"), "{redacted}");
+}
+
+/// Whatever stands between the words of a message and wherever chunks end, no word of four letters can be
+/// read, and no sequence does anything else.
+#[test]
+fn however_a_program_shows_a_message_it_is_redacted() {
+    for program in [
+        "\x1b7tapioca\x1b8 \x1b7password\x1b8 \x1b7hunterzwei\x1b8",
+        "\x1b(0x\x1b(Btapioca \x1b(Bpassword \x1b(Bhunterzwei",
+        "\x1b]0;tapioca password\x07\x1b]8;;http://hunterzwei/8\x1b\\tapioca\x1b]8;;\x1b\\ 8",
+        "\x1bPtapioca\x1b\\\x1bP1$qpassword\x1b\\\x1b_hunterzwei\x1b\\\x1b^tapioca\x1b\\\x1bXtapioca",
+        "\u{9d}2;tapioca\u{9c}\u{9b}8mpassword \x1b[\x1b[8mhunterzwei\x1bMtapioca\x1b",
+        "\x1b[1mt\x1b[0mapioca p\x1b[1massword",
+        "x\r\nword hunt\r\nerzwei\x1b[8;8Hioca passw... hunter… …password",
+        "\x1b]0;nothing ends this\r\ntapioca pass\r\nword",
+    ] {
+        for size in [1, 2, 3, 5, program.len()] {
+            let chunks = program.chars().collect::<Vec<_>>();
+            let chunks = chunks.chunks(size).map(|chunk| output(&chunk.iter().collect::<String>()));
+            let plain = living([keys(1, "tapioca password hunterzwei 8")].into_iter().chain(chunks));
+            let hidden = shown(&without_messages(&plain));
+            let hidden = String::from_utf8(hidden).unwrap();
+            for readable in ["tapi", "ioca", "pass", "word", "hunt", "zwei"] {
+                assert!(!hidden.contains(readable), "{program:?}: {hidden:?}");
+            }
+            let signs = |text: &str| text.replace(|char: char| char.is_ascii_lowercase(), "a");
+            let old = signs(program);
+            // The only 8 that is a word.
+            let old = old.replace("/8", "/1").replace(" 8", " 1");
+            assert_eq!(signs(&hidden), old);
+        }
+    }
 }
 
 #[test]

@@ -6,11 +6,16 @@
 //! 1. A word becomes another of the same length, the same wherever it stands, so that a message is
 //!    still recognised on the screen of its agent and the broker does what it did.
 //! 2. Words that also stand outside of messages (names, ids, keys) stay: they would show anyway, and
-//!    the header of a typed message consists of them. So does everything that is no letter or digit.
-//! 3. What does not replay is not redacted: the prints that show it would be gone.
+//!    the header of a typed message consists of them. So does everything that is no letter or digit, and
+//!    every control sequence of a terminal.
+//! 3. What a screen shows of a message in another form than it has stays, apart from what is left of a
+//!    word where a text is cut: `screens.rs` has the rule.
+//! 4. What does not replay is not redacted: the prints that show it would be gone.
 
 mod json;
 mod places;
+mod screens;
+mod shown;
 mod words;
 
 use super::bless::rewrite;
@@ -18,6 +23,7 @@ use super::{Difference, Replayed, replay};
 use places::Source;
 use relay_core::trace::{Entry, Mask, Print, ReadError, Recorder, Trace, last_line};
 use relay_core::{CallReply, Input};
+use screens::Screens;
 use std::fmt::{self, Display};
 use words::Words;
 
@@ -95,7 +101,7 @@ fn without_messages(trace: &Trace<'_>) -> String {
     boot.journal = words.json(Source::Journal, &boot.journal);
     // What comes out of a trace is masked already.
     let mut recorder = Recorder::new(&trace.config, &boot, &trace.driver, Mask::off(), trace.detail);
-    let mut screens = words.screens(trace);
+    let mut screens = Screens::of(&words, trace);
     for entry in &trace.entries {
         let owned;
         let input = match entry.input() {
@@ -113,9 +119,7 @@ fn without_messages(trace: &Trace<'_>) -> String {
                 Input::Api { request, auth, method, target, upgrade, body: &owned }
             }
             Input::PtyOutput { process, bytes } => {
-                let Some(screen) = screens.get_mut(&process) else { continue };
-                let rest = screen.split_off(bytes.len());
-                owned = std::mem::replace(screen, rest);
+                owned = screens.next(process, bytes.len());
                 Input::PtyOutput { process, bytes: &owned }
             }
             other => other,

@@ -1,20 +1,22 @@
 //! Words: what each word of a message becomes, wherever it stands.
 //!
-//! Owns: which words are hidden, their filler, and finding messages on screens.
-//! Must not know: where in JSON messages stand.
+//! Owns: which words are hidden, and their filler. Must not know: where in JSON messages stand, or where
+//! on a screen.
 //!
 //! 1. A word and its filler have the same length, character by character, in UTF-8 and as escapes.
 //!    A single character says nothing by itself; what keys spell that were typed one by one is a word.
 //! 2. A word that also stands outside of messages stays, and so do the words of a message's header: the
-//!    core compares with them, whatever their case.
+//!    core compares with them, whatever their case. That holds for parts of words as well.
+//! 3. The beginning or the end of a hidden word becomes that part of its filler if it has as many letters
+//!    as tell it from chance: [`PART`].
 
 use super::json::{Letter, letters, text};
 use super::places::{Part, Source, replace};
-use relay_core::ids::ProcessId;
 use relay_core::trace::Trace;
 use relay_core::{CallReply, Input};
 use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
+use std::ops::Bound::{Included, Unbounded};
 
 /// The words of a typed message's header that stand in no frame, and those of paste brackets, which the
 /// core takes out of messages.
@@ -22,6 +24,12 @@ const OURS: [&str; 7] = ["Relay", "message", "from", "in", "thread", "200", "201
 
 /// So many letters and digits tell messages apart well enough to look closer.
 const BEGINNING: usize = 4;
+
+/// So many letters and digits of a hidden word are no accident; fewer are at an end of many other words.
+pub(super) const PART: usize = 4;
+
+/// Bits of the hash by which parts are looked up first: a table of 1 MiB, however long messages are.
+const HASH: u32 = 20;
 
 /// Where requests go that type something; the name of an agent follows.
 const TYPING: &str = "/api/input/";
@@ -33,9 +41,15 @@ const NO_TEXT: &str = "\u{1a}";
 type Legible = (Vec<char>, Vec<char>);
 
 /// What each word of a message becomes.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Words {
     filler: BTreeMap<String, String>,
+    /// Hidden words that have parts, by their letters from the last to the first.
+    reversed: BTreeMap<String, String>,
+    /// Which runs of [`PART`] letters stand in hidden words, by their hash.
+    runs: Vec<bool>,
+    /// Words that stay.
+    kept: BTreeSet<String>,
     /// Letters and digits of each message, and what they become, by how they begin: a program may
     /// break a text into rows in the middle of a word.
     messages: BTreeMap<Vec<char>, Vec<Legible>>,
@@ -82,10 +96,9 @@ impl Words {
             }
         }
         typed.values().for_each(|keys| sort(Source::Payload, &format!("[\"{keys}\"]")));
-        let is_ours = |word: &&String| OURS.iter().any(|ours| ours.eq_ignore_ascii_case(word));
         let hidden = inside.difference(&outside).filter(|word| !is_ours(word));
         let filler = hidden.zip(0..).map(|(word, number)| (word.clone(), filler(word, number))).collect();
-        let mut all = Self { filler, messages: BTreeMap::new() };
+        let mut all = Self::hiding(filler, outside);
         texts.iter().for_each(|text| all.learn(text));
         // The longest first: one message may begin like another.
         all.messages
@@ -94,10 +107,59 @@ impl Words {
         all
     }
 
+    fn hiding(filler: BTreeMap<String, String>, kept: BTreeSet<String>) -> Self {
+        let (mut reversed, mut runs) = (BTreeMap::new(), vec![false; 1 << HASH]);
+        for word in filler.keys() {
+            let letters: Vec<char> = word.chars().collect();
+            if letters.len() > PART {
+                reversed.insert(letters.iter().rev().collect(), word.clone());
+            }
+            letters.windows(PART).for_each(|run| runs[hash(run)] = true);
+        }
+        Self { filler, reversed, runs, kept, messages: BTreeMap::new() }
+    }
+
+    /// What becomes of the message that letters and digits begin with.
+    pub(super) fn message_in(&self, shown: &[char]) -> Option<&[char]> {
+        let alike = self.messages.get(shown.get(..BEGINNING)?)?;
+        alike.iter().find(|(old, _)| shown.starts_with(old)).map(|(_, new)| &**new)
+    }
+
+    /// Whether a hidden word of at least [`PART`] letters, or such a part of one, may begin like this.
+    pub(super) fn may_begin(&self, shown: &[char]) -> bool {
+        shown.get(..PART).is_some_and(|run| self.runs[hash(run)])
+    }
+
+    /// What a hidden word becomes.
+    pub(super) fn word(&self, word: &str) -> Option<&str> {
+        self.filler.get(word).map(String::as_str)
+    }
+
+    /// What the beginning of a hidden word becomes (invariant 3).
+    pub(super) fn beginning(&self, part: &str) -> Option<String> {
+        let count = self.part(part)?;
+        let (word, filler) = self.filler.range::<str, _>((Included(part), Unbounded)).next()?;
+        word.starts_with(part).then(|| filler.chars().take(count).collect())
+    }
+
+    /// What the end of a hidden word becomes (invariant 3).
+    pub(super) fn end(&self, part: &str) -> Option<String> {
+        let count = self.part(part)?;
+        let part: String = part.chars().rev().collect();
+        let (letters, word) = self.reversed.range(part.clone()..).next()?;
+        let filler = self.filler.get(word).filter(|_| letters.starts_with(&part))?;
+        Some(filler.chars().skip(filler.chars().count() - count).collect())
+    }
+
+    /// How many letters a part has that does not stay.
+    fn part(&self, part: &str) -> Option<usize> {
+        let count = part.chars().count();
+        (count >= PART && !self.kept.contains(part) && !is_ours(part)).then_some(count)
+    }
+
     /// Learns a message as it is shown: as it is, or where the core shows the JSON around it, written anew
     /// or, if it cannot be read as text, as it came.
-    fn learn(&mut self, inside: &str) {
-        let legible = |text: &str| text.chars().filter(|char| char.is_alphanumeric()).collect::<Vec<_>>();
+    pub(super) fn learn(&mut self, inside: &str) {
         let quoted = |text: &str| serde_json::Value::from(text).to_string();
         let (old, came) = (text(inside), self.message(inside));
         let new = self.told(&old);
@@ -152,81 +214,6 @@ impl Words {
     pub(super) fn told(&self, text: &str) -> String {
         runs(text).map(|run| self.filler.get(run).map_or(run, String::as_str)).collect()
     }
-
-    /// All output of each terminal, as one.
-    pub(super) fn screens(&self, trace: &Trace<'_>) -> BTreeMap<ProcessId, Vec<u8>> {
-        let mut screens = BTreeMap::<_, Vec<u8>>::new();
-        for entry in &trace.entries {
-            if let Input::PtyOutput { process, bytes } = entry.input() {
-                screens.entry(process).or_default().extend_from_slice(bytes);
-            }
-        }
-        for screen in screens.values_mut() {
-            self.screen(screen);
-        }
-        screens
-    }
-
-    fn screen(&self, bytes: &mut [u8]) {
-        let shown = Shown::of(bytes);
-        let mut at = 0;
-        while at < shown.chars.len() {
-            let rest = &shown.chars[at..];
-            let alike = rest.get(..BEGINNING).and_then(|beginning| self.messages.get(beginning));
-            let message = alike.and_then(|alike| alike.iter().find(|(old, _)| rest.starts_with(old)));
-            let word = shown.word(at);
-            let filler =
-                || self.filler.get(&word.iter().collect::<String>()).map(|word| word.chars().collect());
-            let new = message.map(|(_, new)| new.clone()).or_else(filler);
-            match new {
-                Some(new) => {
-                    shown.put(bytes, at, &new);
-                    at += new.len();
-                }
-                None => at += word.len(),
-            }
-        }
-    }
-}
-
-/// The letters and digits that a terminal's output shows.
-struct Shown {
-    chars: Vec<char>,
-    places: Vec<usize>,
-}
-
-impl Shown {
-    fn of(bytes: &[u8]) -> Self {
-        let (mut shown, mut from) = (Self { chars: Vec::new(), places: Vec::new() }, 0);
-        for chunk in bytes.utf8_chunks() {
-            let mut chars = chunk.valid().char_indices().peekable();
-            while let Some((at, char)) = chars.next() {
-                if char == '\u{1b}' && chars.next_if(|(_, next)| *next == '[').is_some() {
-                    // Up to the letter that ends the sequence.
-                    while chars.next().is_some_and(|(_, char)| !('@'..='~').contains(&char)) {}
-                } else if char.is_alphanumeric() {
-                    shown.chars.push(char);
-                    shown.places.push(from + at);
-                }
-            }
-            from += chunk.valid().len() + chunk.invalid().len();
-        }
-        shown
-    }
-
-    /// The rest of the word at a place: what stands together.
-    fn word(&self, at: usize) -> &[char] {
-        let together =
-            |n: &usize| *n == at || self.places[*n] == self.places[*n - 1] + self.chars[*n - 1].len_utf8();
-        let end = (at..self.chars.len()).take_while(together).last().map_or(at, |last| last + 1);
-        &self.chars[at..end]
-    }
-
-    fn put(&self, bytes: &mut [u8], at: usize, new: &[char]) {
-        for (char, place) in new.iter().zip(&self.places[at..]) {
-            char.encode_utf8(&mut bytes[*place..]);
-        }
-    }
 }
 
 /// Bytes as a text of the same length.
@@ -249,6 +236,21 @@ fn runs(mut text: &str) -> impl Iterator<Item = &str> {
         text = rest;
         Some(run)
     })
+}
+
+fn hash(run: &[char]) -> usize {
+    let mixed = run.iter().fold(0_u32, |sum, char| (sum ^ u32::from(*char)).wrapping_mul(0x9e37_79b1));
+    (mixed >> (u32::BITS - HASH)) as usize
+}
+
+/// The letters and digits of a text.
+fn legible(text: &str) -> Vec<char> {
+    text.chars().filter(|char| char.is_alphanumeric()).collect()
+}
+
+/// Whether the core writes this word itself.
+fn is_ours(word: &str) -> bool {
+    OURS.iter().any(|ours| ours.eq_ignore_ascii_case(word))
 }
 
 /// Whether a run is one of letters and digits.
@@ -280,32 +282,24 @@ fn filler(word: &str, number: usize) -> String {
 mod tests {
     use super::*;
 
-    fn words(hidden: &[&str]) -> Words {
-        let filler = hidden.iter().zip(27..).map(|(word, n)| ((*word).into(), filler(word, n))).collect();
-        Words { filler, messages: BTreeMap::new() }
-    }
-
-    #[test]
-    fn words_are_replaced_in_messages_and_on_screens_alike() {
-        let mut words = words(&["secret", "plan"]);
-        words.learn(r"the secret\nplan");
-        let json =
-            words.json(Source::Request, r#"{"text":"the secret\nplan \u00e9 secret","from":"secret"}"#);
-        assert_eq!(json, r#"{"text":"the bbaaaa\ncbaa \u00e9 bbaaaa","from":"secret"}"#);
-        for (shown, hidden) in [
-            ("\x1b[1;31msecret\x1b[0m plan", "\x1b[1;31mbbaaaa\x1b[0m cbaa"),
-            ("| the sec\r\n| ret pl\r\n|an", "| the bba\r\n| aaa cb\r\n|aa"),
-            (r#"{"output":"the secret\nplan"}"#, r#"{"output":"the bbaaaa\ncbaa"}"#),
-        ] {
-            let mut screen = [shown.as_bytes(), b"\xff"].concat();
-            words.screen(&mut screen);
-            assert_eq!(screen, [hidden.as_bytes(), b"\xff"].concat(), "{shown:?}");
+    impl Words {
+        pub(in super::super) fn of_these(hidden: &[&str], kept: &[&str]) -> Self {
+            let filler = hidden.iter().zip(27..).map(|(word, n)| ((*word).into(), filler(word, n))).collect();
+            Self::hiding(filler, kept.iter().map(|word| (*word).into()).collect())
         }
     }
 
     #[test]
+    fn words_are_replaced_in_messages() {
+        let words = Words::of_these(&["secret", "plan"], &[]);
+        let json =
+            words.json(Source::Request, r#"{"text":"the secret\nplan \u00e9 secret","from":"secret"}"#);
+        assert_eq!(json, r#"{"text":"the bbaaaa\ncbaa \u00e9 bbaaaa","from":"secret"}"#);
+    }
+
+    #[test]
     fn words_written_as_escapes_are_replaced_as_escapes() {
-        let words = words(&["Schlüssel", "漢字", "4711"]);
+        let words = Words::of_these(&["Schlüssel", "漢字", "4711"], &[]);
         for (json, hidden) in [
             (r#"{"text":"Schl\u00fcssel \u6f22\u5B57!"}"#, r#"{"text":"bbaa\u00e9aaaa \u4e00\u4e00!"}"#),
             (r#"{"text":"\u0053chlüssel"}"#, r#"{"text":"\u0062baaéaaaa"}"#),
@@ -313,24 +307,40 @@ mod tests {
         ] {
             assert_eq!(words.json(Source::Request, json), hidden);
         }
-        let mut screen = "Schlüssel 漢字!".as_bytes().to_vec();
-        words.screen(&mut screen);
-        assert_eq!(String::from_utf8(screen).unwrap(), "bbaaéaaaa 一一!");
     }
 
     /// Half of a surrogate pair is no text: the core shows the JSON as it came.
     #[test]
     fn escapes_that_are_shown_are_replaced() {
-        let mut words = words(&["Schlüssel", "secret"]);
+        let mut words = Words::of_these(&["Schlüssel", "secret"], &[]);
         words.learn(r"Schl\u00fcssel\n\ud83d secret");
-        let mut screen = br#"{"text":"Schl\u00fcssel\n\ud83d secret"}"#.to_vec();
-        words.screen(&mut screen);
-        assert_eq!(String::from_utf8(screen).unwrap(), r#"{"text":"bbaa\u00e9aaaa\n\ud83d cbaaaa"}"#);
+        let shown: Vec<char> = r"Schlu00fcsselnud83dsecret".chars().collect();
+        let hidden = words.message_in(&shown).map(|new| new.iter().collect::<String>());
+        assert_eq!(hidden.as_deref(), Some("bbaau00e9aaaanud83dcbaaaa"));
+    }
+
+    #[test]
+    fn parts_of_words_become_the_same_parts_of_their_filler() {
+        let words = Words::of_these(&["Grünspecht", "zwölf"], &["rünspecht"]);
+        for (part, beginning, end) in [
+            ("Grün", Some("bbéa"), None),
+            ("Grünspech", Some("bbéaaaaaa"), None),
+            ("specht", None, Some("aaaaaa")),
+            ("wölf", None, Some("béaa")),
+            ("Grü", None, None),
+            ("cht", None, None),
+            ("nspech", None, None),
+            ("rünspecht", None, None),
+            ("Zwölf", None, None),
+        ] {
+            assert_eq!(words.beginning(part).as_deref(), beginning, "{part}");
+            assert_eq!(words.end(part).as_deref(), end, "{part}");
+        }
     }
 
     #[test]
     fn what_is_no_text_keeps_its_bytes() {
-        let words = words(&["secret"]);
+        let words = Words::of_these(&["secret"], &[]);
         let bytes = words.bytes(Source::Request, b"{\"text\":\"a\xffsecret\xc3\"}");
         assert_eq!(bytes, b"{\"text\":\"a\xffbbaaaa\xc3\"}");
     }
