@@ -189,6 +189,20 @@ fn however_a_program_shows_a_message_it_is_redacted() {
     }
 }
 
+/// No number of so many digits is read as it stands, so the core types another text.
+#[test]
+fn numbers_that_are_typed_otherwise_are_redacted() {
+    let payload = |numbers: &str| {
+        format!(r#"{{"type":"action.completed","from":"alice","data":{{"output":{{"n":{numbers}}}}}}}"#)
+    };
+    let shown = r#"{"n":[1.2345678901234568e+22,123456.5]}"#;
+    let plain = told(&payload("[12345678901234567890123,1234565e-1]"), shown);
+    let text = without_messages(&plain);
+    for number in ["12345678901", "1.23456789012", "123456"] {
+        assert!(plain.contains(number) && !text.contains(number), "{number}");
+    }
+}
+
 #[test]
 fn a_redacted_trace_is_judged_as_the_trace_was() {
     for entry in fs::read_dir(Path::new(env!("CARGO_MANIFEST_DIR")).join("../fixtures/traces")).unwrap() {

@@ -13,6 +13,7 @@
 //! 4. What does not replay is not redacted: the prints that show it would be gone.
 
 mod json;
+mod numbers;
 mod places;
 mod screens;
 mod shown;

@@ -38,6 +38,8 @@ pub(super) enum Source {
 pub(super) enum Part<'t> {
     /// The inside of a JSON string, or a number, that is a message.
     Message(&'t str),
+    /// A number that is a message, and that its reader may write otherwise than it stands.
+    Number(&'t str),
     /// Everything between messages.
     Other(&'t str),
 }
@@ -147,7 +149,7 @@ pub(super) fn replace(source: Source, json: &str, act: &mut dyn FnMut(Part<'_>) 
     });
     leaves(json, |way, place| {
         let value = &json[place.clone()];
-        if is_message(source, &kind, way, value) && is_replaceable(json, &place) {
+        if is_message(source, &kind, way, value) {
             messages.push(place);
         }
     });
@@ -156,7 +158,10 @@ pub(super) fn replace(source: Source, json: &str, act: &mut dyn FnMut(Part<'_>) 
         act(Part::Other(&json[at..start]));
         out += &json[at..start];
         let message = &json[start..end];
-        out += &act(Part::Message(message)).unwrap_or_else(|| message.to_owned());
+        let is_string = start > 0 && json.as_bytes()[start - 1] == b'"';
+        let is_exact = is_string || is_exact(message);
+        let part = if is_exact { Part::Message(message) } else { Part::Number(message) };
+        out += &act(part).unwrap_or_else(|| message.to_owned());
         at = end;
     }
     act(Part::Other(&json[at..]));
@@ -184,12 +189,11 @@ fn record(line: &str, act: &mut dyn FnMut(Part<'_>) -> Option<String>) -> String
     format!("{}{}{}", &line[..start], &new[1..new.len() - 1], &line[end..])
 }
 
-/// Any string is, and a number that its reader writes as it stood.
-fn is_replaceable(json: &str, place: &Range<usize>) -> bool {
-    let value = json[place.clone()].trim_start_matches('-');
-    let is_string = place.start > 0 && json.as_bytes()[place.start - 1] == b'"';
+/// Whether its reader writes a number as it stood, whatever its digits are.
+fn is_exact(number: &str) -> bool {
+    let value = number.trim_start_matches('-');
     let longest = if value.contains('.') { FRACTION } else { WHOLE };
-    is_string || value.len() <= longest && value.bytes().all(|byte| byte.is_ascii_digit() || byte == b'.')
+    value.len() <= longest && value.bytes().all(|byte| byte.is_ascii_digit() || byte == b'.')
 }
 
 /// Whether the value that these keys lead to is a message. `kind` is the type of a frame.
@@ -241,7 +245,7 @@ mod tests {
     fn found(source: Source, json: &str) -> Vec<String> {
         let mut found = Vec::new();
         let same = replace(source, json, &mut |part| {
-            if let Part::Message(text) = part {
+            if let Part::Message(text) | Part::Number(text) = part {
                 found.push(text.to_owned());
             }
             None
@@ -262,7 +266,7 @@ mod tests {
             (r#"{"data":{"output":null,"error":"a"}}"#, vec!["a"]),
             (
                 r#"{"type":"t","data":{"summary":"a","count":-3,"share":0.5,"many":1e9,"ok":true}}"#,
-                vec!["a", "-3", "0.5"],
+                vec!["a", "-3", "0.5", "1e9"],
             ),
             (r#"{"note":"a","from":"x","from":{"name":"b"}}"#, vec!["a", "b"]),
             (r#"{"data":{"created_at":"2026-09-21T14:13:25.000Z"},"created_at":"a"}"#, vec!["a"]),

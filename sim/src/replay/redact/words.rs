@@ -11,6 +11,7 @@
 //!    as tell it from chance: [`PART`].
 
 use super::json::{Letter, letters, text};
+use super::numbers;
 use super::places::{Part, Source, replace};
 use relay_core::trace::Trace;
 use relay_core::{CallReply, Input};
@@ -48,6 +49,8 @@ pub(super) struct Words {
     reversed: BTreeMap<String, String>,
     /// Which runs of [`PART`] letters stand in hidden words, by their hash.
     runs: Vec<bool>,
+    /// What numbers become that are no words.
+    numbers: BTreeMap<String, String>,
     /// Words that stay.
     kept: BTreeSet<String>,
     /// Letters and digits of each message, and what they become, by how they begin: a program may
@@ -59,12 +62,17 @@ impl Words {
     pub(super) fn of(trace: &Trace<'_>) -> Self {
         let mut typed = BTreeMap::<_, String>::new();
         let (mut inside, mut outside, mut texts) = (BTreeSet::new(), BTreeSet::new(), BTreeSet::new());
+        let mut found = BTreeSet::new();
         let mut sort = |source: Source, json: &str| {
             replace(source, json, &mut |part| {
                 let (part, into) = match part {
                     Part::Message(message) => {
                         texts.insert(message.to_owned());
                         (message, &mut inside)
+                    }
+                    Part::Number(number) => {
+                        found.insert(number.to_owned());
+                        return None;
                     }
                     Part::Other(other) => (other, &mut outside),
                 };
@@ -100,6 +108,7 @@ impl Words {
         let filler = hidden.zip(0..).map(|(word, number)| (word.clone(), filler(word, number))).collect();
         let mut all = Self::hiding(filler, outside);
         texts.iter().for_each(|text| all.learn(text));
+        found.iter().zip(0..).for_each(|(number, seed)| all.learn_number(number, seed));
         // The longest first: one message may begin like another.
         all.messages
             .values_mut()
@@ -116,7 +125,7 @@ impl Words {
             }
             letters.windows(PART).for_each(|run| runs[hash(run)] = true);
         }
-        Self { filler, reversed, runs, kept, messages: BTreeMap::new() }
+        Self { filler, reversed, runs, numbers: BTreeMap::new(), kept, messages: BTreeMap::new() }
     }
 
     /// What becomes of the message that letters and digits begin with.
@@ -168,6 +177,22 @@ impl Words {
             (legible(&quoted(&old)), legible(&quoted(&new))),
             (legible(inside), legible(&came)),
         ]);
+        self.know(forms);
+    }
+
+    /// Learns a number, as it stands and as it is written anew.
+    fn learn_number(&mut self, number: &str, seed: u64) {
+        if runs(number).filter(|run| is_word(run)).all(|run| self.kept.contains(run)) {
+            return;
+        }
+        let Some(new) = numbers::filler(number, seed) else { return };
+        let written = |number: &str| legible(&numbers::written(number).unwrap_or_default());
+        let forms = [(legible(number), legible(&new)), (written(number), written(&new))];
+        self.know(BTreeSet::from(forms));
+        self.numbers.insert(number.to_owned(), new);
+    }
+
+    fn know(&mut self, forms: BTreeSet<Legible>) {
         for (old, new) in forms.into_iter().filter(|(old, new)| old.len() > BEGINNING && old != new) {
             self.messages.entry(old[..BEGINNING].into()).or_default().push((old, new));
         }
@@ -177,6 +202,7 @@ impl Words {
     pub(super) fn json(&self, source: Source, json: &str) -> String {
         replace(source, json, &mut |part| match part {
             Part::Message(message) => Some(self.message(message)),
+            Part::Number(number) => self.numbers.get(number).cloned(),
             Part::Other(_) => None,
         })
     }
@@ -336,6 +362,26 @@ mod tests {
             assert_eq!(words.beginning(part).as_deref(), beginning, "{part}");
             assert_eq!(words.end(part).as_deref(), end, "{part}");
         }
+    }
+
+    /// A reader makes another text of them, which is what the core shows.
+    #[test]
+    fn numbers_that_are_written_otherwise_are_replaced_in_both_forms() {
+        let mut words = Words::of_these(&[], &["4", "5e9"]);
+        for (number, shown) in [
+            ("12345678901234567890123", "1.2345678901234568e+22"),
+            ("1.2345678901234567", "1.2345678901234567"),
+        ] {
+            words.learn_number(number, 3);
+            let json = words.json(Source::Payload, &format!(r#"{{"data":{{"x":{number}}}}}"#));
+            let new = &json[13..json.len() - 2];
+            assert!(new.len() == number.len() && new != number, "{json}");
+            for (old, new) in [(number, new), (shown, &*numbers::written(new).unwrap())] {
+                assert_eq!(words.message_in(&legible(old)), Some(&*legible(new)));
+            }
+        }
+        words.learn_number("4.5e9", 3);
+        assert!(!words.numbers.contains_key("4.5e9"));
     }
 
     #[test]
