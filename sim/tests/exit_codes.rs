@@ -123,6 +123,17 @@ fn a_trace_that_is_not_judged_says_what_to_do_about_it() {
     assert!(told.contains("not judged") && told.contains("mend the core, or the line"), "{told}");
 }
 
+#[test]
+fn nobody_is_told_to_bless_a_panic_before_it_is_redacted() {
+    let folder = TempDir::new().unwrap();
+    for (file, blessable) in traces(&folder).iter().zip([true, false]) {
+        let output = relay_sim(&["redact", "FILE", "-o", "OUT"], file, &folder.path().join("out"));
+        let told = text_of(&output.stderr);
+        assert!(told.contains("redact the original with the core that recorded it"), "{told}");
+        assert_eq!(told.contains("bless it first"), blessable, "{told}");
+    }
+}
+
 /// What `check` advises: the prints of a blessed trace are those of today's core, so it is judged.
 #[test]
 fn a_blessed_copy_is_judged() {

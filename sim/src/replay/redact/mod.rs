@@ -21,6 +21,7 @@ mod words;
 
 use super::bless::rewrite;
 use super::{Difference, Replayed, replay};
+use crate::oracles::Class;
 use places::Source;
 use relay_core::trace::{Entry, Mask, Print, ReadError, Recorder, Trace, last_line};
 use relay_core::{CallReply, Input};
@@ -50,12 +51,15 @@ pub enum NotRedacted {
 impl Display for NotRedacted {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Different(Difference { line, what }) => {
+            Self::Different(difference) => {
+                let Difference { line, what } = difference;
                 let what = what.lines().next().unwrap_or_default();
+                // No panic can be blessed.
+                let first = if difference.class() == Class::Panic { "" } else { "bless it first, or " };
                 write!(
                     f,
-                    "not redacted, because it does not replay (line {line}: {what}): bless it first, or redact \
-                     the original with the core that recorded it"
+                    "not redacted, because it does not replay (line {line}: {what}): {first}redact the original \
+                     with the core that recorded it"
                 )
             }
             Self::Unwritable(error) => error.fmt(f),
