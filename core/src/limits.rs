@@ -132,6 +132,8 @@ pub(crate) const TERMINAL_DRAIN: Span = Span::millis(250);
 pub const REWRITE: Span = Span::secs(30);
 /// A channel that could not be made or joined is tried again after this.
 pub const JOIN_RETRY: Span = Span::secs(15);
+/// So often an agent asks for a channel that is not there, or shows a token that is not known: both may come.
+pub const JOIN_TRIES: u8 = 4;
 
 /// Body of a local API request, in bytes.
 pub const API_BODY: usize = 1024 * 1024;

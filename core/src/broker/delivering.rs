@@ -44,6 +44,11 @@ impl Early {
     pub(super) fn take(&mut self, name: &AgentName) -> Vec<String> {
         self.frames.remove(name).unwrap_or_default()
     }
+
+    /// The identity lives here now. Whether the engine was told on this link that it does not.
+    pub(super) fn lives(&mut self, agent_id: &AgentId) -> bool {
+        self.told.remove(agent_id)
+    }
 }
 
 impl core::fmt::Debug for Early {

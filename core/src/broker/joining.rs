@@ -6,6 +6,8 @@
 //! 1. A membership is tried until it is had, the engine refuses it for good, or its agent is gone.
 //!    One call at a time is made for it, and only while the link is up.
 //! 2. The broker makes the operator's channels before it joins them; agents join channels that exist.
+//! 3. A replica of the engine may not know yet a token or a channel that is young: an agent that is refused
+//!    for either tries [`limits::JOIN_TRIES`] times.
 
 use super::Broker;
 use crate::command::{CallRequest, Level};
@@ -49,6 +51,14 @@ struct Wanted {
     next: Next,
     /// A call for it is under way.
     calling: bool,
+    /// Refusals that may have come too early (invariant 3).
+    refusals: u8,
+}
+
+impl Wanted {
+    const fn new(member: Member, channel: String, next: Next) -> Self {
+        Self { member, channel, next, calling: false, refusals: 0 }
+    }
 }
 
 /// The memberships that are not had yet.
@@ -60,7 +70,7 @@ pub(super) struct Memberships {
 impl Memberships {
     /// The channels of the operator.
     pub(super) fn new(channels: Vec<String>) -> Self {
-        let wanted = |channel| Wanted { member: Member::Broker, channel, next: Next::Make, calling: false };
+        let wanted = |channel| Wanted::new(Member::Broker, channel, Next::Make);
         Self { wanted: channels.into_iter().map(wanted).collect() }
     }
 
@@ -78,8 +88,7 @@ impl Broker {
         let member = Member::Agent(process);
         for channel in agent.order.channels.iter().filter(|channel| *channel != GENERAL) {
             if self.memberships.position(member, channel).is_none() {
-                let (channel, next) = (channel.clone(), Next::Join);
-                self.memberships.wanted.push(Wanted { member, channel, next, calling: false });
+                self.memberships.wanted.push(Wanted::new(member, channel.clone(), Next::Join));
             }
         }
         self.join_channels();
@@ -151,7 +160,7 @@ impl Broker {
             None => {
                 self.memberships.wanted.remove(position);
             }
-            Some(refused) if self.may_pass(member, &refused) => {
+            Some(refused) if self.may_pass(position, &refused) => {
                 self.cx.timers.set_earlier(Timer::Join, self.cx.now.mono.after(limits::JOIN_RETRY));
                 self.cx.log(Level::Warn, "api", &format!("channel #{channel}: {refused}; trying again"));
             }
@@ -163,10 +172,15 @@ impl Broker {
     }
 
     /// Whether the same call may succeed later. A token of the broker's own that is refused is replaced.
-    fn may_pass(&mut self, member: Member, refused: &Refused) -> bool {
-        if refused.status == Some(401) && member == Member::Broker {
-            return self.renew_own_token();
+    fn may_pass(&mut self, position: usize, refused: &Refused) -> bool {
+        let wanted = &mut self.memberships.wanted[position];
+        match (wanted.member, refused.status) {
+            (Member::Broker, Some(401)) => self.renew_own_token(),
+            (Member::Agent(_), Some(401 | 404)) => {
+                wanted.refusals += 1;
+                wanted.refusals < limits::JOIN_TRIES
+            }
+            _ => refused.is_transient(),
         }
-        refused.is_transient()
     }
 }

@@ -327,9 +327,12 @@ impl Broker {
             return self.fail_spawn(process, Failure::new(502, "agent_identity_conflict", message));
         }
         self.registrations.take_inherited(process);
-        if self.leaving.forgive(&agent_id) {
+        let (owed, unknown) = (self.leaving.forgive(&agent_id), self.early.lives(&agent_id));
+        if owed || unknown {
             // A deregistration may have overtaken this registration at the engine.
             self.inventory.refresh(&mut self.cx);
+        }
+        if owed {
             self.journal(&Record::Paid { agent_id: agent_id.clone() });
         }
         self.roster.register(process, Registered { id: agent_id.clone(), token });

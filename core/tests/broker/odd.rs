@@ -24,6 +24,19 @@ fn an_unknown_agent_is_not_acked_and_deregistered_once_per_link() {
     assert!(rig.sent("delivery.ack").is_empty());
 }
 
+#[test]
+fn an_agent_that_was_unknown_and_is_started_then_is_listed_at_once() {
+    let mut rig = Rig::online();
+    let id = rig.identity("bob")["agent_id"].as_str().unwrap().to_string();
+    let coming = Spawned { process: relay_core::ids::ProcessId(0), id, name: "bob".into() };
+    rig.deliver(&coming, 1, "boo");
+    assert_eq!(rig.types(), ["agent.deregister"]);
+    rig.ask_spawn("bob");
+    rig.advance(SECOND);
+    let agents = rig.last_sent("inventory.sync")["agents"].clone();
+    assert_eq!(agents[0]["name"], "bob", "the deregistration may have overtaken the registration");
+}
+
 /// An agent for which these frames come before the reply to its registration.
 fn with_early_frames(cursor: Option<u64>, frames: &[(u64, &str)]) -> (Rig, Spawned) {
     let mut rig = Rig::online();

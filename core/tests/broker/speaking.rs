@@ -129,19 +129,19 @@ fn a_channel_is_made_then_joined_and_what_fails_is_tried_again() {
 #[test]
 fn an_agent_joins_the_channels_of_its_order_unless_it_is_refused() {
     let mut rig = Rig::online();
-    let order = json!({ "name": "bob", "cli": "cat", "channels": ["general", "build", "gone"] });
+    let order = json!({ "name": "bob", "cli": "cat", "channels": ["general", "build", "closed"] });
     rig.ask("POST", "/api/spawn", &order);
     rig.advance(Span::secs(1));
     assert!(rig.calls_to("/v1/channels/general/join").is_empty(), "every agent is in it");
     let (build, _) = only(&rig, "/v1/channels/build/join");
-    let (gone, _) = only(&rig, "/v1/channels/gone/join");
+    let (closed, _) = only(&rig, "/v1/channels/closed/join");
     rig.calls.clear();
-    rig.refuse(gone, 404, "channel_not_found");
+    rig.refuse(closed, 403, "forbidden");
     rig.refuse(build, 500, "internal_error");
     rig.cut();
     rig.advance(Span::secs(60));
     assert_eq!(rig.calls_to("/v1/channels/build/join").len(), 1, "once the link is back");
-    assert!(rig.calls_to("/v1/channels/gone/join").is_empty());
+    assert!(rig.calls_to("/v1/channels/closed/join").is_empty());
     let (build, _) = only(&rig, "/v1/channels/build/join");
     let release = rig.ask("DELETE", "/api/spawned/bob", &Value::Null);
     rig.advance(Span::secs(1));
@@ -150,6 +150,23 @@ fn an_agent_joins_the_channels_of_its_order_unless_it_is_refused() {
     rig.refuse(build, 500, "internal_error");
     rig.advance(Span::secs(60));
     assert!(rig.calls.is_empty(), "nobody is there to join");
+}
+
+#[test]
+fn what_a_replica_of_the_engine_may_not_know_yet_is_asked_for_four_times() {
+    for (status, code) in [(401, "agent_token_invalid"), (404, "channel_not_found")] {
+        let mut rig = Rig::online();
+        rig.ask("POST", "/api/spawn", &json!({ "name": "bob", "cli": "cat", "channels": ["build"] }));
+        rig.advance(Span::secs(1));
+        for _ in 0..4 {
+            let (call, _) = only(&rig, "/v1/channels/build/join");
+            rig.calls.clear();
+            rig.refuse(call, status, code);
+            rig.advance(Span::secs(16));
+        }
+        assert!(rig.calls.is_empty(), "{code}: it has been told often enough");
+        assert_eq!(rig.said("#build"), 4);
+    }
 }
 
 #[test]

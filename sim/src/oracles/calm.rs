@@ -91,7 +91,7 @@ const PROOF: u64 = 2 * limits::INVENTORY_REFRESH.0 + 1_000_000;
 const PAID: &str = r#""record":"paid""#;
 
 /// For so long it may still make or join channels that it could not.
-const JOIN: u64 = limits::CALL.0 + limits::JOIN_RETRY.0 + 1_000_000;
+const JOIN: u64 = limits::JOIN_TRIES as u64 * (limits::CALL.0 + limits::JOIN_RETRY.0) + 1_000_000;
 
 /// Results that may have gone down with a link follow the first inventory of the next one.
 const OPENED: u64 = limits::INVENTORY_PATIENCE.0 + 1_000_000;
