@@ -108,12 +108,12 @@ impl Inventory {
         self.number > 0
     }
 
-    /// Whether a snapshot is to be sent now.
-    pub(crate) fn is_due(&self, quiet: bool) -> bool {
+    /// Whether a snapshot is to be sent now; `is_quiet`, if that matters: whether nothing is under way.
+    pub(crate) fn is_due(&self, is_quiet: impl FnOnce() -> bool) -> bool {
         match self.due {
             Due::No => false,
             Due::Opening => canary!(InventoryAtOnce),
-            Due::WhenQuiet => quiet || canary!(InventoryMidSpawn),
+            Due::WhenQuiet => is_quiet() || canary!(InventoryMidSpawn),
             Due::Now => true,
         }
     }

@@ -196,12 +196,14 @@ impl Broker {
     // The inventory.
 
     pub(super) fn send_inventory(&mut self) {
-        // What is left to the next life is under way as well: rescheduled now it would come here again.
-        let left = self.stopping.is_stopping() && self.inventory.has_opened();
-        let registering =
-            || self.roster.iter().any(|agent| matches!(agent.phase, Phase::Registering { sent: true, .. }));
-        let quiet = !left && !self.actions.any_open() && !registering();
-        if !self.inventory.is_due(quiet) || !self.link.has_credit() {
+        let is_quiet = || {
+            // What is left to the next life is under way as well: rescheduled now it would come here again.
+            let is_left = self.stopping.is_stopping() && self.inventory.has_opened();
+            let mut phases = self.roster.iter().map(|agent| &agent.phase);
+            let registering = phases.any(|phase| matches!(phase, Phase::Registering { sent: true, .. }));
+            !is_left && !self.actions.any_open() && !registering
+        };
+        if !self.inventory.is_due(is_quiet) || !self.link.has_credit() {
             return;
         }
         let listed: Vec<&Agent> = self
