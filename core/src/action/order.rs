@@ -78,7 +78,11 @@ pub(crate) fn read_wish(invoke: &Invoke<'_>) -> Wish {
         Some(("spawn", harness)) => Some(harness.trim()).filter(|harness| !harness.is_empty()),
         // Of what an agent here has offered the engine must not think that the next node could do it, nor that
         // this one does nothing any more.
-        _ if invoke.agent_id.is_some() || invoke.agent_name.is_some() => {
+        _ if [&invoke.agent_id, &invoke.agent_name]
+            .into_iter()
+            .flatten()
+            .any(|text| !text.trim().is_empty()) =>
+        {
             return Wish::Refused(AGENT_ACTION.to_string());
         }
         _ => return Wish::Refused("handler_unavailable".to_string()),
@@ -232,7 +236,8 @@ mod tests {
         assert_eq!(wish("spawn:x", "{}", ""), Wish::Refused("spawn_missing_agent_name".to_string()));
         assert_eq!(wish("spawn", r#"{"name":"a"}"#, ""), Wish::Refused("spawn_missing_cli".to_string()));
         assert_eq!(wish("release", "null", ""), Wish::Refused("release_missing_agent_name".to_string()));
-        assert_eq!(wish("deploy", "{}", "a"), Wish::Refused("handler_unavailable".to_string()));
+        assert_eq!(wish("deploy", "{}", ""), Wish::Refused("handler_unavailable".to_string()));
+        assert_eq!(wish("deploy", "{}", "a"), Wish::Refused(AGENT_ACTION.to_string()));
         assert!(
             matches!(wish("spawn:x", r#"{"name":"../up"}"#, ""), Wish::Refused(error) if error.starts_with("spawn_failed: "))
         );
