@@ -23,6 +23,9 @@ use serde_json::{Map, Value, json};
 /// The capability by which a node asks to be told cursors and to be sent nothing before.
 const CURSOR: &str = "relay:delivery-cursor-v1";
 
+/// A request that could not be carried out, for no fault of its own.
+pub const OVERLOADED: &str = "node_control_failed";
+
 /// A refused frame: code and message.
 pub(super) type Fault = (&'static str, String);
 
@@ -71,6 +74,11 @@ impl Engine {
     }
 
     fn handle(&mut self, now: i64, kind: &str, inbound: &Inbound) -> Result<(), Fault> {
+        if now < self.overloaded_until
+            && matches!(kind, "agent.register" | "agent.recover" | "inventory.sync")
+        {
+            return Err((OVERLOADED, "the database does not answer".into()));
+        }
         match kind {
             "node.register" => self.node_register(now, inbound),
             "node.heartbeat" => {
@@ -96,7 +104,7 @@ impl Engine {
                 Ok(())
             }
             "inventory.sync" => self.inventory(now, inbound),
-            other => Err(("node_control_failed", format!("{other} is not modelled"))),
+            other => Err((OVERLOADED, format!("{other} is not modelled"))),
         }
     }
 

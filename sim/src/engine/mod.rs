@@ -29,6 +29,7 @@ mod rooms;
 mod schema;
 mod state;
 
+pub use frames::OVERLOADED;
 pub use http::{HttpRequest, HttpResponse};
 pub use journal::{Event, Record};
 pub use mailbox::{Mode, Row, RowState};
@@ -109,6 +110,8 @@ pub struct Engine {
     /// Rows of replays that wait to be overtaken.
     late_replay: Vec<(ConnectionId, ids::AgentKey, u64)>,
     reorder: bool,
+    /// When it can again do what it is asked for, in Unix ms.
+    overloaded_until: i64,
 }
 
 impl Engine {
@@ -126,6 +129,7 @@ impl Engine {
             held_back: None,
             late_replay: Vec::new(),
             reorder: false,
+            overloaded_until: 0,
         }
     }
 
@@ -253,6 +257,11 @@ impl Engine {
         }
         (self.held_back, self.out) = (None, VecDeque::new());
         self.late_replay.clear();
+    }
+
+    /// Until then what nodes ask for is refused for no fault of theirs.
+    pub fn overload_until(&mut self, end_ms: i64) {
+        self.overloaded_until = end_ms;
     }
 
     /// From now on every second live frame of an agent overtakes the one before it, and all of them replays.

@@ -91,6 +91,7 @@ const CLASSES: &[fn(Draw) -> Fault] = &[
     |draw| Fault::Double { lasts: draw.lasts(MINUTE) },
     |_| Fault::Resend,
     |draw| Fault::SeedUnreadable { lasts: draw.lasts(MINUTE) },
+    |draw| Fault::Overload { lasts: draw.lasts(MINUTE) },
     |draw| Fault::Neighbour { lasts: draw.between(5, SECOND, 4 * MINUTE).min(draw.longest) },
 ];
 

@@ -166,6 +166,8 @@ pub enum Fault {
     HoldReplies { lasts: u64 },
     /// What the engine sends comes late.
     HoldDown { lasts: u64 },
+    /// The engine cannot do what it is asked for, and says so.
+    Overload { lasts: u64 },
     /// The engine is started again: connections end, what it knows stays.
     EngineRestart,
     /// Live frames overtake each other, and replays.

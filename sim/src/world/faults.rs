@@ -88,6 +88,7 @@ impl World<'_> {
             }
             Fault::HoldReplies { lasts } => self.faults.hold = until(lasts),
             Fault::HoldDown { lasts } => self.faults.hold_down = until(lasts),
+            Fault::Overload { lasts } => self.engine.overload_until(self.now_ms() + (lasts / 1_000) as i64),
             Fault::EngineRestart => self.restart_engine(),
             Fault::Reorder { lasts } => {
                 self.faults.reorder = until(lasts);
@@ -200,6 +201,7 @@ impl World<'_> {
         let Faults { rotated, given, .. } = std::mem::take(&mut self.faults);
         self.faults = Faults { calm: true, rotated, given, ..Faults::default() };
         self.engine.reorder_live_frames(self.now_ms(), false);
+        self.engine.overload_until(0);
         self.pump_engine();
         self.end_rivals();
         self.cut_silent();

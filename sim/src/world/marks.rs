@@ -80,6 +80,8 @@ marks! {
     SeedUnreadable = "seed_unreadable",
     /// What the engine sent came late.
     HeldDown = "held_down",
+    /// The engine refused a request although nothing was wrong with it.
+    Overloaded = "overloaded",
     /// A live frame left before a replay that was due.
     ReplayOvertaken = "replay_overtaken",
     /// The engine was started again while a link was open.

@@ -11,7 +11,7 @@ use super::event::{CallOut, Completion, Event, Fate, Of};
 use super::marks::FaultMark;
 use super::{BASE_URL, World};
 use crate::agents::reader::token_of;
-use crate::engine::{ConnectionId, Event as EngineEvent, HttpRequest, HttpResponse, Output};
+use crate::engine::{ConnectionId, Event as EngineEvent, HttpRequest, HttpResponse, OVERLOADED, Output};
 use crate::oracles::At;
 use crate::plan::{Fault, Plan, SECOND, Step};
 use crate::rng::Stream;
@@ -392,6 +392,7 @@ impl World<'_> {
                     }
                     self.schedule_release();
                 }
+                EngineEvent::Rejected { code: OVERLOADED, .. } => self.mark(FaultMark::Overloaded),
                 EngineEvent::NodeRegistered { node_id, .. } => {
                     self.network.node_id = Some(node_id.clone());
                 }
