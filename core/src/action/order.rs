@@ -11,6 +11,7 @@ use crate::api::{self, SpawnRequest};
 use crate::ids::AgentName;
 use crate::limits;
 use crate::wire::{Invoke, Object};
+use alloc::borrow::Cow;
 use alloc::collections::BTreeMap;
 use alloc::format;
 use alloc::string::{String, ToString};
@@ -78,11 +79,7 @@ pub(crate) fn read_wish(invoke: &Invoke<'_>) -> Wish {
         Some(("spawn", harness)) => Some(harness.trim()).filter(|harness| !harness.is_empty()),
         // Of what an agent here has offered the engine must not think that the next node could do it, nor that
         // this one does nothing any more.
-        _ if [&invoke.agent_id, &invoke.agent_name]
-            .into_iter()
-            .flatten()
-            .any(|text| !text.trim().is_empty()) =>
-        {
+        _ if given(&invoke.agent_id).or_else(|| given(&invoke.agent_name)).is_some() => {
             return Wish::Refused(AGENT_ACTION.to_string());
         }
         _ => return Wish::Refused("handler_unavailable".to_string()),
@@ -93,14 +90,17 @@ pub(crate) fn read_wish(invoke: &Invoke<'_>) -> Wish {
     }
 }
 
+/// What a frame says in a field, unless that is blank.
+fn given<'a>(text: &'a Option<Cow<'_, str>>) -> Option<&'a str> {
+    text.as_deref().map(str::trim).filter(|text| !text.is_empty())
+}
+
 fn name_of(invoke: &Invoke<'_>, missing: &str) -> Result<String, String> {
-    let given = |text: &Option<alloc::borrow::Cow<'_, str>>| {
-        text.as_deref().map(str::trim).filter(|text| !text.is_empty()).map(ToString::to_string)
-    };
     let input = Input::of(invoke.input);
-    given(&invoke.agent_name)
+    let of_frame = |text| given(text).map(ToString::to_string);
+    of_frame(&invoke.agent_name)
         .or_else(|| input.text(&["name", "agent_name", "agent"]))
-        .or_else(|| given(&invoke.agent_id))
+        .or_else(|| of_frame(&invoke.agent_id))
         .ok_or_else(|| missing.to_string())
 }
 

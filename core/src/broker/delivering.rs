@@ -7,7 +7,7 @@ use super::Broker;
 use crate::agent::{Agent, Phase, TASK};
 use crate::api::{DeliveryFacts, Event};
 use crate::command::{Command, Level};
-use crate::delivery::payload::{Message, extract, is_shown, recurs};
+use crate::delivery::payload::{Class, Message, classify, extract, payload_type, recurs};
 use crate::delivery::{Frame, Repeat, RowKey, Taken, Wanted};
 use crate::ids::{AgentId, AgentName, DeliveryId, MessageId, OpId, ProcessId};
 use crate::inject::machine::Outcome;
@@ -138,6 +138,7 @@ impl Broker {
 
     fn frame(&self, deliver: &Deliver<'_>) -> Frame {
         let payload = deliver.payload.map_or("null", |payload| payload.get());
+        let kind = payload_type(payload);
         let msg_id = deliver.msg_id.as_deref();
         // A frame without ids is told from others by what it says.
         let delivery_id = deliver.delivery_id.as_deref().map_or_else(
@@ -149,8 +150,8 @@ impl Broker {
             delivery_id: DeliveryId(delivery_id),
             mode: deliver.mode,
             payload: payload.to_owned(),
-            shown: is_shown(payload),
-            recurs: deliver.seq == 0 && recurs(payload),
+            shown: matches!(classify(&kind), Class::Inject(_)),
+            recurs: deliver.seq == 0 && recurs(&kind),
             at: self.cx.now,
         }
     }

@@ -85,10 +85,10 @@ pub fn is_shown(payload: &str) -> bool {
     matches!(classify_payload(payload), Class::Inject(_))
 }
 
-/// Whether a payload of this kind comes under an id that names what it is about: a refusal under that of the
+/// Whether a payload of this type comes under an id that names what it is about: a refusal under that of the
 /// action, whenever the agent asks for it again (`core/PROTOCOL.md` §5).
-pub(crate) fn recurs(payload: &str) -> bool {
-    payload_type(payload) == DENIED
+pub(crate) fn recurs(payload_type: &str) -> bool {
+    payload_type == DENIED
 }
 
 /// The `type` of a raw JSON payload, or the empty text.

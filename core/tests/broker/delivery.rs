@@ -249,8 +249,7 @@ fn a_gap_is_not_given_up_before_the_first_inventory_with_which_an_engine_fills_i
     let (mut rig, bob) = with_agent(Some(0));
     rig.deliver(&bob, 1, "one");
     rig.deliver(&bob, 3, "three");
-    let confirm = rig.unconfirmed();
-    confirm(&mut rig);
+    rig.just_confirmed();
     rig.engine.agents = Agents::Hold;
     rig.invoke("inv_1", "spawn:cat", json!({ "name": "joe" }));
     rig.advance(Span::secs(5));

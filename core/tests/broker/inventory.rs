@@ -80,8 +80,7 @@ fn the_first_snapshot_of_a_link_waits_for_an_invocation_that_came_on_it_before_i
 fn the_first_snapshot_of_a_link_waits_for_what_the_engine_had_queued() {
     let mut rig = Rig::online();
     rig.spawn("ann");
-    let confirm = rig.unconfirmed();
-    confirm(&mut rig);
+    rig.just_confirmed();
     rig.engine.agents = Agents::Hold;
     rig.advance(Span::millis(100));
     rig.invoke("inv_1", "spawn:cat", json!({ "name": "joe" }));
@@ -99,8 +98,7 @@ fn the_first_snapshot_of_a_link_does_not_wait_for_what_came_on_an_earlier_one() 
     let mut rig = Rig::online();
     rig.hold_spawns = true;
     rig.invoke("inv_1", "spawn:cat", json!({ "name": "joe" }));
-    let confirm = rig.unconfirmed();
-    confirm(&mut rig);
+    rig.just_confirmed();
     rig.advance(Span::millis(190));
     assert!(rig.sent("inventory.sync").is_empty(), "the engine may have something queued");
     rig.invoke("inv_2", "release", json!({ "name": "nobody" }));

@@ -222,8 +222,7 @@ fn a_result_is_sent_on_every_link_until_a_later_answer_proves_it() {
 fn a_result_waits_for_the_first_inventory_for_its_caller_may_live_here() {
     let mut rig = Rig::online();
     rig.spawn("ann");
-    let confirm = rig.unconfirmed();
-    confirm(&mut rig);
+    rig.just_confirmed();
     rig.invoke("inv_1", "release", json!({ "name": "nobody" }));
     rig.invoke("inv_2", "spawn:cat", json!({ "name": "joe" }));
     rig.advance(SECOND);
@@ -237,8 +236,7 @@ fn a_result_waits_for_the_first_inventory_for_its_caller_may_live_here() {
 fn the_result_of_what_an_inventory_would_give_to_another_node_goes_before_it() {
     let mut rig = Rig::online();
     rig.spawn("ann");
-    let confirm = rig.unconfirmed();
-    confirm(&mut rig);
+    rig.just_confirmed();
     rig.invoke("inv_1", "spawn:cat", json!({ "name": "ann" }));
     assert_eq!(result(&rig, "inv_1")["error"], "spawn_agent_name_in_use");
     assert!(rig.sent("inventory.sync").is_empty());
@@ -249,8 +247,7 @@ fn the_result_of_what_an_inventory_would_give_to_another_node_goes_before_it() {
 #[test]
 fn a_result_does_not_wait_for_an_inventory_when_the_broker_stops() {
     let mut rig = Rig::online();
-    let confirm = rig.unconfirmed();
-    confirm(&mut rig);
+    rig.just_confirmed();
     rig.invoke("inv_1", "release", json!({ "name": "nobody" }));
     rig.handle(Input::Terminate);
     assert_eq!(results(&rig, "inv_1").len(), 1);

@@ -251,12 +251,9 @@ fn the_first_inventory_of_a_link_is_told_also_at_the_end_for_it_brings_the_agent
     rig.program(bob.process).reads = false;
     rig.deliver(&bob, 1, "one");
     rig.advance(SECOND);
-    rig.engine.registers = Registers::Hold;
-    rig.reconnect();
-    let register = rig.last_sent("node.register");
-    rig.sent.clear();
+    let confirm = rig.unconfirmed();
     rig.handle(Input::Terminate);
-    rig.reply(&register["id"], json!({ "id": register["node_id"] }));
+    confirm(&mut rig);
     rig.advance(Span::millis(210));
     assert_eq!(rig.exit, None, "a message is being typed");
     assert_eq!(rig.sent("inventory.sync").len(), 1);

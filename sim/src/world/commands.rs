@@ -4,7 +4,6 @@
 //! Must not know: why the broker wants what it wants.
 
 use super::World;
-use crate::oracles::At;
 use crate::story::Fact;
 use relay_core::Command;
 
@@ -13,7 +12,7 @@ impl World<'_> {
         let Some(life) = self.life.as_ref().map(|life| life.number) else {
             return;
         };
-        let at = At { life, mono: self.reading().mono.0, now: self.now };
+        let at = self.at(life);
         self.oracles.command(at, &command);
         self.trace.tell(self.now, "<", &command, &Fact::Command(&command));
         match command {

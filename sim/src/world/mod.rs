@@ -349,6 +349,11 @@ impl<'a> World<'a> {
         Now { mono: Mono(self.now + self.clocks.0), wall: Wall(self.now_ms() + self.clocks.1) }
     }
 
+    /// What oracles are told of the time, in this life.
+    fn at(&self, life: u64) -> At {
+        At { life, mono: self.reading().mono.0, now: self.now }
+    }
+
     /// When the machine's clock shows this.
     fn virtual_time(&self, at: Mono) -> u64 {
         at.0.saturating_sub(self.clocks.0).max(self.now)

@@ -12,7 +12,6 @@ use super::marks::FaultMark;
 use super::{BASE_URL, World};
 use crate::agents::reader::token_of;
 use crate::engine::{ConnectionId, Event as EngineEvent, HttpRequest, HttpResponse, OVERLOADED, Output};
-use crate::oracles::At;
 use crate::plan::{Fault, Plan, SECOND, Step};
 use crate::rng::Stream;
 use crate::story::Fact;
@@ -371,7 +370,7 @@ impl World<'_> {
         let current = self.life.as_ref().map(|life| life.number);
         let link = self.network.connections.get(&connection);
         if let Some(&(life, link)) = link.filter(|(life, _)| Some(*life) == current) {
-            let at = At { life, mono: self.reading().mono.0, now: self.now };
+            let at = self.at(life);
             self.oracles.dispatched(at, link, invocation_id);
         }
     }

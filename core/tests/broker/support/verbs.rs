@@ -138,6 +138,12 @@ impl Rig {
         move |rig| rig.reply(&register["id"], json!({ "id": register["node_id"] }))
     }
 
+    /// A new link whose registration was confirmed at this moment.
+    pub(crate) fn just_confirmed(&mut self) {
+        let confirm = self.unconfirmed();
+        confirm(self);
+    }
+
     pub(crate) fn cut(&mut self) {
         self.feed(Event::Down(self.link()));
     }
