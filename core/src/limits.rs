@@ -25,11 +25,14 @@ pub const INVENTORY_REFRESH: Span = Span::secs(60);
 /// The first inventory of a link waits so long for invocations that the engine has queued, which it would
 /// reschedule: they follow the reply to `node.register` on the same socket, behind one query of the engine.
 pub(crate) const INVENTORY_OPENING: Span = Span::millis(200);
-/// The longest that a refresh waits for an open invocation, which it would reschedule.
+/// The longest that an inventory waits for one open invocation, which it would reschedule.
 pub const INVENTORY_PATIENCE: Span = Span::secs(25);
+/// The longest that the first inventory of a link, or a refresh, waits for invocations that overlap: a
+/// refresh is sent well within [`ANSWER_SILENCE`].
+pub const INVENTORY_DELAY: Span = Span(2 * INVENTORY_PATIENCE.0);
 /// So long at most a row of an engine that states no cursor waits until it comes again, and so far apart it is
 /// asked for: the next refresh, put off by whatever is under way, is answered by then.
-pub(crate) const REPEAT_WAIT: Span = Span(INVENTORY_REFRESH.0 + INVENTORY_PATIENCE.0);
+pub(crate) const REPEAT_WAIT: Span = Span(INVENTORY_REFRESH.0 + INVENTORY_DELAY.0);
 /// First reconnect or mint delay; jitter takes it down to anything above zero.
 pub const BACKOFF_FIRST: Span = Span::secs(1);
 /// Longest reconnect or mint delay.

@@ -24,8 +24,8 @@ pub(crate) enum Timer {
     Liveness,
     /// The next inventory refresh.
     InventoryRefresh,
-    /// An inventory refresh that waited for an invocation must wait no longer.
-    InventoryForce,
+    /// An inventory has waited for what is under way.
+    InventoryWait,
     /// The connection has been good for long enough: delays start small again.
     LinkSettled,
     /// Past the 401 budget: try one connection.
@@ -66,7 +66,7 @@ impl Timer {
             Self::LinkDeadline => "link deadline",
             Self::Heartbeat => "heartbeat",
             Self::Liveness => "liveness",
-            Self::InventoryRefresh | Self::InventoryForce => "inventory",
+            Self::InventoryRefresh | Self::InventoryWait => "inventory",
             Self::LinkSettled => "link settled",
             Self::DisabledProbe => "disabled probe",
             Self::DeliveryGap(_) => "delivery gap",

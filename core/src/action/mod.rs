@@ -21,7 +21,7 @@ use crate::link::{Answered, Link, Sent};
 use crate::marks::Mark;
 use crate::purpose::StoreFor;
 use crate::store::{Outcome, Record};
-use crate::time::Wall;
+use crate::time::{Mono, Wall};
 use crate::{StoreAction, wire};
 use alloc::borrow::ToOwned;
 use alloc::boxed::Box;
@@ -67,17 +67,11 @@ struct Invocation {
     state: State,
 }
 
-impl Invocation {
-    fn is_open_here(&self) -> bool {
-        matches!((&self.state, self.given), (State::Open, Given::Here { .. }))
-    }
-}
-
 #[derive(Debug, Default)]
 pub(crate) struct Actions {
     invocations: BTreeMap<InvocationId, Invocation>,
-    /// How many are open on this link.
-    open: usize,
+    /// Those that are open and came on this link, and when.
+    open_here: BTreeMap<InvocationId, Mono>,
     unsent: bool,
 }
 
@@ -98,7 +92,11 @@ impl Actions {
             let state = State::Done { outcome, delivery: Delivery::Proven };
             (id, Invocation { at: Wall(at_ms), given: Given::Before, state })
         };
-        Self { invocations: saved.into_iter().map(invocation).collect(), open: 0, unsent: false }
+        Self {
+            invocations: saved.into_iter().map(invocation).collect(),
+            open_here: BTreeMap::new(),
+            unsent: false,
+        }
     }
 
     /// Whether an invocation has come in before.
@@ -110,19 +108,19 @@ impl Actions {
     pub(crate) fn begin(&mut self, cx: &mut Cx, id: &InvocationId, movable: bool) -> Asked {
         let given = Given::Here { movable };
         if let Some(known) = self.invocations.get_mut(id) {
-            self.open -= usize::from(known.is_open_here());
             known.given = given;
-            self.open += usize::from(known.is_open_here());
             if let State::Done { delivery, .. } = &mut known.state {
                 cx.marks.hit(Mark::InvocationRepeated);
                 *delivery = Delivery::Unsent { sends: 0 };
                 self.unsent = true;
+            } else {
+                self.open_here.insert(id.clone(), cx.now.mono);
             }
             return Asked::Repeated;
         }
         self.forget_old(cx.now.wall);
         self.invocations.insert(id.clone(), Invocation { at: cx.now.wall, given, state: State::Open });
-        self.open += 1;
+        self.open_here.insert(id.clone(), cx.now.mono);
         Asked::Fresh
     }
 
@@ -140,7 +138,7 @@ impl Actions {
         if !matches!(invocation.state, State::Open) {
             return false;
         }
-        self.open -= usize::from(invocation.is_open_here());
+        self.open_here.remove(id);
         let at_ms = invocation.at.0;
         let record = Record::Finished { invocation: id.clone(), at_ms, outcome: outcome.clone() };
         invocation.state = State::Done { outcome, delivery: Delivery::Unsent { sends: 0 } };
@@ -150,13 +148,19 @@ impl Actions {
     }
 
     /// Whether an invocation is open that came on this link: what came before was planned anew when that ended.
-    pub(crate) const fn any_open(&self) -> bool {
-        self.open > 0
+    pub(crate) fn any_open(&self) -> bool {
+        !self.open_here.is_empty()
+    }
+
+    /// When the last of those that are open will have been waited for by an inventory.
+    pub(crate) fn quiet_from(&self) -> Mono {
+        let last = self.open_here.values().max();
+        last.map_or(Mono(0), |came| came.after(limits::INVENTORY_PATIENCE))
     }
 
     /// The link that carried invocations and results is gone (invariant 2).
     pub(crate) fn link_lost(&mut self) {
-        self.open = 0;
+        self.open_here.clear();
         for invocation in self.invocations.values_mut() {
             invocation.given = Given::Before;
             if let State::Done { delivery, .. } = &mut invocation.state

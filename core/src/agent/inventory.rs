@@ -4,10 +4,11 @@
 //! Must not know: how agents come and go.
 //!
 //! 1. A snapshot lists every running identity but those that the engine refuses.
-//! 2. A snapshot waits, at most [`limits::INVENTORY_PATIENCE`], while an invocation that came on its link is
-//!    open here, for the engine reschedules every open invocation that a snapshot does not list; and while a
-//!    registration is unanswered, for who is registered and not listed is called gone. The first one of a
-//!    link waits [`limits::INVENTORY_OPENING`] for what the engine had queued, before anything else.
+//! 2. A snapshot waits for each invocation that came on its link and is open here, at most
+//!    [`limits::INVENTORY_PATIENCE`], for the engine reschedules every open invocation that a snapshot does
+//!    not list; and while a registration is unanswered, for who is registered and not listed is called gone.
+//!    For all of them together the first one of a link, or a refresh, waits [`limits::INVENTORY_DELAY`]. The
+//!    first one waits [`limits::INVENTORY_OPENING`] for what the engine had queued, before anything else.
 //! 3. One refused entry does not silence the others: it is found and left out (`core/PROTOCOL.md` §8),
 //!    until the next refresh: what the engine holds against it may have passed. A refusal that is about no
 //!    entry, as of an engine that is overloaded, is none of one until it has come [`PASSING`] times.
@@ -20,7 +21,7 @@ use crate::cx::Cx;
 use crate::ids::{AgentId, AgentName};
 use crate::limits;
 use crate::marks::Mark;
-use crate::time::Span;
+use crate::time::{Mono, Span};
 use crate::timers::Timer;
 use alloc::collections::BTreeSet;
 use alloc::vec::Vec;
@@ -35,8 +36,8 @@ const PASSING: u32 = 4;
 /// How long the snapshot behind the first of these waits; behind each further one twice as long.
 const PASSING_FIRST: Span = Span::secs(1);
 
-/// How urgent the next snapshot is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Default)]
+/// When the next snapshot is due.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
 enum Due {
     #[default]
     No,
@@ -44,13 +45,13 @@ enum Due {
     Opening,
     /// As soon as nothing is under way that it would spoil (invariant 2).
     WhenQuiet,
-    /// Now.
-    Now,
 }
 
 #[derive(Debug, Default)]
 pub(crate) struct Inventory {
     due: Due,
+    /// From then on it waits for nothing (invariant 2).
+    latest: Mono,
     /// Entries that the engine refuses (invariant 5).
     refused: BTreeSet<AgentId>,
     /// Entries left out until the next refresh.
@@ -71,35 +72,31 @@ pub(crate) struct Inventory {
 impl Inventory {
     /// A new link: a snapshot follows (invariant 2), and refusals are forgotten.
     pub(crate) fn opened(&mut self, cx: &mut Cx) {
-        *self = Self { due: Due::Opening, ..Self::default() };
-        cx.wake_in(Timer::InventoryForce, limits::INVENTORY_OPENING);
+        let latest = cx.now.mono.after(limits::INVENTORY_DELAY);
+        *self = Self { due: Due::Opening, latest, ..Self::default() };
+        cx.wake_in(Timer::InventoryWait, limits::INVENTORY_OPENING);
     }
 
     /// A snapshot is due, on [`Timer::InventoryRefresh`] or for a reason, and it lists again what was
     /// refused, and who was suspected while no answer came (invariant 3).
-    pub(crate) fn refresh(&mut self, cx: &mut Cx) {
+    pub(crate) fn refresh(&mut self) {
         self.left_out.clear();
         self.suspects.clear();
-        self.want(cx);
+        self.want();
     }
 
     /// A snapshot is due (invariant 2).
-    fn want(&mut self, cx: &mut Cx) {
+    fn want(&mut self) {
         if self.due == Due::No {
             self.due = Due::WhenQuiet;
-            cx.wake_in(Timer::InventoryForce, limits::INVENTORY_PATIENCE);
         }
     }
 
-    /// [`Timer::InventoryForce`]: it has waited long enough, the first one for what the engine had queued.
-    pub(crate) fn force(&mut self, cx: &mut Cx) {
-        match self.due {
-            Due::Opening => {
-                self.due = Due::WhenQuiet;
-                cx.wake_in(Timer::InventoryForce, limits::INVENTORY_PATIENCE);
-            }
-            Due::WhenQuiet => self.due = Due::Now,
-            Due::No | Due::Now => {}
+    /// [`Timer::InventoryWait`]: the first one has waited for what the engine had queued, or a later one for
+    /// what is under way, which [`Self::is_due`] looks at again.
+    pub(crate) fn waited(&mut self) {
+        if self.due == Due::Opening {
+            self.due = Due::WhenQuiet;
         }
     }
 
@@ -108,13 +105,20 @@ impl Inventory {
         self.number > 0
     }
 
-    /// Whether a snapshot is to be sent now; `is_quiet`, if that matters: whether nothing is under way.
-    pub(crate) fn is_due(&self, is_quiet: impl FnOnce() -> bool) -> bool {
+    /// Whether a snapshot is to be sent now; `quiet_from`, if that matters: until when what is under way is
+    /// worth waiting for.
+    pub(crate) fn is_due(&self, cx: &mut Cx, quiet_from: impl FnOnce() -> Mono) -> bool {
         match self.due {
             Due::No => false,
             Due::Opening => canary!(InventoryAtOnce),
-            Due::WhenQuiet => is_quiet() || canary!(InventoryMidSpawn),
-            Due::Now => true,
+            Due::WhenQuiet => {
+                let at = quiet_from().min(self.latest);
+                if at <= cx.now.mono || canary!(InventoryMidSpawn) {
+                    return true;
+                }
+                cx.timers.set(Timer::InventoryWait, at);
+                false
+            }
         }
     }
 
@@ -140,7 +144,8 @@ impl Inventory {
         self.listed = listed;
         self.number += 1;
         self.awaited = true;
-        cx.timers.clear(&Timer::InventoryForce);
+        self.latest = cx.now.mono.after(limits::INVENTORY_REFRESH).after(limits::INVENTORY_DELAY);
+        cx.timers.clear(&Timer::InventoryWait);
         cx.wake_in(Timer::InventoryRefresh, limits::INVENTORY_REFRESH);
     }
 
@@ -160,7 +165,7 @@ impl Inventory {
         let culprit = self.suspects.pop()?;
         if !self.suspects.is_empty() {
             self.suspects.clear();
-            self.want(cx);
+            self.want();
         }
         self.leave_out(cx, culprit)
     }
@@ -196,7 +201,7 @@ impl Inventory {
         let quoted = || message.split(['"', '\'', '`']).skip(1).step_by(2);
         let named = self.listed.iter().find(|id| quoted().any(|word| called(id, word))).cloned();
         if let Some(id) = named {
-            self.want(cx);
+            self.want();
             return self.leave_out(cx, id);
         }
         if !is_latest {
@@ -206,7 +211,7 @@ impl Inventory {
         let known = self.listed.iter().find(|id| self.refused.contains(*id));
         if let Some(suspect) = known.or_else(|| self.listed.last()).cloned() {
             self.suspects.push(suspect);
-            self.want(cx);
+            self.want();
         } else {
             self.suspects.clear();
         }

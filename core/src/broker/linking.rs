@@ -106,7 +106,7 @@ impl Broker {
         self.leaving.link_lost();
         self.forget_registrations_sent();
         self.early.clear();
-        for timer in [Timer::InventoryRefresh, Timer::InventoryForce, Timer::ReplayCheck] {
+        for timer in [Timer::InventoryRefresh, Timer::InventoryWait, Timer::ReplayCheck] {
             self.cx.timers.clear(&timer);
         }
         self.emit_connection();
@@ -196,14 +196,17 @@ impl Broker {
     // The inventory.
 
     pub(super) fn send_inventory(&mut self) {
-        let is_quiet = || {
-            // What is left to the next life is under way as well: rescheduled now it would come here again.
-            let is_left = self.stopping.is_stopping() && self.inventory.has_opened();
+        // What is left to the next life is under way for ever: rescheduled now it would come here again.
+        if self.stopping.is_stopping() && self.inventory.has_opened() {
+            return;
+        }
+        let quiet_from = || {
             let mut phases = self.roster.iter().map(|agent| &agent.phase);
+            // It has a deadline of its own.
             let registering = phases.any(|phase| matches!(phase, Phase::Registering { sent: true, .. }));
-            !is_left && !self.actions.any_open() && !registering
+            if registering { Mono(u64::MAX) } else { self.actions.quiet_from() }
         };
-        if !self.inventory.is_due(is_quiet) || !self.link.has_credit() {
+        if !self.inventory.is_due(&mut self.cx, quiet_from) || !self.link.has_credit() {
             return;
         }
         let listed: Vec<&Agent> = self
@@ -274,7 +277,7 @@ impl Broker {
             self.reconnect_for_replay();
         } else {
             self.replays.asked = true;
-            self.inventory.refresh(&mut self.cx);
+            self.inventory.refresh();
         }
     }
 

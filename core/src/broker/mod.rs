@@ -244,7 +244,7 @@ impl Broker {
 
     fn on_jump(&mut self) {
         self.link.on_jump(&mut self.cx);
-        self.inventory.refresh(&mut self.cx);
+        self.inventory.refresh();
         self.promised = None;
     }
 
@@ -268,8 +268,8 @@ impl Broker {
                 self.on_link_event(event);
             }
             Timer::LinkSettled => self.link.on_settled(),
-            Timer::InventoryRefresh => self.inventory.refresh(cx),
-            Timer::InventoryForce => self.inventory.force(cx),
+            Timer::InventoryRefresh => self.inventory.refresh(),
+            Timer::InventoryWait => self.inventory.waited(),
             Timer::ReplayCheck => self.check_replay(),
             Timer::DeliveryGap(agent) => self.on_gap_timer(&agent),
             Timer::DeliveryReplay(agent) => self.on_replay_timer(&agent),

@@ -307,7 +307,7 @@ impl Broker {
         }
         self.cx.marks.hit(Mark::BoundOverHttp);
         // What was stored before the agent was bound comes only with a replay.
-        self.inventory.refresh(&mut self.cx);
+        self.inventory.refresh();
         let Some(registered) = agent.registered.clone() else {
             return;
         };
@@ -330,7 +330,7 @@ impl Broker {
         let (owed, unknown) = (self.leaving.forgive(&agent_id), self.early.lives(&agent_id));
         if owed || unknown {
             // A deregistration may have overtaken this registration at the engine.
-            self.inventory.refresh(&mut self.cx);
+            self.inventory.refresh();
         }
         if owed {
             self.journal(&Record::Paid { agent_id: agent_id.clone() });

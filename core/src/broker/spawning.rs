@@ -84,7 +84,7 @@ impl Broker {
         if asked == Asked::Repeated {
             if let Wish::Release(_) = wish {
                 // On its repeated result an engine moves away who lives under that name now.
-                self.inventory.refresh(&mut self.cx);
+                self.inventory.refresh();
             }
             return;
         }

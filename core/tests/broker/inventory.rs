@@ -55,10 +55,42 @@ fn a_refresh_waits_at_most_25_seconds_for_an_open_invocation() {
     let register = rig.last_sent("agent.register");
     let data = rig.identity("joe");
     rig.reply(&register["id"], data);
-    rig.advance(Span::secs(20));
+    rig.advance(Span::secs(15));
     assert!(rig.sent("inventory.sync").is_empty());
     rig.advance(Span::secs(2));
     assert_eq!(rig.sent("inventory.sync").len(), 1, "but not for ever");
+}
+
+#[test]
+fn a_refresh_that_has_waited_for_an_invocation_waits_for_a_younger_one_too() {
+    let mut rig = Rig::online();
+    rig.advance(Span::secs(55));
+    rig.sent.clear();
+    rig.hold_spawns = true;
+    rig.invoke("inv_1", "spawn:cat", json!({ "name": "joe" }));
+    rig.advance(Span::secs(20));
+    rig.engine.agents = Agents::Hold;
+    rig.invoke("inv_2", "spawn:cat", json!({ "name": "eve" }));
+    rig.advance(Span::secs(9));
+    assert!(rig.sent("inventory.sync").is_empty(), "it would reschedule the younger one");
+    let register = rig.last_sent("agent.register");
+    rig.error(&register["id"], "name_taken");
+    assert_eq!(rig.sent("inventory.sync").len(), 1, "the older one was waited for");
+}
+
+#[test]
+fn a_refresh_is_at_most_50_seconds_late_however_many_invocations_overlap() {
+    let mut rig = Rig::online();
+    rig.advance(Span::secs(55));
+    rig.sent.clear();
+    rig.hold_spawns = true;
+    for turn in 0..3 {
+        rig.invoke(&format!("inv_{turn}"), "spawn:cat", json!({ "name": format!("a{turn}") }));
+        rig.advance(Span::secs(18));
+        assert!(rig.sent("inventory.sync").is_empty(), "turn {turn}");
+    }
+    rig.advance(Span::secs(2));
+    assert_eq!(rig.sent("inventory.sync").len(), 1);
 }
 
 #[test]

@@ -94,7 +94,7 @@ const PAID: &str = r#""record":"paid""#;
 const JOIN: u64 = limits::JOIN_TRIES as u64 * (limits::CALL.0 + limits::JOIN_RETRY.0) + 1_000_000;
 
 /// Results that may have gone down with a link follow the first inventory of the next one.
-const OPENED: u64 = limits::INVENTORY_PATIENCE.0 + 1_000_000;
+const OPENED: u64 = limits::INVENTORY_DELAY.0 + 1_000_000;
 
 /// L4: judges what a broker does that has had nothing to do for so long, in virtual µs.
 pub(super) fn quiet(lasts: u64, command: &Command, frame: Option<&Frame<'_>>) -> Result<(), String> {

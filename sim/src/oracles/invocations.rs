@@ -9,8 +9,9 @@
 //!    each of them at most once, over all lives.
 //! 2. S15: an invocation has one result: what was sent, or is on disk, is what is sent again.
 //! 3. S15: an inventory does not leave out what the engine has asked for on its link and still waits for,
-//!    unless that takes long by the broker's clock: the engine would give it to another node as well. What it
-//!    had queued counts as asked for from when it leaves the engine, for a moment. A release is never moved.
+//!    unless that takes long by the broker's clock, or the inventory has waited for many such: the engine would
+//!    give it to another node as well. What it had queued counts as asked for from when it leaves the engine,
+//!    for a moment. A release is never moved.
 //! 4. S15: what a process was started for, in any life, is not handed back: the engine would give it to another
 //!    node. Today the core hands back only actions that it does not know; this guards that.
 //! 5. L5: in the end no invocation that the broker was given is open, unless the engine took it back.
@@ -169,13 +170,19 @@ impl Invocations {
         Ok(())
     }
 
-    /// An inventory leaves on a link.
-    pub(super) fn listed(&self, mono: u64, link: LinkId, frame: &Frame<'_>) -> Result<(), String> {
+    /// An inventory leaves on a link; `waits`: whether it can still wait.
+    pub(super) fn listed(
+        &self,
+        mono: u64,
+        link: LinkId,
+        frame: &Frame<'_>,
+        waits: bool,
+    ) -> Result<(), String> {
         let listed = |id: &str| frame.agents.iter().any(|entry| entry.invocation_id.as_deref() == Some(id));
         let left_out = |(on, since): &(LinkId, u64), patience: u64| *on == link && mono < since + patience;
         let stays = |id: &str| listed(id) || self.releases.contains(id);
         let begun = self.begun.iter().find(|(id, at)| left_out(at, INVENTORY_PATIENCE.0) && !stays(id));
-        if let Some((id, _)) = begun {
+        if let Some((id, _)) = begun.filter(|_| waits) {
             return Err(format!(
                 "an inventory leaves out {id}, which is under way: another node may be given it, too"
             ));
@@ -294,18 +301,20 @@ mod tests {
         given(&mut invocations);
         let listed = |now: u64, link: u64, entry: &str| {
             let text = format!(r#"{{"type":"inventory.sync","agents":[{entry}]}}"#);
-            invocations.listed(now, LinkId(link), &Frame::read(&text))
+            invocations.listed(now, LinkId(link), &Frame::read(&text), true)
         };
         assert!(listed(1_000_000, 1, "").is_err());
         assert!(listed(1_000_000, 1, r#"{"name":"eve","invocation_id":"i2"}"#).is_err());
         assert_eq!(listed(1_000_000, 1, r#"{"name":"bob","invocation_id":"i1"}"#), Ok(()));
         assert_eq!(listed(1_000_000, 2, ""), Ok(()), "the engine planned it anew when the link ended");
         assert_eq!(listed(INVENTORY_PATIENCE.0, 1, ""), Ok(()), "it takes too long");
+        let late = invocations.listed(1_000_000, LinkId(1), &Frame::read(EMPTY), false);
+        assert_eq!(late, Ok(()), "the inventory has waited long enough");
         assert_eq!(result(&mut invocations, 1, "1"), Ok(()));
-        assert_eq!(invocations.listed(0, LinkId(1), &Frame::read(EMPTY)), Ok(()));
+        assert_eq!(invocations.listed(0, LinkId(1), &Frame::read(EMPTY), true), Ok(()));
         let release = r#"{"type":"action.invoke","invocation_id":"i3","action":"release","input":{}}"#;
         invocations.given(0, LinkId(1), &Frame::read(release));
-        assert_eq!(invocations.listed(0, LinkId(1), &Frame::read(EMPTY)), Ok(()), "it is never moved");
+        assert_eq!(invocations.listed(0, LinkId(1), &Frame::read(EMPTY), true), Ok(()), "it is never moved");
     }
 
     #[test]
@@ -313,9 +322,13 @@ mod tests {
         let empty = Frame::read(EMPTY);
         let mut invocations = Invocations::default();
         invocations.queued(0, LinkId(1), "i1");
-        assert!(invocations.listed(UNDER_WAY - 1, LinkId(1), &empty).is_err());
-        assert_eq!(invocations.listed(UNDER_WAY - 1, LinkId(2), &empty), Ok(()), "it came on another link");
-        assert_eq!(invocations.listed(UNDER_WAY, LinkId(1), &empty), Ok(()), "it is late");
+        assert!(invocations.listed(UNDER_WAY - 1, LinkId(1), &empty, true).is_err());
+        assert_eq!(
+            invocations.listed(UNDER_WAY - 1, LinkId(2), &empty, true),
+            Ok(()),
+            "it came on another link"
+        );
+        assert_eq!(invocations.listed(UNDER_WAY, LinkId(1), &empty, true), Ok(()), "it is late");
     }
 
     #[test]

@@ -284,7 +284,8 @@ impl Oracles {
                 }
             }
             "inventory.sync" => {
-                let judged = self.invocations.listed(at.mono, link.1, frame);
+                let by = self.scene.link.as_ref().map_or(0, |link| link.inventory_by);
+                let judged = self.invocations.listed(at.mono, link.1, frame, at.mono < by);
                 self.note("S15", judged);
             }
             "delivery.ack" => {

@@ -10,7 +10,7 @@
 use super::At;
 use super::facts::Frame;
 use relay_core::ids::{CallId, LinkId, ProcessId};
-use relay_core::limits::ANSWER_SILENCE;
+use relay_core::limits::{ANSWER_SILENCE, INVENTORY_DELAY, INVENTORY_REFRESH};
 use relay_core::{Command, Input};
 use serde_json::Value;
 use std::collections::BTreeMap;
@@ -33,6 +33,8 @@ pub(super) struct Link {
     pub(super) confirmed_at: Option<u64>,
     /// Without a correlated answer until then the engine counts as dead: the machine's clock, in µs.
     pub(super) answer_by: u64,
+    /// From then on an inventory waits for nothing that is under way: the machine's clock, in µs.
+    pub(super) inventory_by: u64,
     /// When the engine has last refused an inventory on it, in virtual µs.
     pub(super) refused_at: Option<u64>,
     /// Identities that the latest accepted inventory left out, and that were not registered since.
@@ -184,7 +186,10 @@ impl Scene {
         };
         link.answer_by = answer_by(at);
         match asked {
-            Asked::Register if is_reply => link.confirmed_at = Some(at.now),
+            Asked::Register if is_reply => {
+                link.confirmed_at = Some(at.now);
+                link.inventory_by = at.mono + INVENTORY_DELAY.0;
+            }
             Asked::Inventory(_) if !is_reply => link.refused_at = Some(at.now),
             Asked::Inventory(left_out) => {
                 link.left_out = left_out;
@@ -212,6 +217,7 @@ impl Scene {
                     id: *link,
                     confirmed_at: None,
                     answer_by,
+                    inventory_by: 0,
                     refused_at: None,
                     left_out: Vec::new(),
                     passed_over: 0,
@@ -223,7 +229,7 @@ impl Scene {
             }
             Command::LinkSend { .. } => {
                 if let Some(frame) = frame {
-                    self.on_sent(frame);
+                    self.on_sent(at, frame);
                 }
             }
             Command::Spawn { process, child, .. } => {
@@ -251,7 +257,7 @@ impl Scene {
         }
     }
 
-    fn on_sent(&mut self, frame: &Frame<'_>) {
+    fn on_sent(&mut self, at: At, frame: &Frame<'_>) {
         let name = || frame.name.as_deref().unwrap_or_default().to_owned();
         let asked = match frame.kind() {
             "node.register" => Asked::Register,
@@ -259,7 +265,11 @@ impl Scene {
                 let listed =
                     |id: &str| frame.agents.iter().any(|entry| entry.agent_id.as_deref() == Some(id));
                 let left_out = self.running().filter(|(id, _)| !listed(id));
-                Asked::Inventory(left_out.map(|(id, _)| id.to_owned()).collect())
+                let left_out = left_out.map(|(id, _)| id.to_owned()).collect();
+                if let Some(link) = &mut self.link {
+                    link.inventory_by = at.mono + INVENTORY_REFRESH.0 + INVENTORY_DELAY.0;
+                }
+                Asked::Inventory(left_out)
             }
             "agent.register" | "agent.recover" => {
                 self.latest.extend(frame.id.as_deref().map(|id| (name(), id.to_owned())));
