@@ -76,6 +76,8 @@ marks! {
     MatchedByName,
     /// The engine was asked whose a name is that it would not create.
     NameLookedUp,
+    /// An inventory listed an agent that the engine does not know.
+    UnknownHere,
     /// A refused inventory was repeated without an entry.
     InventoryExcluded,
     /// A finished invocation was answered again from memory.

@@ -29,6 +29,8 @@ pub(crate) enum CallFor {
     Publish(RequestId),
     /// Asking whose the name of an agent is.
     LookUp(ProcessId),
+    /// Asking who lives on this node, and so which of these do not.
+    Census(alloc::vec::Vec<AgentId>),
     /// Registering an agent over HTTP.
     RegisterOverHttp {
         /// Its process to be.

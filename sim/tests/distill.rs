@@ -126,7 +126,7 @@ fn no_text_of_a_trace_but_names_gets_into_its_scenario() {
 fn a_scenario_of_any_first_life_can_be_run_and_does_nearly_all_of_it() {
     let (mut recorded, mut again) = (0, 0);
     for profile in PROFILES {
-        for seed in 0..12 {
+        for seed in 0..14 {
             let what = format!("seed {seed} of {profile}");
             let case = Scenario::new(what.clone(), plan::draw(seed, profile));
             let first = lives(&case, &what).swap_remove(0);

@@ -226,6 +226,11 @@ impl Inventory {
         self.listed.retain(|listed| listed != id);
     }
 
+    /// Whom snapshot `number` listed, if it is the latest, and who of them is still here.
+    pub(crate) fn latest(&self, number: u64) -> Option<&[AgentId]> {
+        (number == self.number).then_some(&self.listed)
+    }
+
     /// How many entries the engine passed over in the latest snapshot.
     pub(crate) const fn passed_over(&self) -> u64 {
         self.passed_over

@@ -102,6 +102,7 @@ impl Broker {
             self.events.push(&Event::DeliveryDropped { name: &name, count: open, reason: "agent left" });
         }
         self.inventory.forget(&registered.id);
+        self.census.forget(&registered.id);
         self.burials.forget(&registered.id);
         #[cfg(canary)]
         {

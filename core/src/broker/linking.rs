@@ -231,7 +231,8 @@ impl Broker {
     fn on_inventory_reply(&mut self, number: u64, reply: &Reply<'_>) {
         self.delivery.begin_round(&mut self.cx);
         let data = wire::Object::parse(reply.data.get());
-        let passed_over = data.and_then(|data| data.whole("rejected_agents")).unwrap_or(0);
+        let count = |key| data.as_ref().and_then(|data| data.whole(key));
+        let passed_over = count("rejected_agents").unwrap_or(0);
         if passed_over > self.inventory.passed_over() {
             let message = format!(
                 "the engine passes over {passed_over} agents of the inventory: another node has them, and \
@@ -242,6 +243,11 @@ impl Broker {
         }
         if let Some(id) = self.inventory.accepted(&mut self.cx, number, passed_over) {
             self.report_excluded(&id, "the engine accepts the inventory only without it");
+        }
+        if let Some(listed) = self.inventory.latest(number) {
+            let listed = listed.to_vec();
+            let known = count("rebound_agents").map_or(u64::MAX, |known| known.saturating_add(passed_over));
+            self.take_census((listed.len() as u64).saturating_sub(known), &listed);
         }
         let opens = !core::mem::replace(&mut self.replays.answered, true);
         if core::mem::take(&mut self.replays.asked) || opens {
@@ -326,6 +332,7 @@ impl Broker {
             CallFor::Channel { member, channel } => self.on_channel_call(member, &channel, reply),
             CallFor::Publish(request) => self.on_published(request, reply),
             CallFor::LookUp(process) => self.on_looked_up(process, reply),
+            CallFor::Census(listed) => self.on_census(listed, reply),
             CallFor::RegisterOverHttp { process, name } => {
                 self.on_registered_over_http(process, name, reply);
             }

@@ -1,8 +1,8 @@
 //! The broker: inputs in, commands out.
 //!
 //! Owns: the areas, and the routing of every input to the area it concerns and of its consequences to
-//! the others. The parts of that routing stand in one file per subject: `spawning`, `leaving`,
-//! `delivering`, `linking`, `registering`, `recovering`, `publishing`, `joining`, `serving`, `stopping`.
+//! the others. The parts of that routing stand in one file per subject: `spawning`, `leaving`, `delivering`,
+//! `linking`, `registering`, `recovering`, `census`, `publishing`, `joining`, `serving`, `stopping`.
 //! Must not know: names of wire fields, forms of answers.
 //!
 //! 1. `handle` is called only when the output is drained: every command has one causing input.
@@ -10,6 +10,7 @@
 //! 3. What is to be sent is state of the areas; [`Broker::flush`] turns it into frames at the end of
 //!    every input, in the order of the opening sequence.
 
+mod census;
 mod delivering;
 mod joining;
 mod leaving;
@@ -48,6 +49,7 @@ use alloc::collections::BTreeMap;
 use alloc::format;
 use alloc::string::String;
 use alloc::vec::Vec;
+use census::Census;
 use delivering::Early;
 pub(crate) use joining::Member;
 use joining::Memberships;
@@ -78,6 +80,7 @@ pub struct Broker {
     known_agents: BTreeMap<AgentName, AgentId>,
     leaving: Leaving,
     inventory: Inventory,
+    census: Census,
     replays: Replays,
     actions: Actions,
     events: EventRing,
@@ -134,6 +137,7 @@ impl Broker {
             known_agents: recovered.agents,
             leaving: Leaving::new(recovered.owed),
             inventory: Inventory::default(),
+            census: Census::default(),
             replays: Replays::default(),
             actions: Actions::new(recovered.invocations),
             events: EventRing::default(),

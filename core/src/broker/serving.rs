@@ -220,6 +220,7 @@ impl Broker {
         if self.inventory.refused() > 0 {
             problems.push(format!("the engine refuses {} agents in the inventory", self.inventory.refused()));
         }
+        self.deaf_agents(&mut problems);
         if !self.store_fault.is_empty() {
             problems.push(self.store_fault.clone());
         }

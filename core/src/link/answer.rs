@@ -10,6 +10,7 @@ use crate::secret::mask;
 use crate::wire::Object;
 use alloc::format;
 use alloc::string::String;
+use alloc::vec::Vec;
 
 /// The `data` of a good answer.
 pub(crate) struct Answer<'a> {
@@ -30,26 +31,42 @@ pub(crate) struct Refused {
 impl<'a> Answer<'a> {
     /// Opens the envelope of an answer (`core/PROTOCOL.md` §1).
     pub(crate) fn read(reply: CallReply<'a>) -> Result<Self, Refused> {
-        let text = core::str::from_utf8(reply.body).unwrap_or_default();
-        let envelope = Object::parse(text);
-        if !(200..300).contains(&reply.status) {
-            let error = envelope.as_ref().and_then(|envelope| envelope.object("error"));
-            let field = |key| error.as_ref().and_then(|error| error.text(key));
-            let code = field("code").unwrap_or_else(|| format!("http_{}", reply.status).into());
-            let message = field("message").map_or_else(String::new, |message| mask(&message));
-            return Err(Refused { status: Some(reply.status), code: mask(&code), message });
-        }
-        let data = envelope.and_then(|envelope| envelope.object("data"));
-        data.map(|data| Self { data }).ok_or_else(|| Refused {
-            status: None,
-            code: "malformed_answer".into(),
-            message: format!("the answer with status {} has no object `data`", reply.status),
-        })
+        let data = open(reply)?.and_then(|envelope| envelope.object("data"));
+        data.map(|data| Self { data }).ok_or_else(|| without_data(reply.status, "object"))
     }
 
     /// A text or number of the data.
     pub(crate) fn text(&self, key: &str) -> Option<String> {
         self.data.id(key).map(alloc::borrow::Cow::into_owned).filter(|text| !text.is_empty())
+    }
+}
+
+/// Opens the envelope of a good answer with a list as its data.
+pub(crate) fn read_list(reply: CallReply<'_>) -> Result<Vec<Object<'_>>, Refused> {
+    let data = open(reply)?.and_then(|envelope| envelope.get("data"));
+    let list = data.and_then(|data| serde_json::from_str(data.get()).ok());
+    list.ok_or_else(|| without_data(reply.status, "list of objects"))
+}
+
+/// The envelope of a good answer, if it can be read.
+fn open(reply: CallReply<'_>) -> Result<Option<Object<'_>>, Refused> {
+    let text = core::str::from_utf8(reply.body).unwrap_or_default();
+    let envelope = Object::parse(text);
+    if (200..300).contains(&reply.status) {
+        return Ok(envelope);
+    }
+    let error = envelope.as_ref().and_then(|envelope| envelope.object("error"));
+    let field = |key| error.as_ref().and_then(|error| error.text(key));
+    let code = field("code").unwrap_or_else(|| format!("http_{}", reply.status).into());
+    let message = field("message").map_or_else(String::new, |message| mask(&message));
+    Err(Refused { status: Some(reply.status), code: mask(&code), message })
+}
+
+fn without_data(status: u16, shape: &str) -> Refused {
+    Refused {
+        status: None,
+        code: "malformed_answer".into(),
+        message: format!("the answer with status {status} has no {shape} `data`"),
     }
 }
 

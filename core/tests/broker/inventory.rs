@@ -350,7 +350,7 @@ fn entries_that_the_engine_passes_over_degrade_health_until_it_takes_them() {
     rig.reconnect();
     for (passed_over, status) in [(1, "degraded"), (2, "degraded"), (0, "ok")] {
         let id = rig.last_sent("inventory.sync")["id"].clone();
-        rig.reply(&id, json!({ "rebound_agents": 2, "rejected_agents": passed_over }));
+        rig.reply(&id, json!({ "rebound_agents": 3 - passed_over, "rejected_agents": passed_over }));
         assert_eq!(rig.health()["status"], status);
         rig.advance(Span::secs(61));
         assert_eq!(listed(&rig).len(), 3);

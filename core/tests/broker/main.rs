@@ -6,6 +6,7 @@
 mod agents;
 mod api;
 mod base;
+mod census;
 mod delivery;
 mod identity;
 mod inject;

@@ -99,6 +99,8 @@ pub(super) struct Named<'a> {
     /// Entries of an inventory that were passed over.
     #[serde(default)]
     pub(super) rejected_agents: u64,
+    /// Entries of an inventory that are known.
+    pub(super) rebound_agents: Option<u64>,
 }
 
 impl<'a> Frame<'a> {

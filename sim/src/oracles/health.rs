@@ -2,13 +2,13 @@
 //!
 //! Would catch: a health that says "connected" as soon as a socket is open, or for ever; one that a pong
 //! satisfies while the engine behind the socket is dead; one that does not know of an agent which
-//! another node has, or which has not read its terminal for minutes.
+//! another node has, whose identity was deleted, or which has not read its terminal for minutes.
 //!
 //! 1. "ok" is said only while the registration of the open link is confirmed, and a correlated answer
 //!    has come within its limit.
 //! 2. A link on which no answer has come within its limit is given up, whatever pongs come.
 //! 3. "ok" is not said while the latest answered inventory lacks an agent that runs, or the engine has
-//!    passed over one: nobody sends it messages.
+//!    passed over one, or does not know one: nobody sends it messages.
 //! 4. "ok" is not said while an agent that reads nothing has had a message waiting for `STUCK`.
 
 use super::At;
@@ -87,6 +87,11 @@ impl Health {
             return Err(format!(
                 "health is ok, and the engine has another node serve {deaf} of the inventory"
             ));
+        }
+        if scene.has_unknown() {
+            return Err(
+                "health is ok, and the engine does not know everybody that the inventory listed".into()
+            );
         }
         let stuck = |(id, since): (&String, &Option<u64>)| {
             let waits = since.is_some_and(|since| at.now > since + STUCK);

@@ -19,8 +19,8 @@ use std::collections::BTreeMap;
 #[derive(Debug)]
 enum Asked {
     Register,
-    /// With the identities that run and were left out.
-    Inventory(Vec<String>),
+    /// With the identities that run and were left out, and those that were listed.
+    Inventory(Vec<String>, Vec<String>),
     Agent(String),
     Other,
 }
@@ -41,6 +41,10 @@ pub(super) struct Link {
     pub(super) left_out: Vec<String>,
     /// How many entries of it the engine passed over.
     pub(super) passed_over: u64,
+    /// Whom it listed.
+    listed: Vec<String>,
+    /// How many of these the engine does not know.
+    unknown: usize,
     requests: BTreeMap<String, Asked>,
 }
 
@@ -117,6 +121,15 @@ impl Scene {
         left_out.cloned().or_else(passed_over)
     }
 
+    /// Whether somebody runs whom the engine does not know, as it has said.
+    pub(super) fn has_unknown(&self) -> bool {
+        let runs = |id: &String| self.running().any(|(running, _)| running == id);
+        self.link.as_ref().is_some_and(|link| {
+            let gone = link.listed.iter().filter(|id| !runs(id)).count();
+            link.unknown > gone
+        })
+    }
+
     /// Whether the link's registration is confirmed.
     pub(super) fn is_confirmed(&self) -> bool {
         self.link.as_ref().is_some_and(|link| link.confirmed_at.is_some())
@@ -190,10 +203,16 @@ impl Scene {
                 link.confirmed_at = Some(at.now);
                 link.inventory_by = at.mono + INVENTORY_DELAY.0;
             }
-            Asked::Inventory(_) if !is_reply => link.refused_at = Some(at.now),
-            Asked::Inventory(left_out) => {
+            Asked::Inventory(..) if !is_reply => link.refused_at = Some(at.now),
+            Asked::Inventory(left_out, listed) => {
                 link.left_out = left_out;
                 link.passed_over = frame.data.as_ref().map_or(0, |data| data.rejected_agents);
+                let known = frame.data.as_ref().and_then(|data| data.rebound_agents).unwrap_or(u64::MAX);
+                let known = known.saturating_add(link.passed_over);
+                // The answer to one that is not the latest tells nothing for sure.
+                let is_latest = !link.requests.values().any(|asked| matches!(asked, Asked::Inventory(..)));
+                link.unknown = if is_latest { listed.len().saturating_sub(known as usize) } else { 0 };
+                link.listed = listed;
             }
             Asked::Agent(name) if is_reply => {
                 let id = frame.data.as_ref().and_then(|data| data.agent_id.as_deref());
@@ -221,6 +240,8 @@ impl Scene {
                     refused_at: None,
                     left_out: Vec::new(),
                     passed_over: 0,
+                    listed: Vec::new(),
+                    unknown: 0,
                     requests: BTreeMap::new(),
                 });
             }
@@ -269,7 +290,8 @@ impl Scene {
                 if let Some(link) = &mut self.link {
                     link.inventory_by = at.mono + INVENTORY_REFRESH.0 + INVENTORY_DELAY.0;
                 }
-                Asked::Inventory(left_out)
+                let listed = frame.agents.iter().filter_map(|entry| entry.agent_id.as_deref());
+                Asked::Inventory(left_out, listed.map(str::to_owned).collect())
             }
             "agent.register" | "agent.recover" => {
                 self.latest.extend(frame.id.as_deref().map(|id| (name(), id.to_owned())));

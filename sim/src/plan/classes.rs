@@ -92,6 +92,10 @@ const CLASSES: &[fn(Draw) -> Fault] = &[
     |_| Fault::Resend,
     |draw| Fault::SeedUnreadable { lasts: draw.lasts(MINUTE) },
     |draw| Fault::Overload { lasts: draw.lasts(MINUTE) },
+    |draw| Fault::Delete {
+        agent: draw.agent(),
+        lasts: draw.between(5, SECOND, 4 * MINUTE).min(draw.longest),
+    },
     |draw| Fault::Neighbour { lasts: draw.between(5, SECOND, 4 * MINUTE).min(draw.longest) },
 ];
 

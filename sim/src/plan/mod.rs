@@ -236,6 +236,8 @@ pub enum Fault {
     Rotate,
     /// An agent is bound to another node, which keeps it for a while.
     TakeOver { agent: usize, lasts: u64 },
+    /// The identity of an agent that runs is deleted; so long after that it is started anew.
+    Delete { agent: usize, lasts: u64 },
     /// Another node offers the broker's programs for a while, and runs what is placed there.
     Neighbour { lasts: u64 },
     /// Another instance serves the broker's node for a while, if it can.

@@ -8,6 +8,7 @@
 
 use super::World;
 use super::event::Event;
+use super::marks::FaultMark;
 use crate::agents::Kind;
 use crate::agents::reader::{Token, body};
 use crate::engine::HttpResponse;
@@ -31,6 +32,8 @@ pub(super) struct Clients {
     looks: bool,
     /// Spawns under way, by agent.
     pub(super) spawning: BTreeMap<usize, RequestId>,
+    /// Agents whose identity was deleted, and when the operator starts them anew.
+    deleted: BTreeMap<usize, u64>,
     /// Tokens of the senders.
     senders: Vec<String>,
     /// The latest message of the channel.
@@ -220,8 +223,10 @@ impl World<'_> {
         self.clients.looks = false;
         for number in 0..self.plan.agents.len() {
             if self.terminals.has(&self.plan.agents[number].name) {
+                self.part_with(number);
                 continue;
             }
+            self.clients.deleted.remove(&number);
             self.look_soon();
             let agent = &self.plan.agents[number];
             if self.now < agent.from || self.clients.spawning.contains_key(&number) {
@@ -233,6 +238,36 @@ impl World<'_> {
                 self.clients.spawning.insert(number, request);
             }
         }
+    }
+
+    /// Somebody deletes the identity of an agent that runs here; after so long the operator starts it anew.
+    pub(super) fn delete_identity(&mut self, agent: usize, lasts: u64) {
+        let name = self.plan.agents[agent].name.clone();
+        let place = self.place_of(&name);
+        if place.is_none() || place != self.network.node_id.as_deref() || !self.terminals.has(&name) {
+            return;
+        }
+        let key = self.api_key.clone();
+        self.http("DELETE", &format!("/v1/agents/{name}"), Some(&key), &[], None);
+        self.mark(FaultMark::IdentityDeleted);
+        self.clients.deleted.insert(agent, self.now + lasts);
+        self.look_soon();
+    }
+
+    /// Whether the identity of an agent that runs was deleted.
+    pub(super) fn is_deleted(&self, name: &str) -> bool {
+        self.clients.deleted.keys().any(|number| self.plan.agents[*number].name == name)
+    }
+
+    /// An agent whose identity is gone is released when its time has come, until it is gone as well.
+    fn part_with(&mut self, number: usize) {
+        let Some(until) = self.clients.deleted.get(&number) else {
+            return;
+        };
+        if self.now >= *until {
+            self.ask("DELETE", &format!("/api/spawned/{}", self.plan.agents[number].name), "");
+        }
+        self.look_soon();
     }
 
     /// The operator asks how things are; mostly whether all is well.

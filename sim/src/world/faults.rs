@@ -144,6 +144,7 @@ impl World<'_> {
             Fault::TakeOver { agent, lasts } => self.take_over(agent, lasts),
             Fault::Double { lasts } => self.double(lasts),
             Fault::Neighbour { lasts } => self.offer(lasts),
+            Fault::Delete { agent, lasts } => self.delete_identity(agent, lasts),
             Fault::Resend => {
                 if let Some(invocation) = self.network.invocation.clone() {
                     self.engine.resend_invocation(self.now_ms(), &invocation);

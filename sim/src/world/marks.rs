@@ -88,6 +88,8 @@ marks! {
     EngineRestarted = "engine_restarted",
     /// An agent that ran was bound to another node.
     TakenOver = "taken_over",
+    /// The identity of an agent that ran was deleted.
+    IdentityDeleted = "identity_deleted",
     /// An agent that was ordered lives on another node.
     PlacedElsewhere = "placed_elsewhere",
     /// Another instance served the broker's node.

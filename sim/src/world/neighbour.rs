@@ -80,7 +80,7 @@ impl World<'_> {
     }
 
     /// The node that the engine has an agent on.
-    fn place_of(&self, name: &str) -> Option<&str> {
+    pub(super) fn place_of(&self, name: &str) -> Option<&str> {
         self.engine.agent_id(name).and_then(|id| self.engine.node_of_agent(&id))
     }
 
@@ -89,7 +89,7 @@ impl World<'_> {
         for name in agents {
             let place = self.place_of(&name);
             let is_placed_here = place.is_some() && place == self.network.node_id.as_deref();
-            if !is_placed_here && !self.terminals.has(&name) {
+            if !is_placed_here && (!self.terminals.has(&name) || self.is_deleted(&name)) {
                 let key = self.api_key.clone();
                 self.http("DELETE", &format!("/v1/agents/{name}"), Some(&key), &[], None);
             }
