@@ -24,8 +24,13 @@ pub(crate) enum Record {
     Agent { name: AgentName, agent_id: AgentId },
     /// A message was given up.
     Dead(DeadLetter),
-    /// The engine has to be told that an agent has left.
-    Owed { agent_id: AgentId, name: AgentName },
+    /// The engine has to be told that an agent has left, behind the result of the release that asked for it.
+    Owed {
+        agent_id: AgentId,
+        name: AgentName,
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        behind: Option<InvocationId>,
+    },
     /// It has been told, or the identity lives here again.
     Paid { agent_id: AgentId },
     /// An invocation was accepted.
@@ -42,6 +47,15 @@ pub(crate) enum Outcome {
     Output(String),
     /// With this error.
     Error(String),
+}
+
+/// A leave that the engine has to be told of.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Leave {
+    /// Who has left.
+    pub(crate) name: AgentName,
+    /// The release that asked for it: its result goes first.
+    pub(crate) behind: Option<InvocationId>,
 }
 
 impl Record {
@@ -61,7 +75,7 @@ pub(crate) struct Recovered {
     /// Messages given up, oldest first.
     pub(crate) dead: Vec<DeadLetter>,
     /// Agents that the engine has to be told have left.
-    pub(crate) owed: BTreeMap<AgentId, AgentName>,
+    pub(crate) owed: BTreeMap<AgentId, Leave>,
     /// Invocations: when, and how they ended if they did.
     pub(crate) invocations: BTreeMap<InvocationId, (i64, Option<Outcome>)>,
     /// Lines that could not be read.
@@ -94,8 +108,8 @@ impl Recovered {
                 self.agents.insert(name, agent_id);
             }
             Record::Dead(letter) => self.dead.push(letter),
-            Record::Owed { agent_id, name } => {
-                self.owed.insert(agent_id, name);
+            Record::Owed { agent_id, name, behind } => {
+                self.owed.insert(agent_id, Leave { name, behind });
             }
             Record::Paid { agent_id } => {
                 self.owed.remove(&agent_id);
@@ -116,10 +130,10 @@ impl Recovered {
             .iter()
             .map(|(name, agent_id)| Record::Agent { name: name.clone(), agent_id: agent_id.clone() });
         let dead = self.dead.iter().cloned().map(Record::Dead);
-        let owed = self
-            .owed
-            .iter()
-            .map(|(agent_id, name)| Record::Owed { agent_id: agent_id.clone(), name: name.clone() });
+        let owed = self.owed.iter().map(|(agent_id, leave)| {
+            let Leave { name, behind } = leave.clone();
+            Record::Owed { agent_id: agent_id.clone(), name, behind }
+        });
         let invocations = self.invocations.iter().map(|(invocation, (at_ms, outcome))| {
             let (invocation, at_ms) = (invocation.clone(), *at_ms);
             match outcome.to_owned() {
@@ -143,8 +157,8 @@ mod tests {
         [
             Record::Agent { name: "bob".into(), agent_id: "3".into() },
             Record::Agent { name: "bob".into(), agent_id: bob() },
-            Record::Owed { agent_id: bob(), name: "bob".into() },
-            Record::Owed { agent_id: "8".into(), name: "eve".into() },
+            Record::Owed { agent_id: bob(), name: "bob".into(), behind: None },
+            Record::Owed { agent_id: "8".into(), name: "eve".into(), behind: Some(inv("r")) },
             Record::Paid { agent_id: "8".into() },
             Record::Started { invocation: inv("a"), at_ms: 5 },
             Record::Started { invocation: inv("b"), at_ms: 5 },
@@ -200,7 +214,8 @@ mod tests {
         let outcome = prop_oneof![".{0,6}".prop_map(Outcome::Output), ".{0,6}".prop_map(Outcome::Error),];
         prop_oneof![
             (name(), agent_id()).prop_map(|(name, agent_id)| Record::Agent { name, agent_id }),
-            (name(), agent_id()).prop_map(|(name, agent_id)| Record::Owed { agent_id, name }),
+            (name(), agent_id(), proptest::option::of(invocation()))
+                .prop_map(|(name, agent_id, behind)| Record::Owed { agent_id, name, behind }),
             agent_id().prop_map(|agent_id| Record::Paid { agent_id }),
             (invocation(), at_ms()).prop_map(|(invocation, at_ms)| Record::Started { invocation, at_ms }),
             (invocation(), at_ms(), outcome).prop_map(|(invocation, at_ms, outcome)| Record::Finished {

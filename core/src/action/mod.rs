@@ -99,6 +99,26 @@ impl Actions {
         }
     }
 
+    /// An invocation that an earlier life carried out, or its end did, and that is not surely answered.
+    pub(crate) fn owe(&mut self, id: InvocationId, at: Wall, outcome: Outcome) {
+        let fresh = Invocation { at, given: Given::Before, state: State::Open };
+        let invocation = self.invocations.entry(id).or_insert(fresh);
+        let outcome = match &invocation.state {
+            State::Done { outcome, .. } => outcome.clone(),
+            State::Open => outcome,
+        };
+        invocation.state = State::Done { outcome, delivery: Delivery::Unsent { sends: 0 } };
+        self.unsent = true;
+    }
+
+    /// Whether the result of an invocation has left on this link, or needs not.
+    pub(crate) fn is_told(&self, id: &InvocationId) -> bool {
+        self.invocations.get(id).is_none_or(|invocation| match &invocation.state {
+            State::Open => false,
+            State::Done { delivery, .. } => !matches!(delivery, Delivery::Unsent { .. }),
+        })
+    }
+
     /// Whether an invocation has come in before.
     pub(crate) fn knows(&self, id: &InvocationId) -> bool {
         self.invocations.contains_key(id)

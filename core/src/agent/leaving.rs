@@ -6,11 +6,14 @@
 //! 1. A deregistration is owed from the moment an agent leaves until a later answer on the same link
 //!    proves that it was handled; a new link means sending it again.
 //! 2. An identity that lives here is never deregistered.
+//! 3. Whom an invocation has released is deregistered behind its result: from 8.11.6 to 9.2.0 a release has
+//!    failed whose agent is bound to its node no more when the result comes (`core/PROTOCOL.md` §7).
 
 use crate::cx::Cx;
-use crate::ids::{AgentId, AgentName, LinkId};
+use crate::ids::{AgentId, AgentName, InvocationId};
 use crate::link::{Answered, Link, Request, Sent};
 use crate::marks::Mark;
+use crate::store::Leave;
 use crate::wire;
 use alloc::collections::BTreeMap;
 use alloc::vec::Vec;
@@ -18,7 +21,7 @@ use alloc::vec::Vec;
 /// One agent that has left.
 #[derive(Debug)]
 struct Owed {
-    name: AgentName,
+    leave: Leave,
     sent: Option<Sent>,
     sends: u32,
 }
@@ -32,24 +35,32 @@ pub(crate) struct Leaving {
 
 impl Leaving {
     /// What was owed when the broker last stopped.
-    pub(crate) fn new(saved: BTreeMap<AgentId, AgentName>) -> Self {
+    pub(crate) fn new(saved: BTreeMap<AgentId, Leave>) -> Self {
         let unsent = !saved.is_empty();
-        let owed = |(id, name)| (id, Owed { name, sent: None, sends: 0 });
+        let owed = |(id, leave)| (id, Owed { leave, sent: None, sends: 0 });
         Self { owed: saved.into_iter().map(owed).collect(), unsent }
     }
 
     /// What is owed, for the journal.
-    pub(crate) fn owed(&self) -> BTreeMap<AgentId, AgentName> {
-        self.owed.iter().map(|(id, owed)| (id.clone(), owed.name.clone())).collect()
+    pub(crate) fn owed(&self) -> BTreeMap<AgentId, Leave> {
+        self.owed.iter().map(|(id, owed)| (id.clone(), owed.leave.clone())).collect()
     }
 
     /// An agent has left.
-    pub(crate) fn owe(&mut self, id: AgentId, name: AgentName) {
+    pub(crate) fn owe(&mut self, id: AgentId, leave: Leave) {
         if canary!(StaleRelease) && self.owed.contains_key(&id) {
             return;
         }
-        self.owed.insert(id, Owed { name, sent: None, sends: 0 });
+        self.owed.insert(id, Owed { leave, sent: None, sends: 0 });
         self.unsent = true;
+    }
+
+    /// Whoever of this name leaves, leaves behind this release; returns who that is, if that is news.
+    pub(crate) fn put_behind(&mut self, name: &AgentName, release: &InvocationId) -> Option<AgentId> {
+        let free = |owed: &Owed| owed.leave.name == *name && owed.leave.behind.is_none();
+        let (id, owed) = self.owed.iter_mut().find(|(_, owed)| free(owed))?;
+        owed.leave.behind = Some(release.clone());
+        Some(id.clone())
     }
 
     /// The identity lives here (again); whether a deregistration was owed (invariant 2).
@@ -68,24 +79,43 @@ impl Leaving {
         self.unsent = !self.owed.is_empty();
     }
 
-    /// Sends what is due, as far as there is credit.
-    pub(crate) fn flush(&mut self, cx: &mut Cx, link: &mut Link) {
+    /// Sends what is due, as far as there is credit; `is_told`: whether the result of a release has left
+    /// (invariant 3).
+    pub(crate) fn flush(&mut self, cx: &mut Cx, link: &mut Link, is_told: impl Fn(&InvocationId) -> bool) {
         if !self.unsent {
             return;
         }
+        let mut waits = false;
         for (id, owed) in self.owed.iter_mut().filter(|(_, owed)| owed.sent.is_none()) {
+            if owed.leave.behind.as_ref().is_some_and(|release| !is_told(release)) {
+                waits = true;
+                continue;
+            }
             if !link.has_credit() {
                 return;
             }
             let request = Request::Deregister(id.clone());
-            let build = |frame: &_| wire::agent_deregister(Some(frame), id, Some(&owed.name));
+            let build = |frame: &_| wire::agent_deregister(Some(frame), id, Some(&owed.leave.name));
             owed.sent = link.request(cx, request, build);
             if owed.sends > 0 {
                 cx.marks.hit(Mark::DeregistrationResent);
             }
             owed.sends += 1;
         }
-        self.unsent = false;
+        self.unsent = waits;
+    }
+
+    /// Whether something is left to be sent.
+    pub(crate) const fn is_unsent(&self) -> bool {
+        self.unsent
+    }
+
+    /// Whether a release of this name is not answered yet: its result would be taken for one of whoever is
+    /// registered before it.
+    pub(crate) fn holds(&self, name: &AgentName) -> bool {
+        let held =
+            |owed: &Owed| owed.sent.is_none() && owed.leave.behind.is_some() && owed.leave.name == *name;
+        self.unsent && self.owed.values().any(held)
     }
 
     /// The engine answered a request: what that proves is no longer owed.
@@ -99,9 +129,8 @@ impl Leaving {
         paid
     }
 
-    /// Whether this agent's deregistration is on its way on `link`.
-    pub(crate) fn is_sent(&self, id: &AgentId, link: Option<LinkId>) -> bool {
-        let sent = self.owed.get(id).and_then(|owed| owed.sent);
-        sent.zip(link).is_some_and(|(sent, link)| sent.is_on(link))
+    /// Whether this agent's deregistration is on its way, or will be.
+    pub(crate) fn owes(&self, id: &AgentId) -> bool {
+        self.owed.contains_key(id)
     }
 }

@@ -188,9 +188,8 @@ impl Broker {
         let Some(id) = deliver.identity.agent_id().map(AgentId::from) else {
             return;
         };
-        let link = self.link.up().map(|session| session.link());
         // Before the registration is confirmed nothing can be said; the engine will send it again.
-        let unsayable = !self.link.has_credit() || self.leaving.is_sent(&id, link);
+        let unsayable = !self.link.has_credit() || self.leaving.owes(&id);
         if unsayable || self.early.told.len() >= TOLD || !self.early.told.insert(id.clone()) {
             return;
         }

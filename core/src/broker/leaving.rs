@@ -2,7 +2,8 @@
 //!
 //! Owns: the steps from the wish to the end of the process, and who is told.
 //!
-//! 1. The engine is told, or owed to be told, before whoever asked is answered.
+//! 1. The engine is told, or owed to be told, before whoever asked is answered; when that is the engine
+//!    itself, it is answered first, and told behind that.
 //! 2. Rows that the agent has not taken go back to the engine unacked; they are never dead letters.
 //! 3. An agent is gone when its process is reaped and its output has ended or had time to end.
 
@@ -15,7 +16,7 @@ use crate::command::{Command, Level, PtySignal};
 use crate::ids::{AgentId, AgentName, InvocationId, ProcessId, RequestId};
 use crate::input::ExitStatus;
 use crate::limits;
-use crate::store::{Outcome, Record};
+use crate::store::{Leave, Outcome, Record};
 use crate::timers::Timer;
 use alloc::format;
 use alloc::string::ToString;
@@ -44,9 +45,17 @@ impl Broker {
         let Some(agent) = self.roster.get_mut(process) else {
             return;
         };
-        agent.waiters.push(waiter);
+        agent.waiters.push(waiter.clone());
         match agent.phase {
-            Phase::Leaving => {}
+            Phase::Leaving => {
+                let name = agent.name().clone();
+                if let Origin::Invocation(release) = waiter
+                    && let Some(agent_id) = self.leaving.put_behind(&name, &release)
+                {
+                    // If this life ends first the next one answers.
+                    self.journal(&Record::Owed { agent_id, name, behind: Some(release) });
+                }
+            }
             Phase::Running | Phase::Proving | Phase::Starting => self.dismiss(process),
             Phase::Registering { .. } | Phase::LookingUp(_) | Phase::OverHttp(_) | Phase::Binding(_) => {
                 let message = "it was released before it was started";
@@ -112,14 +121,21 @@ impl Broker {
                 return;
             }
         }
-        self.owe(registered.id, name);
+        let behind = self.roster.get(process).and_then(release_of);
+        self.owe(registered.id, Leave { name, behind });
     }
 
     /// The engine has to be told that an agent has left; at once if it can be.
-    pub(super) fn owe(&mut self, id: AgentId, name: AgentName) {
-        self.journal(&Record::Owed { agent_id: id.clone(), name: name.clone() });
-        self.leaving.owe(id, name);
-        self.leaving.flush(&mut self.cx, &mut self.link);
+    pub(super) fn owe(&mut self, agent_id: AgentId, leave: Leave) {
+        let Leave { name, behind } = leave.clone();
+        self.journal(&Record::Owed { agent_id: agent_id.clone(), name, behind });
+        self.leaving.owe(agent_id, leave);
+        self.flush_leaving();
+    }
+
+    pub(super) fn flush_leaving(&mut self) {
+        let actions = &self.actions;
+        self.leaving.flush(&mut self.cx, &mut self.link, |release| actions.is_told(release));
     }
 
     pub(super) fn on_kill_timer(&mut self, process: ProcessId) {
@@ -193,7 +209,7 @@ impl Broker {
             return;
         };
         if let Some(id) = self.registrations.take_inherited(process) {
-            self.owe(id, agent.name().clone());
+            self.owe(id, Leave { name: agent.name().clone(), behind: release_of(&agent) });
         }
         for timer in [
             Timer::AgentRegister(process),
@@ -229,6 +245,15 @@ impl Broker {
     }
 }
 
-fn released(name: &AgentName) -> Outcome {
+/// The release that an agent leaves for, if the engine asked for it.
+fn release_of(agent: &Agent) -> Option<InvocationId> {
+    let release = agent.waiters.iter().find_map(|waiter| match waiter {
+        Origin::Invocation(id) => Some(id.clone()),
+        Origin::Api(_) => None,
+    });
+    release.filter(|_| !canary!(ReleasedTooSoon))
+}
+
+pub(super) fn released(name: &AgentName) -> Outcome {
     Outcome::Output(json!({ "released": true, "name": name }).to_string())
 }

@@ -42,7 +42,7 @@ use crate::marks::Marks;
 use crate::purpose::StoreFor;
 use crate::secret::Secret;
 use crate::stats::{Held, Stats};
-use crate::store::Recovered;
+use crate::store::{Leave, Recovered};
 use crate::time::{Clock, Mono, Now};
 use crate::timers::Timer;
 use alloc::collections::BTreeMap;
@@ -53,6 +53,7 @@ use census::Census;
 use delivering::Early;
 pub(crate) use joining::Member;
 use joining::Memberships;
+use leaving::released;
 use linking::Replays;
 use registering::Registrations;
 use serving::Requests;
@@ -119,6 +120,13 @@ impl Broker {
         }
         let mut dead = DeadLetters::default();
         recovered.dead.into_iter().for_each(|letter| dead.push(letter));
+        let mut actions = Actions::new(recovered.invocations);
+        for Leave { name, behind } in recovered.owed.values() {
+            if let Some(release) = behind {
+                // Who was to be released has died with that life; the engine does not ask again.
+                actions.owe(release.clone(), boot.now.wall, released(name));
+            }
+        }
         Self {
             cx,
             clock: Clock::new(boot.now),
@@ -139,7 +147,7 @@ impl Broker {
             inventory: Inventory::default(),
             census: Census::default(),
             replays: Replays::default(),
-            actions: Actions::new(recovered.invocations),
+            actions,
             events: EventRing::default(),
             requests: Requests::default(),
             store_fault: String::new(),
@@ -306,9 +314,14 @@ impl Broker {
         }
         let pause = self.delivery.bytes() > limits::WINDOWS_BYTES / if self.paused { 2 } else { 1 };
         if self.link.is_up() {
-            self.leaving.flush(&mut self.cx, &mut self.link);
+            self.flush_leaving();
             self.send_registrations();
             self.send_results();
+            if self.leaving.is_unsent() {
+                // Of those whose release is answered now the engine is told, and others may have their names.
+                self.flush_leaving();
+                self.send_registrations();
+            }
             self.send_inventory();
             self.send_acks();
             self.pause_link(pause);

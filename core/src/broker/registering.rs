@@ -20,7 +20,7 @@ use crate::link::answer::{Answer, Refused};
 use crate::marks::Mark;
 use crate::purpose::CallFor;
 use crate::secret::Secret;
-use crate::store::Record;
+use crate::store::{Leave, Record};
 use crate::timers::Timer;
 use crate::wire::{self, Dialect, ErrorFrame, RegisteredAgent, Reply};
 use alloc::collections::BTreeMap;
@@ -68,6 +68,10 @@ impl Broker {
                 continue;
             };
             if !self.cx.timers.is_set(&Timer::AgentRegister(agent.process)) {
+                continue;
+            }
+            if self.leaving.holds(&agent.order.name) {
+                self.registrations.due = true;
                 continue;
             }
             if !self.link.has_credit() {
@@ -178,7 +182,8 @@ impl Broker {
             "agent",
             &format!("the registration of {name:?} came too late and is undone"),
         );
-        self.owe(id, name.unwrap_or_else(|| AgentName(String::new())));
+        let name = name.unwrap_or_else(|| AgentName(String::new()));
+        self.owe(id, Leave { name, behind: None });
     }
 
     pub(super) fn on_agent_error(&mut self, process: ProcessId, error: &ErrorFrame<'_>) {
@@ -258,7 +263,7 @@ impl Broker {
         let Some(agent) = self.roster.get_mut(process).filter(waits) else {
             // Its spawn was given up meanwhile: what was registered is undone.
             if let Ok((id, _)) = answer {
-                self.owe(id, name);
+                self.owe(id, Leave { name, behind: None });
             }
             return;
         };

@@ -75,14 +75,15 @@ impl Broker {
 
     pub(super) fn on_invoke(&mut self, invoke: &Invoke<'_>) {
         let id = InvocationId::from(&*invoke.invocation_id);
-        if self.stopping.is_stopping() && !self.actions.knows(&id) {
+        let wish = read_wish(invoke);
+        let is_release = matches!(wish, Wish::Release(_));
+        if self.stopping.is_stopping() && !is_release && !self.actions.knows(&id) {
             // Any answer would stand for ever; without one the engine asks the next life.
             return;
         }
-        let wish = read_wish(invoke);
-        let asked = self.actions.begin(&mut self.cx, &id, !matches!(wish, Wish::Release(_)));
+        let asked = self.actions.begin(&mut self.cx, &id, !is_release);
         if asked == Asked::Repeated {
-            if let Wish::Release(_) = wish {
+            if is_release {
                 // On its repeated result an engine moves away who lives under that name now.
                 self.inventory.refresh();
             }

@@ -55,11 +55,6 @@ impl Sent {
         }
         self.answers >= answered.needed
     }
-
-    /// Whether it was sent on this link.
-    pub(crate) fn is_on(&self, link: LinkId) -> bool {
-        self.link == link
-    }
 }
 
 /// Answers that prove what was sent before. Engines 5.x handle frames side by side, so there the

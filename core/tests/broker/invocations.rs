@@ -268,17 +268,63 @@ fn an_engine_that_handles_frames_side_by_side_must_answer_twice() {
 }
 
 #[test]
-fn a_release_deregisters_before_its_result() {
+fn a_release_is_answered_before_the_engine_is_told_that_the_agent_has_left() {
     let mut rig = Rig::online();
     rig.spawn("bob");
     rig.invoke("inv_1", "release", json!({ "name": "bob", "reason": "done", "delete_agent": false }));
     rig.advance(SECOND);
     let types = rig.types();
     let at = |kind: &str| types.iter().position(|other| other == kind).expect("it was sent");
-    assert!(at("agent.deregister") < at("action.result"));
+    assert!(at("action.result") < at("agent.deregister"), "else engines take the release for failed");
     assert_eq!(result(&rig, "inv_1")["output"], json!({ "released": true, "name": "bob" }));
     rig.invoke("inv_2", "release", json!({ "name": "bob" }));
     assert_eq!(result(&rig, "inv_2")["output"]["released"], true, "what is wanted is already so");
+}
+
+#[test]
+fn who_is_being_released_is_not_deregistered_for_a_message_that_comes_meanwhile() {
+    let mut rig = Rig::online();
+    rig.next_program = Program { mortal: false, ..Program::cat() };
+    let bob = rig.spawn("bob");
+    rig.invoke("inv_1", "release", json!({ "name": "bob" }));
+    rig.deliver(&bob, 1, "late");
+    assert!(rig.sent("agent.deregister").is_empty());
+    rig.advance(Span::secs(3));
+    assert_eq!(rig.sent("agent.deregister").len(), 1);
+    assert!(rig.acks(&bob).is_empty());
+}
+
+#[test]
+fn a_name_that_was_released_while_the_link_was_down_is_registered_behind_the_result() {
+    let mut rig = Rig::online();
+    rig.next_program = Program { mortal: false, ..Program::cat() };
+    rig.spawn("bob");
+    rig.invoke("inv_1", "release", json!({ "name": "bob" }));
+    rig.engine.upgrade = Upgrade::Status(503);
+    rig.cut();
+    rig.advance(Span::secs(3));
+    rig.ask_spawn("bob");
+    rig.sent.clear();
+    rig.engine.upgrade = Upgrade::Accept;
+    rig.advance(Span::secs(31));
+    let types = rig.types();
+    let at = |kind: &str| types.iter().position(|other| other == kind).expect("it was sent");
+    assert!(at("action.result") < at("agent.deregister"));
+    assert!(at("agent.deregister") < at("agent.register"), "the release is of whoever lives there then");
+}
+
+#[test]
+fn a_release_that_the_end_of_a_life_carried_out_is_answered_by_the_next_one() {
+    let mut rig = Rig::online();
+    rig.next_program = Program { mortal: false, ..Program::cat() };
+    rig.spawn("bob");
+    rig.invoke("inv_1", "release", json!({ "name": "bob" }));
+    let mut rig = rig.restarted();
+    rig.advance(SECOND);
+    assert_eq!(result(&rig, "inv_1")["output"]["released"], true, "engines do not ask again");
+    let types = rig.types();
+    let at = |kind: &str| types.iter().position(|other| other == kind).expect("it was sent");
+    assert!(at("action.result") < at("agent.deregister"));
 }
 
 #[test]
@@ -389,13 +435,27 @@ fn an_invocation_that_comes_while_the_link_is_lost_is_answered_on_the_next() {
 }
 
 #[test]
-fn an_invocation_that_comes_while_the_broker_stops_is_left_to_its_next_life() {
+fn a_spawn_that_comes_while_the_broker_stops_is_left_to_its_next_life() {
     let mut rig = Rig::online();
+    rig.spawn("ann");
+    rig.handle(Input::Terminate);
+    rig.invoke("inv_1", "spawn:cat", bob());
+    assert!(results(&rig, "inv_1").is_empty());
+    let mut rig = rig.restarted().ready();
+    rig.invoke("inv_1", "spawn:cat", bob());
+    rig.advance(SECOND);
+    assert_eq!(result(&rig, "inv_1")["output"]["spawned"], true);
+}
+
+#[test]
+fn a_release_that_comes_while_the_broker_stops_is_answered_by_its_next_life() {
+    let mut rig = Rig::online();
+    rig.next_program = Program { mortal: false, ..Program::cat() };
     rig.spawn("bob");
     rig.handle(Input::Terminate);
     rig.invoke("inv_1", "release", json!({ "name": "bob" }));
     assert!(results(&rig, "inv_1").is_empty());
-    let mut rig = rig.restarted().ready();
-    rig.invoke("inv_1", "release", json!({ "name": "bob" }));
-    assert_eq!(result(&rig, "inv_1")["output"]["released"], true);
+    let mut rig = rig.restarted();
+    rig.advance(SECOND);
+    assert_eq!(result(&rig, "inv_1")["output"]["released"], true, "engines do not ask again");
 }

@@ -44,13 +44,15 @@ fn the_opening_brings_leavings_cursors_a_heartbeat_the_inventory_results_and_cur
     let mut rig = Rig::online();
     let stays = rig.spawn("stays");
     let goes = rig.spawn("goes");
+    let released = rig.spawn("released");
     rig.deliver(&stays, 1, "one");
     rig.advance(SECOND);
     assert_eq!(rig.acks(&stays), [1]);
-    rig.program(goes.process).mortal = false;
-    rig.invoke("inv_release", "release", json!({ "name": "goes" }));
+    rig.program(released.process).mortal = false;
+    rig.invoke("inv_release", "release", json!({ "name": "released" }));
     rig.engine.upgrade = Upgrade::Status(503);
     rig.cut();
+    rig.exits(goes.process, 0);
     rig.advance(Span::secs(5));
     assert!(rig.sent("action.result").is_empty(), "it ended while the link was down");
     rig.sent.clear();
@@ -63,11 +65,13 @@ fn the_opening_brings_leavings_cursors_a_heartbeat_the_inventory_results_and_cur
         "node.heartbeat",
         "inventory.sync",
         "action.result",
+        "agent.deregister",
         "delivery.ack",
     ];
-    assert_eq!(rig.types()[..7], opening);
+    assert_eq!(rig.types()[..8], opening);
     assert_eq!(rig.last_sent("action.result")["invocation_id"], "inv_release");
-    assert_eq!(rig.last_sent("agent.deregister")["agent_id"], goes.id.as_str());
+    let left: Vec<_> = rig.sent("agent.deregister").iter().map(|frame| frame["agent_id"].clone()).collect();
+    assert_eq!(left, [goes.id.as_str(), released.id.as_str()], "the released one behind the result");
     assert_eq!(rig.last_sent("delivery.ack")["up_to_seq"], 1);
     let agents = &rig.sent("inventory.sync")[0]["agents"];
     assert_eq!(agents, &json!([{ "agent_id": stays.id, "name": "stays" }]));

@@ -238,7 +238,7 @@ fn the_end_tells_no_inventory_because_it_would_reschedule_what_is_left_to_the_ne
     rig.advance(Span::millis(59_400));
     rig.sent.clear();
     rig.handle(Input::Terminate);
-    rig.invoke("inv_1", "release", json!({ "name": "bob" }));
+    rig.invoke("inv_1", "spawn:cat", json!({ "name": "joe" }));
     rig.advance(Span::millis(900));
     assert_eq!(rig.exit, None, "a message is being typed");
     assert!(rig.sent("inventory.sync").is_empty() && rig.sent("action.result").is_empty());

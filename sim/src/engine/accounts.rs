@@ -103,6 +103,7 @@ impl Engine {
             provider: "default".into(),
             bound: true,
             home: None,
+            left: None,
             direct: None,
             mailbox: Mailbox::default(),
             rooms: BTreeSet::new(),

@@ -287,6 +287,9 @@ impl Engine {
     pub(super) fn reschedule(&mut self, now: i64, key: InvocationKey) {
         let invocation = &mut self.state.invocations[key.0];
         if invocation.action == "release" {
+            if self.options.profile.release_sticks {
+                return;
+            }
             // It can only be done where the agent is.
             invocation.state = InvocationState::Pending;
             let invocation_id = invocation.id.clone();

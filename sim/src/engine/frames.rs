@@ -354,7 +354,7 @@ impl Engine {
             self.tell_exited(now, key, "deregistered");
             self.vacate(key);
             let agent = &mut self.state.agents[key.0];
-            (agent.active, agent.place) = (false, Place::Direct);
+            (agent.active, agent.place, agent.left) = (false, Place::Direct, Some(inbound.node));
             agent.provider = DEFAULT_PROVIDER.to_owned();
             if let Some(state) = self.connections.get_mut(&inbound.connection) {
                 state.ready.remove(&key);

@@ -158,6 +158,11 @@ pub enum Event {
         /// It completed; otherwise it failed.
         completed: bool,
     },
+    /// A release is answered whose agent has left the node already, as that has said.
+    LeftBeforeRelease {
+        /// The invocation.
+        invocation_id: String,
+    },
 }
 
 impl Event {
@@ -179,7 +184,8 @@ impl Event {
             | Self::DepthCapped { .. }
             | Self::Dead { .. }
             | Self::InvocationRescheduled { .. }
-            | Self::InvocationFinished { .. } => None,
+            | Self::InvocationFinished { .. }
+            | Self::LeftBeforeRelease { .. } => None,
         }
     }
 }

@@ -205,6 +205,7 @@ impl Engine {
         }
         let agent = &mut self.state.agents[key.0];
         (agent.place, agent.bound, agent.active, agent.last_seen) = (Place::Node(node), true, true, now);
+        agent.left = None;
         provider.clone_into(&mut agent.provider);
     }
 

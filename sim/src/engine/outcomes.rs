@@ -5,9 +5,11 @@
 //!
 //! 1. The first end of an invocation wins; later results are ignored without a word.
 //! 2. A result counts only from the node (and provider) that the invocation is dispatched to.
+//! 3. A release takes effect only while its agent lives on the node that answers it.
 
 use super::ids::{AgentKey, InvocationKey, NodeKey};
 use super::journal::Event;
+use super::profile::LateRelease;
 use super::state::{InvocationState, Place};
 use super::{ConnectionId, Engine};
 use serde_json::{Map, Value, json};
@@ -41,7 +43,31 @@ impl Engine {
             return self.reschedule(now, key);
         }
         let output = frame.get("output").cloned().unwrap_or(Value::Null);
+        let late = error.is_none() && self.is_late_release(now, key);
+        let fails = late && self.options.profile.late_release == LateRelease::Fails;
+        let error = if fails { Some("agent_release_generation_conflict") } else { error };
         self.end(now, key, output, error.map(str::to_owned));
+    }
+
+    /// Whether the agent of a release does not live any more on the node that it was dispatched to.
+    fn is_late_release(&mut self, now: i64, key: InvocationKey) -> bool {
+        let invocation = &self.state.invocations[key.0];
+        let agent = self.released_by(key);
+        let lives = agent.is_some_and(|agent| invocation.node.is_some_and(|node| self.lives_on(agent, node)));
+        if invocation.action != "release" || lives {
+            return false;
+        }
+        if agent.is_some_and(|agent| self.state.agents[agent.0].left == invocation.node) {
+            let invocation_id = invocation.id.clone();
+            self.journal.push(now, Event::LeftBeforeRelease { invocation_id });
+        }
+        true
+    }
+
+    /// Whom a release is about.
+    fn released_by(&self, key: InvocationKey) -> Option<AgentKey> {
+        let invocation = &self.state.invocations[key.0];
+        self.state.agent_by_name(invocation.workspace, invocation.input["name"].as_str()?)
     }
 
     pub(super) fn end(&mut self, now: i64, key: InvocationKey, output: Value, error: Option<String>) {
@@ -66,9 +92,9 @@ impl Engine {
     }
 
     fn after_release(&mut self, now: i64, key: InvocationKey, input: &Value) {
-        let workspace = self.state.invocations[key.0].workspace;
-        let name = input["name"].as_str().unwrap_or_default();
-        let Some(agent) = self.state.agent_by_name(workspace, name) else {
+        let node = self.state.invocations[key.0].node;
+        let lives = |agent: &AgentKey| node.is_some_and(|node| self.lives_on(*agent, node));
+        let Some(agent) = self.released_by(key).filter(lives) else {
             return;
         };
         self.tell_exited(now, agent, "released");

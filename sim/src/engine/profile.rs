@@ -115,6 +115,15 @@ pub enum Conflict {
     Skip,
 }
 
+/// What becomes of a release whose agent does not live on the releasing node any more when it is answered.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LateRelease {
+    /// It completes, and nothing is done.
+    Completes,
+    /// It has failed.
+    Fails,
+}
+
 /// How the next sequence of an agent is found.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Sequence {
@@ -211,6 +220,10 @@ pub struct Profile {
     pub bind_adopts_provider: bool,
     /// A release of an agent whose node is away completes at once.
     pub local_release: bool,
+    /// A release that was dispatched is never sent again.
+    pub release_sticks: bool,
+    /// The agent has left before its release is answered.
+    pub late_release: LateRelease,
     /// The harnesses that `POST /v1/agents/spawn` takes for its `cli`, which is required then; without a
     /// list it takes any, or none.
     pub spawn_harnesses: Option<&'static [&'static str]>,
@@ -260,6 +273,8 @@ const V5_0_5: Profile = Profile {
     registration_contract: false,
     bind_adopts_provider: false,
     local_release: false,
+    release_sticks: false,
+    late_release: LateRelease::Completes,
     spawn_harnesses: Some(&["claude", "codex", "gemini", "aider", "goose", "opencode", "grok"]),
 };
 
@@ -293,6 +308,7 @@ const V8_2_2: Profile = Profile {
     reserved_names: true,
     dm_metadata: true,
     local_release: true,
+    release_sticks: true,
     ..V6_0_3
 };
 
@@ -307,8 +323,13 @@ const V8_11_4: Profile = Profile {
     ..V8_2_2
 };
 
-const V9_0_0: Profile =
-    Profile { name: ProfileName::V9_0_0, inventory_adopts: true, node_token_proof: true, ..V8_11_4 };
+const V9_0_0: Profile = Profile {
+    name: ProfileName::V9_0_0,
+    inventory_adopts: true,
+    node_token_proof: true,
+    late_release: LateRelease::Fails,
+    ..V8_11_4
+};
 
 impl From<ProfileName> for Profile {
     fn from(name: ProfileName) -> Self {

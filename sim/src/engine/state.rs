@@ -66,6 +66,8 @@ pub(super) struct Agent {
     pub(super) bound: bool,
     /// The node that first registered it.
     pub(super) home: Option<NodeKey>,
+    /// The node that last said that it has left.
+    pub(super) left: Option<NodeKey>,
     /// Its own implicit node.
     pub(super) direct: Option<NodeKey>,
     pub(super) mailbox: Mailbox,

@@ -68,6 +68,10 @@ pub(super) struct Invocations {
     /// What the engine had queued and has sent on a link before that was confirmed, until it arrives; with the
     /// time by the broker's clock, in µs.
     queued: BTreeMap<String, (LinkId, u64)>,
+    /// Releases that came while the agent lived here, in this life or one that told it this one.
+    carried: BTreeSet<String>,
+    /// Releases that the journal tells the next life to answer.
+    promised: BTreeSet<String>,
     /// What the engine has ended: its frame may still be under way.
     finished: BTreeSet<String>,
 }
@@ -79,7 +83,7 @@ impl Invocations {
     }
 
     /// A frame reaches the broker.
-    pub(super) fn given(&mut self, mono: u64, link: LinkId, frame: &Frame<'_>) {
+    pub(super) fn given(&mut self, mono: u64, link: LinkId, frame: &Frame<'_>, hosts: impl Fn(&str) -> bool) {
         let Some(id) = frame.invocation_id.as_deref().filter(|_| frame.kind() == "action.invoke") else {
             return;
         };
@@ -89,6 +93,10 @@ impl Invocations {
         }
         if frame.action.as_deref() == Some("release") {
             self.releases.insert(id.to_owned());
+            let name = frame.input.as_ref().and_then(|input| input.name.as_deref());
+            if name.is_some_and(hosts) {
+                self.carried.insert(id.to_owned());
+            }
         }
         if !self.finished.contains(id) && !self.ended.contains(id) {
             self.begun.insert(id.to_owned(), (link, mono));
@@ -202,10 +210,16 @@ impl Invocations {
         {
             self.kept.insert(id.to_owned());
         }
+        if let Some(id) = record["behind"].as_str() {
+            self.promised.insert(id.to_owned());
+        }
     }
 
-    pub(super) fn engine(&mut self, event: &Event) {
+    pub(super) fn engine(&mut self, event: &Event) -> Result<(), String> {
         match event {
+            Event::LeftBeforeRelease { invocation_id } if self.carried.contains(invocation_id) => {
+                return Err(format!("the agent that {invocation_id} releases left before that was answered"));
+            }
             Event::InvocationFinished { invocation_id, .. } => {
                 self.open.remove(invocation_id);
                 self.begun.remove(invocation_id);
@@ -218,6 +232,7 @@ impl Invocations {
             }
             _ => {}
         }
+        Ok(())
     }
 
     /// The broker is gone: its clients do not wait any more, and what it had not begun may be begun by
@@ -227,6 +242,10 @@ impl Invocations {
         self.ended.clear();
         self.begun.clear();
         self.queued.clear();
+        // An engine that sends a release once has it only from a life that the journal tells of it.
+        let (releases, promised) = (&self.releases, &self.promised);
+        self.open.retain(|id| !releases.contains(id) || promised.contains(id));
+        self.carried.retain(|id| promised.contains(id));
     }
 
     /// An invocation without an end.
@@ -243,7 +262,7 @@ mod tests {
         r#"{"type":"action.invoke","invocation_id":"i1","action":"spawn:cat","input":{"name":"bob"}}"#;
 
     fn given(invocations: &mut Invocations) {
-        invocations.given(0, LinkId(1), &Frame::read(SPAWN));
+        invocations.given(0, LinkId(1), &Frame::read(SPAWN), |_| true);
     }
 
     fn result(invocations: &mut Invocations, life: u64, output: &str) -> Result<(), String> {
@@ -313,7 +332,7 @@ mod tests {
         assert_eq!(result(&mut invocations, 1, "1"), Ok(()));
         assert_eq!(invocations.listed(0, LinkId(1), &Frame::read(EMPTY), true), Ok(()));
         let release = r#"{"type":"action.invoke","invocation_id":"i3","action":"release","input":{}}"#;
-        invocations.given(0, LinkId(1), &Frame::read(release));
+        invocations.given(0, LinkId(1), &Frame::read(release), |_| true);
         assert_eq!(invocations.listed(0, LinkId(1), &Frame::read(EMPTY), true), Ok(()), "it is never moved");
     }
 
@@ -336,7 +355,10 @@ mod tests {
         let mut invocations = Invocations::default();
         given(&mut invocations);
         assert_eq!(invocations.first_open(), Some("i1"));
-        invocations.engine(&Event::InvocationFinished { invocation_id: "i1".into(), completed: true });
+        assert_eq!(
+            invocations.engine(&Event::InvocationFinished { invocation_id: "i1".into(), completed: true }),
+            Ok(())
+        );
         assert_eq!(invocations.first_open(), None);
         given(&mut invocations);
         assert_eq!(invocations.first_open(), None, "the frame was late");
@@ -346,7 +368,7 @@ mod tests {
     fn an_invocation_that_the_engine_plans_anew_is_open_until_it_is_answered() {
         let mut invocations = Invocations::default();
         given(&mut invocations);
-        invocations.engine(&Event::InvocationRescheduled { invocation_id: "i1".into() });
+        assert_eq!(invocations.engine(&Event::InvocationRescheduled { invocation_id: "i1".into() }), Ok(()));
         assert_eq!(invocations.first_open(), Some("i1"));
         assert_eq!(result(&mut invocations, 1, "1"), Ok(()));
         assert_eq!(invocations.first_open(), None);

@@ -204,7 +204,9 @@ impl Oracles {
                     self.health.arrived(at, id, frame);
                 }
             }
-            "action.invoke" => self.invocations.given(at.mono, link, frame),
+            "action.invoke" => {
+                self.invocations.given(at.mono, link, frame, |name| self.scene.hosts(name));
+            }
             _ => {}
         }
     }
@@ -353,7 +355,8 @@ impl Oracles {
         }
         self.given_up |= matches!(record.event, Event::Dead { .. });
         self.ledger.engine(&record.event);
-        self.invocations.engine(&record.event);
+        let judged = self.invocations.engine(&record.event);
+        self.note("S15", judged);
         let judged = self.identity.engine(&record.event);
         self.note("N1", judged);
         if let Event::Rejected { code, reason, .. } = &record.event {

@@ -13,7 +13,7 @@ use relay_core::ids::{CallId, LinkId, ProcessId};
 use relay_core::limits::{ANSWER_SILENCE, INVENTORY_DELAY, INVENTORY_REFRESH};
 use relay_core::{Command, Input};
 use serde_json::Value;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// What a request on the link is about.
 #[derive(Debug)]
@@ -77,6 +77,8 @@ pub(super) struct Scene {
     /// The latest registration of each name.
     latest: BTreeMap<String, String>,
     processes: BTreeMap<ProcessId, Process>,
+    /// Whom the engine has asked to release: they run on for a moment, and count as gone.
+    parting: BTreeSet<String>,
     /// Registrations over HTTP.
     calls: BTreeMap<CallId, String>,
     mono: u64,
@@ -98,8 +100,8 @@ impl Scene {
 
     /// Identities whose process the broker knows to run.
     pub(super) fn running(&self) -> impl Iterator<Item = (&str, &str)> {
-        let runs = |name: &str| self.processes.values().any(|process| process.runs && process.name == name);
-        let hosted = self.hosted.iter().filter(move |(_, name)| runs(name));
+        let stays = |name: &str| self.runs(name) && !self.parting.contains(name);
+        let hosted = self.hosted.iter().filter(move |(_, name)| stays(name));
         hosted.map(|(id, name)| (id.as_str(), name.as_str()))
     }
 
@@ -153,6 +155,11 @@ impl Scene {
                 if let Some(frame) = frame.filter(|_| current) {
                     self.on_frame(at, frame);
                 }
+                let release = frame.filter(|frame| frame.action.as_deref() == Some("release"));
+                let name = release.and_then(|frame| frame.input.as_ref()?.name.as_deref());
+                if let Some(name) = name.filter(|name| self.hosts(name)) {
+                    self.parting.insert(name.to_owned());
+                }
             }
             Input::LinkDown { link, .. } | Input::LinkRefused { link, .. } => {
                 self.link.take_if(|other| other.id == *link);
@@ -185,6 +192,7 @@ impl Scene {
         if !self.runs(&name) {
             self.hosted.retain(|_, other| *other != name);
         }
+        self.parting.remove(&name);
         self.hosted.insert(id.to_owned(), name);
     }
 

@@ -98,6 +98,7 @@ fn of_engine(event: &Event, name: &str) -> String {
             let how = if *completed { "is completed" } else { "has failed" };
             format!("{invocation_id} {how}")
         }
+        Event::LeftBeforeRelease { invocation_id } => format!("finds nobody left for {invocation_id}"),
     }
 }
 
