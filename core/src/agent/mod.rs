@@ -72,12 +72,22 @@ pub(crate) enum Phase {
     Leaving,
 }
 
+/// What has come of the tries to register an agent.
+#[derive(Debug, Default)]
+pub(crate) struct Tries {
+    /// The remembered identity that the engine does not give to this node, and its words.
+    pub(crate) unauthorized: Option<(AgentId, String)>,
+    /// It was registered afresh, because the one whose name it was is no more.
+    pub(crate) afresh: bool,
+}
+
 #[derive(Debug)]
 pub(crate) struct Agent {
     pub(crate) process: ProcessId,
     pub(crate) order: SpawnOrder,
     pub(crate) origin: Origin,
     pub(crate) phase: Phase,
+    pub(crate) tries: Tries,
     pub(crate) registered: Option<Registered>,
     pub(crate) pid: Option<u32>,
     pub(crate) warning: Option<String>,
@@ -217,6 +227,7 @@ impl Roster {
             order,
             origin,
             phase: Phase::Registering { sent: false, recover: None },
+            tries: Tries::default(),
             registered: None,
             pid: None,
             warning: None,

@@ -4,7 +4,9 @@
 //!
 //! 1. An identity is taken up only in answer to a refusal of its name.
 //! 2. The remembered identity is tried once, then the one that the engine tells, once. Whether it is
-//!    ours to take is the engine's to say: it gives it only to the node that registered it first.
+//!    ours to take is the engine's to say: it gives it only to the node that registered it first, and
+//!    the one that it has not given us as another's is not tried again.
+//! 3. A name that nobody has any more is registered afresh, once for each spawn.
 //!
 //! The rules are those of `core/PROTOCOL.md` §4.
 
@@ -18,21 +20,39 @@ use crate::limits;
 use crate::link::answer::{Answer, Refused};
 use crate::marks::Mark;
 use crate::purpose::CallFor;
+use crate::secret::mask;
+use crate::wire::ErrorFrame;
 use alloc::format;
 use alloc::vec::Vec;
 
 /// The refusal of a name that exists.
 const TAKEN: &str = "agent_already_exists";
 
+/// The refusal of an identity that another node registered, or that is not the one of this name.
+const UNAUTHORIZED: &str = "agent_recovery_not_authorized";
+
+/// The refusal of an identity that somebody changed at the same moment.
+const CHANGED: &str = "agent_identity_conflict";
+
+/// The refusal of an identity whose name nobody has.
+const NOBODY: &str = "agent_not_found";
+
 impl Broker {
-    /// The engine refused to register an agent with `code`, or to give it the identity `tried`.
-    /// Whether something else is being tried now.
-    pub(super) fn recover(&mut self, process: ProcessId, tried: Option<&AgentId>, code: &str) -> bool {
-        let Some(name) = self.roster.get(process).map(|agent| agent.name().clone()) else {
+    /// The engine refused to register an agent, or to give it the identity `tried`. Whether something
+    /// else is being tried now.
+    pub(super) fn recover(
+        &mut self,
+        process: ProcessId,
+        tried: Option<&AgentId>,
+        error: &ErrorFrame<'_>,
+    ) -> bool {
+        let Some(agent) = self.roster.get_mut(process) else {
             return false;
         };
+        let name = agent.name().clone();
         let known = self.known_agents.get(&name);
-        match (code, tried) {
+        let is_known = tried.is_some() && tried == known;
+        match (&*error.code, tried) {
             (TAKEN, None) => match known.cloned() {
                 Some(known) => {
                     self.begin_registration(process, Some(known));
@@ -42,9 +62,24 @@ impl Broker {
                 None => self.look_up(process),
             },
             // Somebody has deleted the agent that we remember, and there is a new one of its name.
-            ("agent_identity_conflict", Some(tried)) if known == Some(tried) => {
-                self.known_agents.remove(&name);
-                self.look_up(process)
+            (UNAUTHORIZED | CHANGED, Some(tried)) if is_known => {
+                // What somebody changed just then may still be ours.
+                let unauthorized = (error.code == UNAUTHORIZED).then(|| mask(&error.message));
+                agent.tries.unauthorized = unauthorized.map(|told| (tried.clone(), told));
+                // Without a key to ask with, what we remember stays the best that we know.
+                let asks = self.look_up(process);
+                if asks {
+                    self.known_agents.remove(&name);
+                }
+                asks
+            }
+            (NOBODY, Some(_)) if !agent.tries.afresh => {
+                agent.tries.afresh = true;
+                if is_known {
+                    self.known_agents.remove(&name);
+                }
+                self.begin_registration(process, None);
+                true
             }
             _ => false,
         }
@@ -74,12 +109,21 @@ impl Broker {
             return;
         }
         match reply.and_then(Answer::read).map(|answer| answer.text("id")) {
-            Ok(Some(id)) => self.begin_registration(process, Some(AgentId(id))),
+            Ok(Some(id)) => self.take_up(process, AgentId(id)),
             Ok(None) => self.refuse_registration(process, TAKEN, "the engine does not say whose the name is"),
             Err(refused) => {
                 let told = format!("the engine does not say whose the name is: {refused}");
                 self.refuse_registration(process, TAKEN, &told);
             }
+        }
+    }
+
+    /// The engine told whose the name is (invariant 2).
+    fn take_up(&mut self, process: ProcessId, id: AgentId) {
+        let unauthorized = self.roster.get(process).and_then(|agent| agent.tries.unauthorized.clone());
+        match unauthorized.filter(|(refused, _)| *refused == id) {
+            Some((_, told)) => self.refuse_registration(process, UNAUTHORIZED, &told),
+            None => self.begin_registration(process, Some(id)),
         }
     }
 }

@@ -197,7 +197,7 @@ impl Broker {
         // Answered: no late reply can follow.
         let recover = recover.take();
         agent.phase = Phase::Registering { sent: false, recover: None };
-        if !self.recover(process, recover.as_ref(), &error.code) {
+        if !self.recover(process, recover.as_ref(), error) {
             self.refuse_registration(process, &error.code, &error.message);
         }
     }

@@ -3,6 +3,7 @@
 use crate::support::{Agents, KEY, Rig};
 use relay_core::ids::CallId;
 use relay_core::time::Span;
+use relay_core::{Access, Secret};
 use serde_json::{Value, json};
 
 const SECOND: Span = Span::secs(1);
@@ -33,13 +34,18 @@ fn a_registration_without_answer_fails_after_ten_seconds_and_is_undone_when_it_c
 
 #[test]
 fn a_refusal_of_the_engine_is_passed_on_with_its_code() {
-    let mut rig = Rig::online();
-    rig.engine.agents = Agents::Refuse("node_capacity_exceeded");
-    let request = rig.ask_spawn("bob");
-    let (status, body) = answer(&rig, request);
-    assert!((400..600).contains(&status));
-    assert_eq!(body["code"], "node_capacity_exceeded");
-    assert!(rig.children.is_empty());
+    for code in ["node_capacity_exceeded", "agent_location_conflict", "invalid_agent_name", "not known here"]
+    {
+        let mut rig = Rig::online();
+        rig.engine.agents = Agents::Refuse(code);
+        let request = rig.ask_spawn("bob");
+        let (status, body) = answer(&rig, request);
+        assert!((400..600).contains(&status));
+        assert_eq!(body["code"], code);
+        rig.advance(Span::secs(11));
+        assert!(rig.children.is_empty());
+        assert_eq!(rig.sent("agent.register").len(), 1, "no use in saying that again");
+    }
 }
 
 #[test]
@@ -97,22 +103,114 @@ fn a_name_that_another_node_registered_stays_refused_with_the_reason() {
     assert_eq!((status, &body["code"]), (409, &json!("agent_recovery_not_authorized")), "{body}");
 }
 
-#[test]
-fn an_identity_that_is_remembered_and_outdated_is_asked_for_once() {
-    let mut rig = Rig::online();
+/// A broker that was refused, with this code, the identity that it remembers as `bob`; its request.
+fn refused_what_it_remembers(code: &str) -> (Rig, u64) {
+    refused_what_this_one_remembers(Rig::online(), code)
+}
+
+fn refused_what_this_one_remembers(mut rig: Rig, code: &str) -> (Rig, u64) {
     let bob = rig.spawn("bob");
     rig.exits(bob.process, 0);
     rig.engine.agents = Agents::Hold;
     let request = rig.ask_spawn("bob");
     rig.error(&rig.last_sent("agent.register")["id"], "agent_already_exists");
-    rig.error(&rig.last_sent("agent.recover")["id"], "agent_identity_conflict");
-    let call = rig.calls_to("/v1/agents/bob")[0].id;
-    rig.answer(call, 200, json!({ "id": "777", "name": "bob" }));
-    let recover = rig.last_sent("agent.recover");
-    assert_eq!(recover["expected_agent_id"], "777");
-    rig.error(&recover["id"], "agent_identity_conflict");
-    assert_eq!(answer(&rig, request).0, 409);
-    assert_eq!(rig.calls_to("/v1/agents/bob").len(), 1);
+    rig.error(&rig.last_sent("agent.recover")["id"], code);
+    (rig, request)
+}
+
+/// The engine tells whose the name is.
+fn tell_whose(rig: &mut Rig, id: &str) {
+    let call = rig.calls_to("/v1/agents/bob").last().expect("a question").id;
+    rig.answer(call, 200, json!({ "id": id, "name": "bob" }));
+}
+
+#[test]
+fn an_identity_that_is_remembered_and_outdated_is_asked_for_once() {
+    for code in ["agent_recovery_not_authorized", "agent_identity_conflict"] {
+        let (mut rig, request) = refused_what_it_remembers(code);
+        tell_whose(&mut rig, "777");
+        let recover = rig.last_sent("agent.recover");
+        assert_eq!(recover["expected_agent_id"], "777");
+        rig.error(&recover["id"], code);
+        let (status, body) = answer(&rig, request);
+        assert_eq!((status, &body["code"]), (409, &json!(code)), "{body}");
+        assert_eq!(rig.calls_to("/v1/agents/bob").len(), 1);
+        assert_eq!(rig.sent("agent.recover").len(), 2);
+    }
+}
+
+#[test]
+fn a_name_whose_agent_was_deleted_and_made_anew_is_recovered() {
+    for code in ["agent_recovery_not_authorized", "agent_identity_conflict"] {
+        let (mut rig, request) = refused_what_it_remembers(code);
+        tell_whose(&mut rig, "777");
+        rig.engine.ids.insert("bob".into(), "777".into());
+        let data = rig.identity("bob");
+        rig.reply(&rig.last_sent("agent.recover")["id"], data);
+        rig.advance(SECOND);
+        assert_eq!(answer(&rig, request).0, 200);
+    }
+}
+
+#[test]
+fn an_identity_that_this_node_may_not_have_is_not_tried_twice() {
+    let (mut rig, request) = refused_what_it_remembers("agent_recovery_not_authorized");
+    tell_whose(&mut rig, "100");
+    let (status, body) = answer(&rig, request);
+    assert_eq!((status, &body["code"]), (409, &json!("agent_recovery_not_authorized")), "{body}");
+    assert!(
+        body["error"].as_str().is_some_and(|error| error.contains("scripted")),
+        "the engine's words: {body}"
+    );
+    assert_eq!(rig.sent("agent.recover").len(), 1);
+}
+
+#[test]
+fn an_identity_that_somebody_changed_just_then_is_tried_once_more() {
+    let (mut rig, _) = refused_what_it_remembers("agent_identity_conflict");
+    tell_whose(&mut rig, "100");
+    let tried = rig.sent("agent.recover");
+    assert_eq!(tried.len(), 2);
+    assert_eq!(tried[1]["expected_agent_id"], "100");
+}
+
+#[test]
+fn who_has_no_key_to_ask_with_keeps_what_it_remembers() {
+    let rig = Rig::with(|config, _| {
+        config.access = Access::TokenOnly;
+        config.node_token = Secret::new("nt_live_feedfeedfeedfeed");
+    });
+    let (mut rig, request) = refused_what_this_one_remembers(rig.ready(), "agent_identity_conflict");
+    assert_eq!(answer(&rig, request).1["code"], "agent_identity_conflict");
+    rig.ask_spawn("bob");
+    rig.error(&rig.last_sent("agent.register")["id"], "agent_already_exists");
+    assert_eq!(rig.sent("agent.recover").len(), 2);
+}
+
+#[test]
+fn a_name_that_nobody_has_any_more_is_registered_afresh_once() {
+    let (mut rig, request) = refused_what_it_remembers("agent_not_found");
+    let afresh = rig.sent("agent.register");
+    assert_eq!(afresh.len(), 2);
+    // Somebody makes an agent of that name, and deletes it as it is being recovered.
+    rig.error(&afresh[1]["id"], "agent_already_exists");
+    tell_whose(&mut rig, "777");
+    rig.error(&rig.last_sent("agent.recover")["id"], "agent_not_found");
+    let (status, body) = answer(&rig, request);
+    assert_eq!((status, &body["code"]), (409, &json!("agent_not_found")), "{body}");
+    assert_eq!((rig.sent("agent.register").len(), rig.sent("agent.recover").len()), (2, 2));
+}
+
+#[test]
+fn an_identity_that_the_engine_told_and_nobody_has_any_more_is_registered_afresh() {
+    let (mut rig, request, call) = asked_whose();
+    rig.engine.agents = Agents::Hold;
+    rig.answer(call, 200, json!({ "id": "100", "name": "bob" }));
+    rig.error(&rig.last_sent("agent.recover")["id"], "agent_not_found");
+    let data = rig.identity("bob");
+    rig.reply(&rig.last_sent("agent.register")["id"], data);
+    rig.advance(SECOND);
+    assert_eq!(answer(&rig, request).0, 200);
 }
 
 #[test]

@@ -310,11 +310,10 @@ impl Engine {
             return Err(("agent_not_found", format!("no agent {name:?}")));
         };
         let agent = &self.state.agents[key.0];
-        if *agent.id != *inbound.text("expected_agent_id") {
-            return Err(("agent_identity_conflict", format!("another agent is called {name:?}")));
-        }
-        if agent.home != Some(inbound.node) {
-            return Err(("agent_recovery_not_authorized", "another node registered it".into()));
+        if *agent.id != *inbound.text("expected_agent_id") || agent.home != Some(inbound.node) {
+            // It does not say which: neither is for a stranger to know.
+            let reason = format!("{name:?} is not that agent, or not of this node");
+            return Err(("agent_recovery_not_authorized", reason));
         }
         self.check_room(Some(key), inbound.node)?;
         self.renew_token(now, key);
