@@ -36,6 +36,8 @@ pub(crate) enum Timer {
     DeliveryReplay(AgentId),
     /// A registration of an agent is overdue.
     AgentRegister(ProcessId),
+    /// A registration that an engine in trouble refused is tried again.
+    AgentRetry(ProcessId),
     /// A started child has lived long enough to count as started.
     AgentProof(ProcessId),
     /// A released child must be gone by now.
@@ -72,6 +74,7 @@ impl Timer {
             Self::DeliveryGap(_) => "delivery gap",
             Self::DeliveryReplay(_) => "delivery replay",
             Self::AgentRegister(_) => "agent register",
+            Self::AgentRetry(_) => "agent retry",
             Self::AgentProof(_) => "agent proof",
             Self::AgentKill(_) => "agent kill",
             Self::Terminal(_) => "terminal",
@@ -119,6 +122,11 @@ impl Timers {
     /// Whether `timer` is armed.
     pub(crate) fn is_set(&self, timer: &Timer) -> bool {
         self.deadlines.contains_key(timer)
+    }
+
+    /// What `timer` is armed for.
+    pub(crate) fn deadline(&self, timer: &Timer) -> Option<Mono> {
+        self.deadlines.get(timer).copied()
     }
 
     /// How many timers are armed.
@@ -205,8 +213,9 @@ mod tests {
                 let first = list.iter().min().map(|(at, timer)| (*at, timer));
                 prop_assert_eq!(timers.next(), first);
                 for number in 0..6 {
-                    let armed = list.iter().any(|(_, other)| *other == timer(number));
-                    prop_assert_eq!(timers.is_set(&timer(number)), armed);
+                    let armed = list.iter().find(|(_, other)| *other == timer(number)).map(|(at, _)| *at);
+                    prop_assert_eq!(timers.is_set(&timer(number)), armed.is_some());
+                    prop_assert_eq!(timers.deadline(&timer(number)), armed);
                 }
             }
         }

@@ -53,8 +53,8 @@ pub(crate) struct Registered {
 /// Where an agent stands.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Phase {
-    /// It wants to be registered; `sent` once the frame is on the current link, `recover` once the
-    /// engine said that the name exists and we know whose it was.
+    /// It wants to be registered; `sent` while the frame is on the current link and unanswered, `recover`
+    /// once the engine said that the name exists and we know whose it was.
     Registering { sent: bool, recover: Option<AgentId> },
     /// The engine knows the name: it is being asked whose it is.
     LookingUp(CallId),
@@ -75,6 +75,10 @@ pub(crate) enum Phase {
 /// What has come of the tries to register an agent.
 #[derive(Debug, Default)]
 pub(crate) struct Tries {
+    /// Refusals in a row on the current link by an engine in trouble.
+    pub(crate) troubles: u32,
+    /// The code and message of the latest of them.
+    pub(crate) trouble: (String, String),
     /// The remembered identity that the engine does not give to this node, and its words.
     pub(crate) unauthorized: Option<(AgentId, String)>,
     /// It was registered afresh, because the one whose name it was is no more.

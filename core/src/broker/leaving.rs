@@ -213,6 +213,7 @@ impl Broker {
         }
         for timer in [
             Timer::AgentRegister(process),
+            Timer::AgentRetry(process),
             Timer::AgentProof(process),
             Timer::AgentKill(process),
             Timer::Terminal(process),

@@ -286,6 +286,7 @@ impl Broker {
             Timer::DeliveryGap(agent) => self.on_gap_timer(&agent),
             Timer::DeliveryReplay(agent) => self.on_replay_timer(&agent),
             Timer::AgentRegister(process) => self.on_register_timeout(process),
+            Timer::AgentRetry(_) => self.registrations.due = true,
             Timer::AgentProof(process) => self.on_proof(process),
             Timer::AgentKill(process) => self.on_kill_timer(process),
             Timer::Terminal(process) => self.on_terminal_timer(process),

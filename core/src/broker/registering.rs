@@ -5,6 +5,8 @@
 //! 1. A registration is state: a new link sends it again until its spawn is given up.
 //! 2. A reply that nobody waits for any more is undone, unless a later spawn has the same identity.
 //! 3. The window of an identity is open before its process may start.
+//! 4. What an engine in trouble refuses is asked for again on the same link, while there is time for it.
+//!    Until then it is not unanswered: no inventory waits for it.
 
 use super::Broker;
 use super::spawning::Failure;
@@ -19,8 +21,9 @@ use crate::link::Request;
 use crate::link::answer::{Answer, Refused};
 use crate::marks::Mark;
 use crate::purpose::CallFor;
-use crate::secret::Secret;
+use crate::secret::{Secret, mask};
 use crate::store::{Leave, Record};
+use crate::time::Span;
 use crate::timers::Timer;
 use crate::wire::{self, Dialect, ErrorFrame, RegisteredAgent, Reply};
 use alloc::collections::BTreeMap;
@@ -28,6 +31,11 @@ use alloc::format;
 use alloc::string::{String, ToString};
 use alloc::vec::Vec;
 use serde_json::json;
+
+/// Refusals of an engine in trouble, which pass; `SQLITE_…` are codes of its database. Only these: what is
+/// not known to pass may be final, and then whoever ordered the agent is to hear it at once.
+const PASSING: [&str; 3] = ["node_control_failed", "internal_error", "database_overloaded"];
+const PASSING_PREFIX: &str = "SQLITE_";
 
 /// Registrations on the current link.
 #[derive(Debug, Default)]
@@ -55,6 +63,7 @@ impl Broker {
         self.cx.wake_in(Timer::AgentRegister(process), wait);
         if let Some(agent) = self.roster.get_mut(process) {
             agent.phase = Phase::Registering { sent: false, recover };
+            agent.tries.troubles = 0;
             self.registrations.due = true;
         }
     }
@@ -67,7 +76,9 @@ impl Broker {
             let Phase::Registering { sent: sent @ false, recover } = &mut agent.phase else {
                 continue;
             };
-            if !self.cx.timers.is_set(&Timer::AgentRegister(agent.process)) {
+            let timers = &self.cx.timers;
+            let waits = timers.is_set(&Timer::AgentRetry(agent.process));
+            if waits || !timers.is_set(&Timer::AgentRegister(agent.process)) {
                 continue;
             }
             if self.leaving.holds(&agent.order.name) {
@@ -89,7 +100,9 @@ impl Broker {
                 None => wire::agent_register(id, name, invocation, session),
             });
             *sent = frame.is_some();
-            self.cx.wake_in(Timer::AgentRegister(agent.process), limits::AGENT_REGISTER);
+            if agent.tries.troubles == 0 {
+                self.cx.wake_in(Timer::AgentRegister(agent.process), limits::AGENT_REGISTER);
+            }
         }
     }
 
@@ -99,6 +112,8 @@ impl Broker {
         for agent in self.roster.iter_mut() {
             if let Phase::Registering { sent, .. } = &mut agent.phase {
                 *sent = false;
+                agent.tries.troubles = 0;
+                self.cx.timers.clear(&Timer::AgentRetry(agent.process));
                 self.registrations.due = true;
             }
         }
@@ -197,9 +212,30 @@ impl Broker {
         // Answered: no late reply can follow.
         let recover = recover.take();
         agent.phase = Phase::Registering { sent: false, recover: None };
-        if !self.recover(process, recover.as_ref(), error) {
+        if !self.recover(process, recover.as_ref(), error) && !self.try_again(process, recover, error) {
             self.refuse_registration(process, &error.code, &error.message);
         }
+    }
+
+    /// Whether a refused registration, or the recovery of this identity, is tried again (invariant 4).
+    fn try_again(&mut self, process: ProcessId, recover: Option<AgentId>, error: &ErrorFrame<'_>) -> bool {
+        let passes = PASSING.contains(&&*error.code) || error.code.starts_with(PASSING_PREFIX);
+        let deadline = self.cx.timers.deadline(&Timer::AgentRegister(process));
+        let (Some(agent), Some(deadline), true) = (self.roster.get_mut(process), deadline, passes) else {
+            return false;
+        };
+        let at = self.cx.now.mono.after(Span(limits::AGENT_RETRY_FIRST.0 << agent.tries.troubles));
+        if at >= deadline {
+            return false;
+        }
+        agent.tries.troubles += 1;
+        agent.tries.trouble = (mask(&error.code), mask(&error.message));
+        agent.phase = Phase::Registering { sent: false, recover };
+        self.cx.timers.set(Timer::AgentRetry(process), at);
+        let name = agent.name();
+        let message = format!("the engine cannot register {name:?} now: {}: {}", error.code, error.message);
+        self.cx.log(Level::Warn, "agent", &message);
+        true
     }
 
     pub(super) fn refuse_registration(&mut self, process: ProcessId, code: &str, told: &str) {
@@ -214,6 +250,11 @@ impl Broker {
         let Phase::Registering { sent, .. } = agent.phase else {
             return;
         };
+        if !sent && agent.tries.troubles > 0 {
+            // There was no time left, or no room on the link, for the next try.
+            let (code, told) = agent.tries.trouble.clone();
+            return self.refuse_registration(process, &code, &told);
+        }
         if !sent {
             let reason = self.link.reason();
             let message = format!(

@@ -213,6 +213,130 @@ fn an_identity_that_the_engine_told_and_nobody_has_any_more_is_registered_afresh
     assert_eq!(answer(&rig, request).0, 200);
 }
 
+/// A broker whose engine has just refused to register `bob` for trouble of its own; its request.
+fn refused_in_trouble(code: &'static str) -> (Rig, u64) {
+    let mut rig = Rig::online();
+    rig.engine.agents = Agents::Refuse(code);
+    let request = rig.ask_spawn("bob");
+    (rig, request)
+}
+
+#[test]
+fn a_refusal_that_passes_is_survived() {
+    for code in ["node_control_failed", "internal_error", "database_overloaded", "SQLITE_BUSY"] {
+        let (mut rig, request) = refused_in_trouble(code);
+        rig.engine.agents = Agents::Confirm;
+        rig.advance(Span::millis(499));
+        assert_eq!(rig.sent("agent.register").len(), 1);
+        rig.advance(Span::millis(2));
+        assert_eq!(rig.sent("agent.register").len(), 2);
+        rig.advance(SECOND);
+        assert_eq!(answer(&rig, request).0, 200);
+    }
+}
+
+#[test]
+fn an_engine_that_stays_in_trouble_has_the_last_word_when_no_time_is_left() {
+    let (mut rig, request) = refused_in_trouble("node_control_failed");
+    rig.advance(Span::millis(7_400));
+    assert_eq!(rig.sent("agent.register").len(), 4, "after 0, 0.5, 1.5 and 3.5 s");
+    assert!(rig.reply_to(request).is_none());
+    rig.advance(Span::millis(200));
+    assert_eq!(rig.sent("agent.register").len(), 5);
+    let (status, body) = answer(&rig, request);
+    assert_eq!((status, &body["code"]), (409, &json!("node_control_failed")), "{body}");
+    rig.advance(Span::secs(20));
+    assert_eq!(rig.sent("agent.register").len(), 5);
+    assert!(rig.sent("agent.deregister").is_empty() && rig.children.is_empty());
+}
+
+#[test]
+fn an_engine_in_trouble_has_the_last_word_when_a_jump_of_the_clock_takes_the_time() {
+    let (mut rig, request) = refused_in_trouble("node_control_failed");
+    rig.jump(Span::secs(60));
+    rig.tick();
+    let (status, body) = answer(&rig, request);
+    assert_eq!((status, &body["code"]), (409, &json!("node_control_failed")), "{body}");
+    assert_eq!(rig.sent("agent.register").len(), 1);
+}
+
+#[test]
+fn a_refusal_to_recover_that_passes_is_survived() {
+    let (mut rig, request) = refused_what_it_remembers("SQLITE_BUSY");
+    rig.advance(Span::millis(501));
+    let tried = rig.sent("agent.recover");
+    assert_eq!(tried.len(), 2);
+    assert_eq!(tried[0]["expected_agent_id"], tried[1]["expected_agent_id"]);
+    let data = rig.identity("bob");
+    rig.reply(&tried[1]["id"], data);
+    rig.advance(SECOND);
+    assert_eq!(answer(&rig, request).0, 200);
+}
+
+#[test]
+fn a_try_that_took_effect_although_it_was_refused_is_recovered() {
+    let (mut rig, request) = refused_in_trouble("node_control_failed");
+    rig.engine.agents = Agents::Refuse("agent_already_exists");
+    rig.advance(Span::millis(501));
+    tell_whose(&mut rig, "100");
+    rig.advance(SECOND);
+    assert_eq!(answer(&rig, request).0, 200);
+}
+
+#[test]
+fn an_agent_that_is_released_while_its_next_try_waits_is_not_registered() {
+    let (mut rig, request) = refused_in_trouble("node_control_failed");
+    rig.engine.agents = Agents::Confirm;
+    rig.ask("DELETE", "/api/spawned/bob", &Value::Null);
+    assert_eq!(answer(&rig, request).1["code"], "spawn_released_before_ready");
+    rig.advance(Span::secs(11));
+    assert_eq!(rig.sent("agent.register").len(), 1);
+    // Its successor is no successor of a refusal.
+    rig.spawn("bob");
+}
+
+#[test]
+fn a_new_link_does_not_wait_for_the_next_try() {
+    let (mut rig, request) = refused_in_trouble("node_control_failed");
+    rig.advance(Span::millis(3_600));
+    rig.engine.agents = Agents::Confirm;
+    rig.sent.clear();
+    rig.reconnect();
+    assert_eq!(rig.sent("agent.register").len(), 1, "at once");
+    rig.advance(Span::secs(5));
+    assert_eq!(rig.sent("agent.register").len(), 1, "and once");
+    assert_eq!(answer(&rig, request).0, 200);
+}
+
+#[test]
+fn an_inventory_does_not_wait_for_the_next_try() {
+    let mut rig = Rig::online();
+    rig.advance(Span::secs(55));
+    rig.engine.agents = Agents::Refuse("node_control_failed");
+    rig.sent.clear();
+    let request = rig.ask_spawn("bob");
+    rig.advance(Span::secs(7));
+    assert_eq!(rig.sent("inventory.sync").len(), 1);
+    assert!(rig.reply_to(request).is_none());
+}
+
+#[test]
+fn tries_on_the_socket_do_not_put_off_the_one_over_http() {
+    let mut rig = Rig::with(|_, engine| engine.register_refusals = ["invalid_message"].into()).ready();
+    rig.engine.agents = Agents::Refuse("node_control_failed");
+    rig.ask_spawn("bob");
+    rig.engine.agents = Agents::Hold;
+    rig.advance(Span::millis(9_900));
+    assert_eq!(rig.sent("agent.register").len(), 2);
+    let registrations = |rig: &Rig| {
+        let calls = rig.calls_to("/v1/agents");
+        calls.iter().filter(|call| call.body["name"] == "bob").count()
+    };
+    assert_eq!(registrations(&rig), 0);
+    rig.advance(Span::millis(200));
+    assert_eq!(registrations(&rig), 1);
+}
+
 #[test]
 fn a_name_is_not_recovered_for_a_spawn_that_was_given_up_meanwhile() {
     let (mut rig, _, call) = asked_whose();
