@@ -65,7 +65,7 @@ fn an_open_invocation_is_sent_again_with_its_id_and_late_results_are_dropped() {
     inventory::an_open_invocation_that_is_not_listed_is_sent_again_with_the_same_id();
     actions::an_open_invocation_is_sent_again_after_30_s_with_the_same_id_to_the_same_node();
     actions::an_overdue_invocation_moves_to_another_node_whose_result_alone_counts();
-    actions::waiting_work_is_drained_by_registrations_and_by_every_heartbeat_of_older_releases();
+    actions::older_engines_dispatch_a_release_again_and_newer_ones_once();
     actions::a_spawn_that_names_its_node_waits_until_that_is_online_and_its_handlers_are_live();
 }
 
