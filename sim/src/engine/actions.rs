@@ -11,7 +11,7 @@
 use super::http::{Answer, Call, Caller, Refusal, refuse};
 use super::ids::{InvocationKey, NodeKey, iso};
 use super::journal::Event;
-use super::state::{Invocation, InvocationState, Place};
+use super::state::{Invocation, InvocationState, Place, Provider};
 use super::{Engine, Output};
 use serde_json::{Value, json};
 use std::collections::BTreeSet;
@@ -113,15 +113,27 @@ impl Engine {
         let Place::Node(node) = self.state.agents[agent.0].place else {
             return Err(refuse(409, "agent_not_node_bound", format!("agent {name:?} is on no node")));
         };
+        let provider = self.state.agents[agent.0].provider.clone();
+        let is_local = self.options.profile.local_release && !self.is_host_live(node, &provider);
+        if is_local && input["delete_agent"] != true {
+            return Err(refuse(503, "agent_host_unavailable", format!("the host of {name:?} is away")));
+        }
         let key = self.make_invocation(call, "release", "release", input);
-        self.state.invocations[key.0].provider.clone_from(&self.state.agents[agent.0].provider);
+        self.state.invocations[key.0].provider = provider;
         self.assign(key, node);
-        self.send_invocation(call.now, key);
-        let waits = self.state.invocations[key.0].state == InvocationState::Pending;
-        if self.options.profile.local_release && waits && !self.state.nodes[node.0].online {
+        if is_local {
             self.end(call.now, key, Value::Null, None);
+        } else {
+            self.send_invocation(call.now, key);
         }
         Ok((201, self.invocation_view(key).into()))
+    }
+
+    /// Whether a release can reach who runs an agent.
+    fn is_host_live(&self, node: NodeKey, provider: &str) -> bool {
+        let node = &self.state.nodes[node.0];
+        let live = |slot: &Provider| slot.connection.is_some() && slot.handlers_live;
+        node.online && node.providers.get(provider).is_some_and(live)
     }
 
     fn invoke_on_any(&mut self, call: &Call<'_>, name: &str, input: Value) -> Answer {

@@ -4,9 +4,10 @@
 //! Must not know: HTTP.
 //!
 //! 1. Names that nobody has are ignored; nothing is created.
-//! 2. Until conflicts are isolated, one of them fails the whole frame and changes nothing.
-//! 3. Active agents and open invocations of the provider that are not listed are offline and
-//!    rescheduled; an empty list means all of them.
+//! 2. Until conflicts are isolated, one of them fails the whole frame and changes nothing; later only where
+//!    nobody who is known is accepted.
+//! 3. Active agents of the provider that are not named are offline, and open invocations that no accepted
+//!    entry names rescheduled; an empty list means all of them.
 
 use super::Engine;
 use super::frames::{Fault, Inbound};
@@ -21,7 +22,7 @@ impl Engine {
     pub(super) fn inventory(&mut self, now: i64, inbound: &Inbound) -> Result<(), Fault> {
         let entries = inbound.frame.get("agents").and_then(Value::as_array).cloned().unwrap_or_default();
         let mut listed = Vec::new();
-        let mut rejected = 0;
+        let mut rejected = Vec::new();
         for entry in &entries {
             match self.judge_entry(inbound, entry) {
                 Ok(Some(key)) => listed.push((key, entry)),
@@ -29,10 +30,13 @@ impl Engine {
                 Err(fault) if self.options.profile.inventory_conflict == Conflict::FailAll => {
                     return Err(fault);
                 }
-                Err(_) => rejected += 1,
+                Err(fault) => rejected.push(fault),
             }
         }
-        let ids: Vec<&str> = entries.iter().filter_map(|entry| entry["invocation_id"].as_str()).collect();
+        if listed.is_empty() && !rejected.is_empty() {
+            return Err(rejected.swap_remove(0));
+        }
+        let ids: Vec<&str> = listed.iter().filter_map(|(_, entry)| entry["invocation_id"].as_str()).collect();
         let mut newly = Vec::new();
         for (key, _) in &listed {
             if self.certify(now, *key, inbound) {
@@ -45,7 +49,8 @@ impl Engine {
                 self.complete_by_inventory(now, *key, inbound.node, &inbound.provider, entry)
             })
             .count();
-        self.mark_missing(now, inbound, &listed.iter().map(|(key, _)| *key).collect::<Vec<_>>());
+        let named: Vec<&str> = entries.iter().filter_map(|entry| entry["name"].as_str()).collect();
+        self.mark_missing(now, inbound, &named);
         let rescheduled = self.reschedule_unlisted(now, inbound.node, &inbound.provider, &ids);
         let names = listed.iter().map(|(key, _)| self.state.agents[key.0].name.clone()).collect();
         self.journal.push(now, Event::InventorySynced { connection: inbound.connection, names });
@@ -60,7 +65,7 @@ impl Engine {
             "rescheduled_invocations": rescheduled,
         });
         if self.options.profile.inventory_conflict == Conflict::Skip {
-            data["rejected_agents"] = json!(rejected);
+            data["rejected_agents"] = json!(rejected.len());
         }
         self.reply(now, inbound, &data);
         let cursor = self.connections.get(&inbound.connection).is_some_and(|state| state.cursor);
@@ -111,10 +116,11 @@ impl Engine {
     }
 
     /// Active agents of the provider that are not listed are offline; their mail is still routed here.
-    fn mark_missing(&mut self, now: i64, inbound: &Inbound, listed: &[AgentKey]) {
+    fn mark_missing(&mut self, now: i64, inbound: &Inbound, named: &[&str]) {
         let provider = self.options.profile.cursor.then_some(inbound.provider.as_str());
         for key in self.agents_of(inbound.node, provider) {
-            if !listed.contains(&key) && std::mem::take(&mut self.state.agents[key.0].active) {
+            let agent = &mut self.state.agents[key.0];
+            if !named.contains(&&*agent.name) && std::mem::take(&mut agent.active) {
                 self.tell_exited(now, key, "missing_from_inventory");
             }
         }

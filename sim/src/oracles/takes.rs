@@ -79,10 +79,15 @@ impl Takes {
     }
 
     /// Without faults every message for an identity that had one process is read once, and none is
-    /// given up.
-    pub(super) fn exactly_once(&self, ledger: &Ledger) -> Result<(), String> {
+    /// given up; `is_there`: whether the identity of a name is still there, for a release may have deleted it.
+    pub(super) fn exactly_once(
+        &self,
+        ledger: &Ledger,
+        is_there: impl Fn(&str, &str) -> bool,
+    ) -> Result<(), String> {
         let undisturbed = |process: &&Process| {
-            let identity = process.id.as_ref().and_then(|id| ledger.identities.get(id));
+            let id = process.id.as_deref().filter(|id| is_there(&process.name, id));
+            let identity = id.and_then(|id| ledger.identities.get(id));
             !process.deaf && identity.is_some_and(|identity| identity.processes == 1)
         };
         for process in self.processes.values().filter(undisturbed) {
@@ -128,11 +133,11 @@ mod tests {
     #[test]
     fn without_faults_a_message_is_read_exactly_once() {
         let (mut ledger, mut takes) = started();
-        assert!(takes.exactly_once(&ledger).is_err());
+        assert!(takes.exactly_once(&ledger, |_, _| true).is_err());
         takes.took(&mut ledger, PROCESS, 5, 1).expect("the first time");
-        assert_eq!(takes.exactly_once(&ledger), Ok(()));
+        assert_eq!(takes.exactly_once(&ledger, |_, _| true), Ok(()));
         takes.took(&mut ledger, PROCESS, 5, 1).expect("input was thrown away");
-        assert!(takes.exactly_once(&ledger).is_err());
+        assert!(takes.exactly_once(&ledger, |_, _| true).is_err());
     }
 
     #[test]
@@ -162,7 +167,7 @@ mod tests {
         let held = [identity.rows.len(), identity.addressed.len(), identity.taken.len()];
         assert!(held.iter().all(|held| (1_000..1_100).contains(held)), "{held:?}");
         assert_eq!(takes.processes[&PROCESS].taken.len(), identity.taken.len());
-        assert!(takes.exactly_once(&ledger).is_err(), "the newest was read twice");
+        assert!(takes.exactly_once(&ledger, |_, _| true).is_err(), "the newest was read twice");
         assert_eq!(takes.took(&mut ledger, PROCESS, 5, 9).unwrap_err().0, "S4");
     }
 }

@@ -107,7 +107,8 @@ impl World<'_> {
             }
             Step::Invoke { agent } => self.invoke(number, agent),
             Step::InvokeRelease { agent } => {
-                let wish = json!({ "name": name(agent), "reason": "planned" });
+                let delete = number.is_multiple_of(2);
+                let wish = json!({ "name": name(agent), "reason": "planned", "delete_agent": delete });
                 self.order("/v1/agents/release", &wish);
             }
             Step::Release { agent } => {

@@ -525,7 +525,7 @@ impl<'a> World<'a> {
                 self.oracles.rests(&life.broker.held(), self.plan.agents.len());
             }
             if !self.plan.has_faults() {
-                self.oracles.expect_exactly_once();
+                self.oracles.expect_exactly_once(&self.engine);
             }
             self.done.get_or_insert(Ok(()));
             return;

@@ -383,7 +383,7 @@ fn a_failed_release_changes_nothing_and_some_cannot_be_asked_for() {
 }
 
 #[test]
-fn a_release_whose_node_is_away_waits_or_completes_locally() {
+fn a_release_whose_node_is_away_waits_or_is_refused_or_deletes_at_once() {
     for (profile, expected) in releases(["pending", "pending", "completed", "completed", "completed"]) {
         let mut bench = Bench::new(profile);
         let (_, connection) = bench.broker("n");
@@ -391,9 +391,15 @@ fn a_release_whose_node_is_away_waits_or_completes_locally() {
         let key = bench.key.clone();
         bench.worker(connection, "bob");
         bench.close(connection);
-        let release = bench.post("/v1/agents/release", &key, json!({ "name": "bob" }));
+        if expected == "completed" {
+            let refused = bench.refused("POST", "/v1/agents/release", &key, json!({ "name": "bob" }));
+            assert_eq!(refused, (503, "agent_host_unavailable".to_owned()), "{profile}");
+        }
+        let release = bench.post("/v1/agents/release", &key, json!({ "name": "bob", "delete_agent": true }));
         bench.pass(120_000);
         assert_eq!(status(&mut bench, &text(&release["invocation_id"])), expected, "{profile}");
+        let found = bench.call("GET", "/v1/agents/bob", &key, Value::Null).0;
+        assert_eq!(found, if expected == "completed" { 404 } else { 200 }, "{profile}");
     }
 }
 
