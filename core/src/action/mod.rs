@@ -9,13 +9,15 @@
 //!    What it leads to reaches a caller who lives here only behind the first inventory of the link, and once:
 //!    so it waits for that, unless that would give the invocation to another node.
 //! 3. At most [`limits::INVOCATIONS`] are remembered, for 24 hours; open ones are never forgotten.
+//! 4. A name is not registered again while the result of its release waits: engines carry a release out on
+//!    whoever has the name when the result comes (`core/PROTOCOL.md` §7).
 
 mod order;
 
 pub(crate) use order::{SpawnOrder, Wish, read_wish};
 
 use crate::cx::Cx;
-use crate::ids::InvocationId;
+use crate::ids::{AgentName, InvocationId};
 use crate::limits;
 use crate::link::{Answered, Link, Sent};
 use crate::marks::Mark;
@@ -64,6 +66,8 @@ enum Given {
 struct Invocation {
     at: Wall,
     given: Given,
+    /// Whom it releases.
+    releases: Option<AgentName>,
     state: State,
 }
 
@@ -90,7 +94,7 @@ impl Actions {
         let invocation = |(id, (at_ms, outcome)): (InvocationId, (i64, Option<Outcome>))| {
             let outcome = outcome.unwrap_or_else(|| Outcome::Error(INTERRUPTED.to_string()));
             let state = State::Done { outcome, delivery: Delivery::Proven };
-            (id, Invocation { at: Wall(at_ms), given: Given::Before, state })
+            (id, Invocation { at: Wall(at_ms), given: Given::Before, releases: None, state })
         };
         Self {
             invocations: saved.into_iter().map(invocation).collect(),
@@ -99,16 +103,27 @@ impl Actions {
         }
     }
 
-    /// An invocation that an earlier life carried out, or its end did, and that is not surely answered.
-    pub(crate) fn owe(&mut self, id: InvocationId, at: Wall, outcome: Outcome) {
-        let fresh = Invocation { at, given: Given::Before, state: State::Open };
+    /// A release that an earlier life carried out, or its end did, and that is not surely answered.
+    pub(crate) fn owe(&mut self, id: InvocationId, at: Wall, name: &AgentName, outcome: Outcome) {
+        let releases = Some(name.clone());
+        let fresh = Invocation { at, given: Given::Before, releases, state: State::Open };
         let invocation = self.invocations.entry(id).or_insert(fresh);
         let outcome = match &invocation.state {
             State::Done { outcome, .. } => outcome.clone(),
             State::Open => outcome,
         };
         invocation.state = State::Done { outcome, delivery: Delivery::Unsent { sends: 0 } };
+        invocation.releases = Some(name.clone());
         self.unsent = true;
+    }
+
+    /// Whether a release of this name is not answered yet: its result would be taken for one of whoever is
+    /// registered before it.
+    pub(crate) fn holds(&self, name: &AgentName) -> bool {
+        let is_unsent =
+            |state: &State| matches!(state, State::Done { delivery: Delivery::Unsent { .. }, .. });
+        let holds = |other: &Invocation| other.releases.as_ref() == Some(name) && is_unsent(&other.state);
+        self.unsent && self.invocations.values().any(holds)
     }
 
     /// Whether the result of an invocation has left on this link, or needs not.
@@ -124,9 +139,10 @@ impl Actions {
         self.invocations.contains_key(id)
     }
 
-    /// An invocation has come in (invariant 1); `movable`: another node can do it as well.
-    pub(crate) fn begin(&mut self, cx: &mut Cx, id: &InvocationId, movable: bool) -> Asked {
-        let given = Given::Here { movable };
+    /// An invocation has come in (invariant 1), and whom it releases: what releases nobody another node can
+    /// do as well.
+    pub(crate) fn begin(&mut self, cx: &mut Cx, id: &InvocationId, releases: Option<&AgentName>) -> Asked {
+        let given = Given::Here { movable: releases.is_none() };
         if let Some(known) = self.invocations.get_mut(id) {
             known.given = given;
             if let State::Done { delivery, .. } = &mut known.state {
@@ -139,7 +155,9 @@ impl Actions {
             return Asked::Repeated;
         }
         self.forget_old(cx.now.wall);
-        self.invocations.insert(id.clone(), Invocation { at: cx.now.wall, given, state: State::Open });
+        let releases = releases.cloned();
+        self.invocations
+            .insert(id.clone(), Invocation { at: cx.now.wall, given, releases, state: State::Open });
         self.open_here.insert(id.clone(), cx.now.mono);
         Asked::Fresh
     }

@@ -105,19 +105,6 @@ impl Leaving {
         self.unsent = waits;
     }
 
-    /// Whether something is left to be sent.
-    pub(crate) const fn is_unsent(&self) -> bool {
-        self.unsent
-    }
-
-    /// Whether a release of this name is not answered yet: its result would be taken for one of whoever is
-    /// registered before it.
-    pub(crate) fn holds(&self, name: &AgentName) -> bool {
-        let held =
-            |owed: &Owed| owed.sent.is_none() && owed.leave.behind.is_some() && owed.leave.name == *name;
-        self.unsent && self.owed.values().any(held)
-    }
-
     /// The engine answered a request: what that proves is no longer owed.
     pub(crate) fn on_answer(&mut self, answered: Answered) -> Vec<AgentId> {
         let proven = |owed: &mut Owed| owed.sent.as_mut().is_some_and(|sent| sent.is_proven_by(answered));

@@ -124,7 +124,7 @@ impl Broker {
         for Leave { name, behind } in recovered.owed.values() {
             if let Some(release) = behind {
                 // Who was to be released has died with that life; the engine does not ask again.
-                actions.owe(release.clone(), boot.now.wall, released(name));
+                actions.owe(release.clone(), boot.now.wall, name, released(name));
             }
         }
         Self {
@@ -318,11 +318,9 @@ impl Broker {
             self.flush_leaving();
             self.send_registrations();
             self.send_results();
-            if self.leaving.is_unsent() {
-                // Of those whose release is answered now the engine is told, and others may have their names.
-                self.flush_leaving();
-                self.send_registrations();
-            }
+            // Of those whose release is answered now the engine is told, and others may have their names.
+            self.flush_leaving();
+            self.send_registrations();
             self.send_inventory();
             self.send_acks();
             self.pause_link(pause);

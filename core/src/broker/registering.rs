@@ -81,7 +81,7 @@ impl Broker {
             if waits || !timers.is_set(&Timer::AgentRegister(agent.process)) {
                 continue;
             }
-            if self.leaving.holds(&agent.order.name) {
+            if self.actions.holds(&agent.order.name) {
                 self.registrations.due = true;
                 continue;
             }

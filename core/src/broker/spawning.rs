@@ -76,14 +76,14 @@ impl Broker {
     pub(super) fn on_invoke(&mut self, invoke: &Invoke<'_>) {
         let id = InvocationId::from(&*invoke.invocation_id);
         let wish = read_wish(invoke);
-        let is_release = matches!(wish, Wish::Release(_));
-        if self.stopping.is_stopping() && !is_release && !self.actions.knows(&id) {
+        let releases = if let Wish::Release(name) = &wish { Some(name) } else { None };
+        if self.stopping.is_stopping() && releases.is_none() && !self.actions.knows(&id) {
             // Any answer would stand for ever; without one the engine asks the next life.
             return;
         }
-        let asked = self.actions.begin(&mut self.cx, &id, !is_release);
+        let asked = self.actions.begin(&mut self.cx, &id, releases);
         if asked == Asked::Repeated {
-            if is_release {
+            if releases.is_some() {
                 // On its repeated result an engine moves away who lives under that name now.
                 self.inventory.refresh();
             }

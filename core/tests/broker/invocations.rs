@@ -314,6 +314,19 @@ fn a_name_that_was_released_while_the_link_was_down_is_registered_behind_the_res
 }
 
 #[test]
+fn a_name_whose_release_waits_to_be_answered_is_not_registered_before_that() {
+    let mut rig = Rig::online();
+    rig.just_confirmed();
+    rig.invoke("inv_1", "release", json!({ "name": "bob" }));
+    rig.ask_spawn("bob");
+    assert!(rig.sent("agent.register").is_empty(), "the release would be taken for its own");
+    rig.advance(SECOND);
+    let types = rig.types();
+    let at = |kind: &str| types.iter().position(|other| other == kind).expect("it was sent");
+    assert!(at("action.result") < at("agent.register"));
+}
+
+#[test]
 fn a_release_that_the_end_of_a_life_carried_out_is_answered_by_the_next_one() {
     let mut rig = Rig::online();
     rig.next_program = Program { mortal: false, ..Program::cat() };

@@ -94,7 +94,8 @@ const PAID: &str = r#""record":"paid""#;
 /// For so long it may still make or join channels that it could not.
 const JOIN: u64 = limits::JOIN_TRIES as u64 * (limits::CALL.0 + limits::JOIN_RETRY.0) + 1_000_000;
 
-/// Results that may have gone down with a link follow the first inventory of the next one.
+/// Results that may have gone down with a link, and leaves behind those of releases, follow the first inventory
+/// of the next one.
 const OPENED: u64 = limits::INVENTORY_DELAY.0 + 1_000_000;
 
 /// L4: judges what a broker does that has had nothing to do for so long, in virtual µs.
@@ -104,7 +105,11 @@ pub(super) fn quiet(lasts: u64, command: &Command, frame: Option<&Frame<'_>>) ->
         Command::LinkSend { .. } if matches!(kind, "node.heartbeat" | "inventory.sync" | "delivery.ack") => {
             Ok(())
         }
-        Command::LinkSend { .. } if kind == "action.result" && lasts < OPENED => Ok(()),
+        Command::LinkSend { .. }
+            if matches!(kind, "action.result" | "agent.deregister") && lasts < OPENED =>
+        {
+            Ok(())
+        }
         Command::Store { .. } if lasts < REWRITE => Ok(()),
         Command::Store { action: StoreAction::Append { lines }, .. }
             if lasts < PROOF && lines.lines().all(|line| line.contains(PAID)) =>
