@@ -113,7 +113,7 @@ mod list {
             "an agent whose binding to the node had failed was reported as running",
         FailedSpawnRegistered "failed-spawn-left-registered"
             "an agent stayed registered although its process had not started",
-        ReleasedTooSoon "left-before-its-release-was-answered"
+        ReleasedTooSoon "left-before-release-answered"
             "the engine was told that an agent has left before its release was answered, and took that for failed",
         StaleRelease "stale-release-state"
             "the state of a first release made the second one count as told",

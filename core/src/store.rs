@@ -59,6 +59,12 @@ pub(crate) struct Leave {
 }
 
 impl Record {
+    /// The record of a leave.
+    pub(crate) fn owed(agent_id: &AgentId, leave: &Leave) -> Self {
+        let Leave { name, behind } = leave.clone();
+        Self::Owed { agent_id: agent_id.clone(), name, behind }
+    }
+
     /// The record as a line of the journal.
     pub(crate) fn line(&self) -> String {
         let mut line = serde_json::to_string(self).expect("records have text keys only");
@@ -130,10 +136,7 @@ impl Recovered {
             .iter()
             .map(|(name, agent_id)| Record::Agent { name: name.clone(), agent_id: agent_id.clone() });
         let dead = self.dead.iter().cloned().map(Record::Dead);
-        let owed = self.owed.iter().map(|(agent_id, leave)| {
-            let Leave { name, behind } = leave.clone();
-            Record::Owed { agent_id: agent_id.clone(), name, behind }
-        });
+        let owed = self.owed.iter().map(|(agent_id, leave)| Record::owed(agent_id, leave));
         let invocations = self.invocations.iter().map(|(invocation, (at_ms, outcome))| {
             let (invocation, at_ms) = (invocation.clone(), *at_ms);
             match outcome.to_owned() {

@@ -71,6 +71,13 @@ struct Invocation {
     state: State,
 }
 
+impl Invocation {
+    /// Whether its result has left on this link, or needs not.
+    const fn is_told(&self) -> bool {
+        matches!(&self.state, State::Done { delivery: Delivery::Sent { .. } | Delivery::Proven, .. })
+    }
+}
+
 #[derive(Debug, Default)]
 pub(crate) struct Actions {
     invocations: BTreeMap<InvocationId, Invocation>,
@@ -117,21 +124,17 @@ impl Actions {
         self.unsent = true;
     }
 
-    /// Whether a release of this name is not answered yet: its result would be taken for one of whoever is
-    /// registered before it.
-    pub(crate) fn holds(&self, name: &AgentName) -> bool {
-        let is_unsent =
-            |state: &State| matches!(state, State::Done { delivery: Delivery::Unsent { .. }, .. });
-        let holds = |other: &Invocation| other.releases.as_ref() == Some(name) && is_unsent(&other.state);
-        self.unsent && self.invocations.values().any(holds)
+    /// The release of this name that is not answered yet, if there is one: its result would be taken for one
+    /// of whoever is registered before it, and comes too late behind a leave.
+    pub(crate) fn release_of(&self, name: &AgentName) -> Option<&InvocationId> {
+        let waits =
+            |invocation: &Invocation| invocation.releases.as_ref() == Some(name) && !invocation.is_told();
+        self.invocations.iter().find(|(_, invocation)| waits(invocation)).map(|(id, _)| id)
     }
 
     /// Whether the result of an invocation has left on this link, or needs not.
     pub(crate) fn is_told(&self, id: &InvocationId) -> bool {
-        self.invocations.get(id).is_none_or(|invocation| match &invocation.state {
-            State::Open => false,
-            State::Done { delivery, .. } => !matches!(delivery, Delivery::Unsent { .. }),
-        })
+        self.invocations.get(id).is_none_or(Invocation::is_told)
     }
 
     /// Whether an invocation has come in before.

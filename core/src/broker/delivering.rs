@@ -188,12 +188,13 @@ impl Broker {
         let Some(id) = deliver.identity.agent_id().map(AgentId::from) else {
             return;
         };
+        let name = deliver.identity.name().map(AgentName::from);
+        let released = name.as_ref().is_some_and(|name| self.actions.release_of(name).is_some());
         // Before the registration is confirmed nothing can be said; the engine will send it again.
-        let unsayable = !self.link.has_credit() || self.leaving.owes(&id);
+        let unsayable = !self.link.has_credit() || self.leaving.owes(&id) || released;
         if unsayable || self.early.told.len() >= TOLD || !self.early.told.insert(id.clone()) {
             return;
         }
-        let name = deliver.identity.name().map(AgentName::from);
         let shown = name.clone().unwrap_or_else(|| AgentName(id.0.clone()));
         let message = format!("the engine sends messages for agent {id:?}, which is not on this node");
         self.cx.log(Level::Warn, "delivery", &format!("{message} (called {shown:?}); they stay unacked"));

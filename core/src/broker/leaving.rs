@@ -53,7 +53,7 @@ impl Broker {
                     && let Some(agent_id) = self.leaving.put_behind(&name, &release)
                 {
                     // If this life ends first the next one answers.
-                    self.journal(&Record::Owed { agent_id, name, behind: Some(release) });
+                    self.journal(&Record::owed(&agent_id, &Leave { name, behind: Some(release) }));
                 }
             }
             Phase::Running | Phase::Proving | Phase::Starting => self.dismiss(process),
@@ -121,14 +121,14 @@ impl Broker {
                 return;
             }
         }
-        let behind = self.roster.get(process).and_then(release_of);
-        self.owe(registered.id, Leave { name, behind });
+        self.owe(registered.id, name);
     }
 
     /// The engine has to be told that an agent has left; at once if it can be.
-    pub(super) fn owe(&mut self, agent_id: AgentId, leave: Leave) {
-        let Leave { name, behind } = leave.clone();
-        self.journal(&Record::Owed { agent_id: agent_id.clone(), name, behind });
+    pub(super) fn owe(&mut self, agent_id: AgentId, name: AgentName) {
+        let release = self.actions.release_of(&name).filter(|_| !canary!(ReleasedTooSoon));
+        let leave = Leave { name, behind: release.cloned() };
+        self.journal(&Record::owed(&agent_id, &leave));
         self.leaving.owe(agent_id, leave);
         self.flush_leaving();
     }
@@ -209,7 +209,7 @@ impl Broker {
             return;
         };
         if let Some(id) = self.registrations.take_inherited(process) {
-            self.owe(id, Leave { name: agent.name().clone(), behind: release_of(&agent) });
+            self.owe(id, agent.name().clone());
         }
         for timer in [
             Timer::AgentRegister(process),
@@ -244,15 +244,6 @@ impl Broker {
             }
         }
     }
-}
-
-/// The release that an agent leaves for, if the engine asked for it.
-fn release_of(agent: &Agent) -> Option<InvocationId> {
-    let release = agent.waiters.iter().find_map(|waiter| match waiter {
-        Origin::Invocation(id) => Some(id.clone()),
-        Origin::Api(_) => None,
-    });
-    release.filter(|_| !canary!(ReleasedTooSoon))
 }
 
 pub(super) fn released(name: &AgentName) -> Outcome {

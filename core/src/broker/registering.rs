@@ -22,7 +22,7 @@ use crate::link::answer::{Answer, Refused};
 use crate::marks::Mark;
 use crate::purpose::CallFor;
 use crate::secret::{Secret, mask};
-use crate::store::{Leave, Record};
+use crate::store::Record;
 use crate::time::Span;
 use crate::timers::Timer;
 use crate::wire::{self, Dialect, ErrorFrame, RegisteredAgent, Reply};
@@ -81,7 +81,7 @@ impl Broker {
             if waits || !timers.is_set(&Timer::AgentRegister(agent.process)) {
                 continue;
             }
-            if self.actions.holds(&agent.order.name) {
+            if self.actions.release_of(&agent.order.name).is_some() {
                 self.registrations.due = true;
                 continue;
             }
@@ -198,7 +198,7 @@ impl Broker {
             &format!("the registration of {name:?} came too late and is undone"),
         );
         let name = name.unwrap_or_else(|| AgentName(String::new()));
-        self.owe(id, Leave { name, behind: None });
+        self.owe(id, name);
     }
 
     pub(super) fn on_agent_error(&mut self, process: ProcessId, error: &ErrorFrame<'_>) {
@@ -304,7 +304,7 @@ impl Broker {
         let Some(agent) = self.roster.get_mut(process).filter(waits) else {
             // Its spawn was given up meanwhile: what was registered is undone.
             if let Ok((id, _)) = answer {
-                self.owe(id, Leave { name, behind: None });
+                self.owe(id, name);
             }
             return;
         };
