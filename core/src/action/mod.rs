@@ -124,12 +124,35 @@ impl Actions {
         self.unsent = true;
     }
 
-    /// The release of this name that is not answered yet, if there is one: its result would be taken for one
-    /// of whoever is registered before it, and comes too late behind a leave.
-    pub(crate) fn release_of(&self, name: &AgentName) -> Option<&InvocationId> {
-        let waits =
-            |invocation: &Invocation| invocation.releases.as_ref() == Some(name) && !invocation.is_told();
-        self.invocations.iter().find(|(_, invocation)| waits(invocation)).map(|(id, _)| id)
+    /// The release of this name that was never answered, if there is one: it comes too late behind a leave.
+    pub(crate) fn unanswered_release(&self, name: &AgentName) -> Option<&InvocationId> {
+        let unanswered = |state: &State| match state {
+            State::Open => true,
+            State::Done { delivery, .. } => matches!(delivery, Delivery::Unsent { sends: 0 }),
+        };
+        self.release_with(name, |release| unanswered(&release.state))
+    }
+
+    /// The release of this name whose result may be lost, if there is one.
+    pub(crate) fn unproven_release(&self, name: &AgentName) -> Option<&InvocationId> {
+        let is_proven = |state: &State| matches!(state, State::Done { delivery: Delivery::Proven, .. });
+        self.release_with(name, |release| !is_proven(&release.state))
+    }
+
+    /// Whether the result of a release of this name waits to be sent: it would be taken for one of whoever is
+    /// registered before it.
+    pub(crate) fn is_releasing(&self, name: &AgentName) -> bool {
+        self.release_with(name, |release| !release.is_told()).is_some()
+    }
+
+    fn release_with(
+        &self,
+        name: &AgentName,
+        is_meant: impl Fn(&Invocation) -> bool,
+    ) -> Option<&InvocationId> {
+        let mut releases =
+            self.invocations.iter().filter(|(_, invocation)| invocation.releases.as_ref() == Some(name));
+        releases.find(|(_, release)| is_meant(release)).map(|(id, _)| id)
     }
 
     /// Whether the result of an invocation has left on this link, or needs not.

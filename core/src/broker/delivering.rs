@@ -189,7 +189,7 @@ impl Broker {
             return;
         };
         let name = deliver.identity.name().map(AgentName::from);
-        let released = name.as_ref().is_some_and(|name| self.actions.release_of(name).is_some());
+        let released = name.as_ref().is_some_and(|name| self.actions.is_releasing(name));
         // Before the registration is confirmed nothing can be said; the engine will send it again.
         let unsayable = !self.link.has_credit() || self.leaving.owes(&id) || released;
         if unsayable || self.early.told.len() >= TOLD || !self.early.told.insert(id.clone()) {

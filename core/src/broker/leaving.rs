@@ -125,9 +125,20 @@ impl Broker {
     }
 
     /// The engine has to be told that an agent has left; at once if it can be.
-    pub(super) fn owe(&mut self, agent_id: AgentId, name: AgentName) {
-        let release = self.actions.release_of(&name).filter(|_| !canary!(ReleasedTooSoon));
-        let leave = Leave { name, behind: release.cloned() };
+    fn owe(&mut self, agent_id: AgentId, name: AgentName) {
+        let release = self.actions.unanswered_release(&name).filter(|_| !canary!(ReleasedTooSoon));
+        let behind = release.cloned();
+        self.tell_left(agent_id, Leave { name, behind });
+    }
+
+    /// The engine has to be told that nobody lives here for whom a registration came late: perhaps whoever was
+    /// to be released.
+    pub(super) fn owe_late(&mut self, agent_id: AgentId, name: AgentName) {
+        let behind = self.actions.unproven_release(&name).cloned();
+        self.tell_left(agent_id, Leave { name, behind });
+    }
+
+    fn tell_left(&mut self, agent_id: AgentId, leave: Leave) {
         self.journal(&Record::owed(&agent_id, &leave));
         self.leaving.owe(agent_id, leave);
         self.flush_leaving();
@@ -209,7 +220,7 @@ impl Broker {
             return;
         };
         if let Some(id) = self.registrations.take_inherited(process) {
-            self.owe(id, agent.name().clone());
+            self.owe_late(id, agent.name().clone());
         }
         for timer in [
             Timer::AgentRegister(process),

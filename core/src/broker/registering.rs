@@ -81,7 +81,7 @@ impl Broker {
             if waits || !timers.is_set(&Timer::AgentRegister(agent.process)) {
                 continue;
             }
-            if self.actions.release_of(&agent.order.name).is_some() {
+            if self.actions.is_releasing(&agent.order.name) {
                 self.registrations.due = true;
                 continue;
             }
@@ -198,7 +198,7 @@ impl Broker {
             &format!("the registration of {name:?} came too late and is undone"),
         );
         let name = name.unwrap_or_else(|| AgentName(String::new()));
-        self.owe(id, name);
+        self.owe_late(id, name);
     }
 
     pub(super) fn on_agent_error(&mut self, process: ProcessId, error: &ErrorFrame<'_>) {
@@ -304,7 +304,7 @@ impl Broker {
         let Some(agent) = self.roster.get_mut(process).filter(waits) else {
             // Its spawn was given up meanwhile: what was registered is undone.
             if let Ok((id, _)) = answer {
-                self.owe(id, name);
+                self.owe_late(id, name);
             }
             return;
         };

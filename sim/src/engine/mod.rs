@@ -195,6 +195,11 @@ impl Engine {
         Some(agent.id.to_string())
     }
 
+    /// Whether there is an agent of this identity.
+    pub fn has_agent(&self, agent_id: &str) -> bool {
+        self.state.agents.iter().any(|agent| &*agent.id == agent_id && !agent.deleted)
+    }
+
     /// Lets a row die before its time. False if there is no such open row.
     pub fn expire_row(&mut self, now_ms: i64, agent_id: &str, seq: u64) -> bool {
         let Some(key) = self.state.agent_by_id(agent_id) else {

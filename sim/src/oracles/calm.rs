@@ -31,6 +31,11 @@ impl Oracles {
     pub fn unsettled(&self, engine: &Engine, name: &str) -> Option<Unsettled> {
         // Of an identity that somebody else has deleted no row can end any more.
         let id = self.ledger.id_of(name).filter(|id| engine.agent_id(name).as_deref() == Some(*id))?;
+        // Whoever of them runs may be one that was deleted, under whose name another one lives on; an engine of
+        // 5.x does not tell.
+        if self.scene.ids_of(name).any(|id| !engine.has_agent(id)) {
+            return None;
+        }
         // What an old engine stores at or below its cursor no ack can end.
         let cursor = engine.ack_cursor(id);
         let row = engine.rows(id).find(|row| row.state.is_open() && row.seq > cursor)?;

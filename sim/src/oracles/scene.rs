@@ -98,6 +98,11 @@ impl Scene {
         self.hosted.get(id).map(String::as_str)
     }
 
+    /// The identities that this life has registered under a name.
+    pub(super) fn ids_of(&self, name: &str) -> impl Iterator<Item = &str> {
+        self.hosted.iter().filter(move |(_, other)| *other == name).map(|(id, _)| id.as_str())
+    }
+
     /// Identities whose process the broker knows to run.
     pub(super) fn running(&self) -> impl Iterator<Item = (&str, &str)> {
         let stays = |name: &str| self.runs(name) && !self.parting.contains(name);
@@ -198,6 +203,12 @@ impl Scene {
 
     fn on_frame(&mut self, at: At, frame: &Frame<'_>) {
         let is_reply = frame.kind() == "reply";
+        let runs: BTreeSet<String> = if frame.data.as_ref().is_some_and(|data| data.rebound_agents.is_some())
+        {
+            self.running().map(|(id, _)| id.to_owned()).collect()
+        } else {
+            BTreeSet::new()
+        };
         let (Some(link), true) = (&mut self.link, is_reply || frame.kind() == "error") else {
             return;
         };
@@ -219,6 +230,8 @@ impl Scene {
                 let known = known.saturating_add(link.passed_over);
                 // The answer to one that is not the latest tells nothing for sure.
                 let is_latest = !link.requests.values().any(|asked| matches!(asked, Asked::Inventory(..)));
+                // Who has left since may be among those that are known, or not.
+                let listed: Vec<String> = listed.into_iter().filter(|id| runs.contains(id)).collect();
                 link.unknown = if is_latest { listed.len().saturating_sub(known as usize) } else { 0 };
                 link.listed = listed;
             }
