@@ -5,8 +5,8 @@
 //! from the wrong identity or from a link before; a cursor that starts again from 0.
 //!
 //! 1. S1: every row that an ack covers was taken whole by a process of that identity, or has a dead
-//!    letter on disk, or is gone in the engine, or was acked there before; and the letters of rows that
-//!    were acked stay on disk.
+//!    letter on disk, or is gone in the engine, or was acked there before, or was given the number of one for
+//!    which this holds and has not arrived; and the letters of rows that were acked stay on disk.
 //! 2. S2: on one link the acks of an identity do not decrease, whatever becomes of its processes, and
 //!    none exceeds what the engine has sent or stated.
 
@@ -72,8 +72,7 @@ impl Acks {
             return Ok(());
         }
         for (number, row) in identity.rows.range(from..=seq) {
-            let taken = row.token.is_none_or(|token| identity.taken.contains_key(&token));
-            if !taken && !row.gone && !ledger.is_buried(row) {
+            if !identity.was_taken(row) && !row.gone && !ledger.is_buried(row) {
                 return Err(format!("row {number} (message {:?}) was never taken whole by it", row.token));
             }
         }

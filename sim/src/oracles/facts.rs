@@ -40,6 +40,8 @@ pub(super) struct Frame<'a> {
     #[serde(borrow, default)]
     pub(super) agent_id: Text<'a>,
     #[serde(borrow, default)]
+    pub(super) delivery_id: Text<'a>,
+    #[serde(borrow, default)]
     pub(super) invocation_id: Text<'a>,
     #[serde(borrow, default)]
     pub(super) action: Text<'a>,

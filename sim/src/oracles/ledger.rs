@@ -25,6 +25,10 @@ pub(super) struct Row {
     /// The message, if a simulated sender wrote it.
     pub(super) token: Option<Token>,
     pub(super) delivery_id: Option<String>,
+    /// A broker has had it.
+    arrived: bool,
+    /// Messages that had its number before, which the engine had forgotten.
+    before: Vec<Token>,
     /// The engine has ended it without an ack.
     pub(super) gone: bool,
 }
@@ -73,6 +77,15 @@ impl Identity {
     }
 }
 
+impl Identity {
+    /// Whether what a broker can know of under this number was taken: one that is still under way may have
+    /// the number of an older one.
+    pub(super) fn was_taken(&self, row: &Row) -> bool {
+        let taken = |token: &Token| self.taken.contains_key(token);
+        row.token.as_ref().is_none_or(taken) || (!row.arrived && row.before.iter().any(taken))
+    }
+}
+
 impl Ledger {
     pub(super) fn posted(&mut self, msg_id: &str, token: Token) {
         self.tokens.insert(msg_id.to_owned(), token);
@@ -111,7 +124,9 @@ impl Ledger {
                 self.rows += 1;
                 let identity = self.identity(agent_id);
                 identity.newest = *seq;
-                identity.rows.insert(*seq, Row { token, ..Row::default() });
+                let old = identity.rows.remove(seq).unwrap_or_default();
+                let before = old.before.into_iter().chain(old.token).collect();
+                identity.rows.insert(*seq, Row { token, before, ..Row::default() });
                 identity.addressed.extend(token.map(|token| (token, *seq)));
             }
             Event::Dead { agent_id, seq } => {
@@ -127,6 +142,14 @@ impl Ledger {
                 identity.cursor = identity.cursor.max(*up_to_seq);
             }
             _ => {}
+        }
+    }
+
+    /// A row reaches the broker.
+    pub(super) fn arrived(&mut self, agent_id: &str, seq: u64, delivery_id: Option<&str>) {
+        let identity = self.identities.get_mut(agent_id);
+        if let Some(row) = identity.and_then(|identity| identity.rows.get_mut(&seq)) {
+            row.arrived |= row.delivery_id.as_deref() == delivery_id;
         }
     }
 

@@ -202,6 +202,7 @@ impl Oracles {
                 self.order.arrived(frame);
                 if let Some(id) = frame.agent_id.as_deref().filter(|_| frame.seq.is_some_and(|seq| seq > 0)) {
                     self.health.arrived(at, id, frame);
+                    self.ledger.arrived(id, frame.seq.unwrap_or(0), frame.delivery_id.as_deref());
                 }
             }
             "action.invoke" => {
