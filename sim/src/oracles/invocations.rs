@@ -68,7 +68,7 @@ pub(super) struct Invocations {
     /// What the engine had queued and has sent on a link before that was confirmed, until it arrives; with the
     /// time by the broker's clock, in µs.
     queued: BTreeMap<String, (LinkId, u64)>,
-    /// Releases that came while the agent lived here, in this life or one that told it this one.
+    /// Releases that came while the agent ran here, in this life or one that told it this one.
     carried: BTreeSet<String>,
     /// Releases that the journal tells the next life to answer.
     promised: BTreeSet<String>,
@@ -83,7 +83,7 @@ impl Invocations {
     }
 
     /// A frame reaches the broker.
-    pub(super) fn given(&mut self, mono: u64, link: LinkId, frame: &Frame<'_>, hosts: impl Fn(&str) -> bool) {
+    pub(super) fn given(&mut self, mono: u64, link: LinkId, frame: &Frame<'_>, runs: impl Fn(&str) -> bool) {
         let Some(id) = frame.invocation_id.as_deref().filter(|_| frame.kind() == "action.invoke") else {
             return;
         };
@@ -94,7 +94,7 @@ impl Invocations {
         if frame.action.as_deref() == Some("release") {
             self.releases.insert(id.to_owned());
             let name = frame.input.as_ref().and_then(|input| input.name.as_deref());
-            if name.is_some_and(hosts) {
+            if name.is_some_and(runs) {
                 self.carried.insert(id.to_owned());
             }
         }

@@ -206,7 +206,9 @@ impl Oracles {
                 }
             }
             "action.invoke" => {
-                self.invocations.given(at.mono, link, frame, |name| self.scene.hosts(name));
+                let scene = &self.scene;
+                let runs = |name: &str| scene.hosts(name) && scene.runs(name);
+                self.invocations.given(at.mono, link, frame, runs);
             }
             _ => {}
         }

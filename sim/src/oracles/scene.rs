@@ -240,7 +240,8 @@ impl Scene {
                 link.left_out.retain(|other| Some(other.as_str()) != id);
                 let latest = frame.id.as_deref() == self.latest.get(&name).map(String::as_str);
                 match id {
-                    Some(id) if latest => self.host(id, name),
+                    // One that does not say to what it is an answer is taken for the latest.
+                    Some(id) if latest || (frame.id.is_none() && !self.runs(&name)) => self.host(id, name),
                     Some(id) => self.hosted.extend([(id.to_owned(), name)]),
                     None => {}
                 }
