@@ -155,11 +155,6 @@ impl Actions {
         releases.find(|(_, release)| is_meant(release)).map(|(id, _)| id)
     }
 
-    /// Whether the result of an invocation has left on this link, or needs not.
-    pub(crate) fn is_told(&self, id: &InvocationId) -> bool {
-        self.invocations.get(id).is_none_or(Invocation::is_told)
-    }
-
     /// Whether an invocation has come in before.
     pub(crate) fn knows(&self, id: &InvocationId) -> bool {
         self.invocations.contains_key(id)
@@ -171,6 +166,7 @@ impl Actions {
         let given = Given::Here { movable: releases.is_none() };
         if let Some(known) = self.invocations.get_mut(id) {
             known.given = given;
+            known.releases = releases.cloned();
             if let State::Done { delivery, .. } = &mut known.state {
                 cx.marks.hit(Mark::InvocationRepeated);
                 *delivery = Delivery::Unsent { sends: 0 };
@@ -238,13 +234,15 @@ impl Actions {
     }
 
     /// Sends what is due, as far as there is credit; with `opened` all of it, else what the first inventory of
-    /// the link would give away, for that does not list it (invariant 2).
+    /// the link would give away, for that does not list it (invariant 2), and releases of who is wanted again,
+    /// for whom that inventory may be waiting.
     pub(crate) fn flush(
         &mut self,
         cx: &mut Cx,
         link: &mut Link,
         opened: bool,
         is_listed: impl Fn(&InvocationId) -> bool,
+        is_wanted: impl Fn(&AgentName) -> bool,
     ) {
         if !self.unsent {
             return;
@@ -258,7 +256,8 @@ impl Actions {
             let Delivery::Unsent { sends } = *delivery else {
                 continue;
             };
-            if !opened && (!given_away || is_listed(id)) {
+            let is_wanted = invocation.releases.as_ref().is_some_and(&is_wanted);
+            if !opened && !is_wanted && (!given_away || is_listed(id)) {
                 waits = true;
                 continue;
             }
@@ -288,7 +287,7 @@ impl Actions {
         }
     }
 
-    /// What is remembered, for the journal.
+    /// What is remembered, for the journal: but open releases, which are owed with the leave of their agent.
     pub(crate) fn records(&self) -> BTreeMap<InvocationId, (i64, Option<Outcome>)> {
         let record = |(id, invocation): (&InvocationId, &Invocation)| {
             let outcome = match &invocation.state {
@@ -297,7 +296,10 @@ impl Actions {
             };
             (id.clone(), (invocation.at.0, outcome))
         };
-        self.invocations.iter().map(record).collect()
+        let is_kept = |(_, invocation): &(&InvocationId, &Invocation)| {
+            invocation.releases.is_none() || !matches!(invocation.state, State::Open)
+        };
+        self.invocations.iter().filter(is_kept).map(record).collect()
     }
 
     /// Forgets what is too old, and the oldest when there are too many (invariant 3).

@@ -7,8 +7,8 @@
 //! 2. A snapshot waits for each invocation that came on its link and is open here, at most
 //!    [`limits::INVENTORY_PATIENCE`], for the engine reschedules every open invocation that a snapshot does
 //!    not list; and while a registration is unanswered, for who is registered and not listed is called gone.
-//!    For all of them together the first one of a link, or a refresh, waits [`limits::INVENTORY_DELAY`]. The
-//!    first one waits [`limits::INVENTORY_OPENING`] for what the engine had queued, before anything else.
+//!    For all of them together the first one of a link, or a refresh, waits [`limits::INVENTORY_DELAY`], and one
+//!    wanted earlier no longer than the refresh would have. The first one waits [`limits::INVENTORY_OPENING`] for what the engine had queued, before anything else.
 //! 3. One refused entry does not silence the others: it is found and left out (`core/PROTOCOL.md` §8),
 //!    until the next refresh: what the engine holds against it may have passed. A refusal that is about no
 //!    entry, as of an engine that is overloaded, is none of one until it has come [`PASSING`] times.

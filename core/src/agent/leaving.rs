@@ -79,15 +79,15 @@ impl Leaving {
         self.unsent = !self.owed.is_empty();
     }
 
-    /// Sends what is due, as far as there is credit; `is_told`: whether the result of a release has left
-    /// (invariant 3).
-    pub(crate) fn flush(&mut self, cx: &mut Cx, link: &mut Link, is_told: impl Fn(&InvocationId) -> bool) {
+    /// Sends what is due, as far as there is credit; `is_releasing`: whether the result of a release of this
+    /// name waits to be sent (invariant 3).
+    pub(crate) fn flush(&mut self, cx: &mut Cx, link: &mut Link, is_releasing: impl Fn(&AgentName) -> bool) {
         if !self.unsent {
             return;
         }
         let mut waits = false;
         for (id, owed) in self.owed.iter_mut().filter(|(_, owed)| owed.sent.is_none()) {
-            if owed.leave.behind.as_ref().is_some_and(|release| !is_told(release)) {
+            if owed.leave.behind.is_some() && is_releasing(&owed.leave.name) {
                 waits = true;
                 continue;
             }

@@ -5,7 +5,8 @@
 //! nothing is registered anew.
 //!
 //! 1. How many are unknown, the latest answer to an inventory tells; who leaves does not count any more.
-//! 2. Who they are is asked once behind each such answer, and told to people when it is new.
+//! 2. Who they are is asked once behind each such answer, and told to people when it is new. A list that lacks
+//!    more than were counted names nobody.
 
 use super::Broker;
 use crate::agent::Agent;
@@ -78,7 +79,11 @@ impl Broker {
         };
         let is_missing = |id: &AgentId| self.roster.by_id(id).is_some_and(|agent| !is_here(agent, id));
         let missing = listed.into_iter().filter(is_missing);
-        let named = if self.census.unknown > 0 { missing.collect() } else { BTreeSet::new() };
+        let named: BTreeSet<AgentId> = missing.collect();
+        // Those passed over live on another node. More than these cannot be missing: the list is not whole.
+        let most = self.census.unknown + self.inventory.passed_over();
+        let is_whole = self.census.unknown > 0 && named.len() as u64 <= most;
+        let named = if is_whole { named } else { BTreeSet::new() };
         let before = core::mem::replace(&mut self.census.named, named);
         let news: Vec<AgentName> = self
             .census

@@ -146,7 +146,7 @@ impl Broker {
 
     pub(super) fn flush_leaving(&mut self) {
         let actions = &self.actions;
-        self.leaving.flush(&mut self.cx, &mut self.link, |release| actions.is_told(release));
+        self.leaving.flush(&mut self.cx, &mut self.link, |name| actions.is_releasing(name));
     }
 
     pub(super) fn on_kill_timer(&mut self, process: ProcessId) {

@@ -6,7 +6,7 @@ use super::Broker;
 use crate::agent::{Agent, Origin, Phase};
 use crate::api;
 use crate::command::{Command, Level};
-use crate::ids::{AgentId, CallId, FrameId, InvocationId, LinkId};
+use crate::ids::{AgentId, AgentName, CallId, FrameId, InvocationId, LinkId};
 use crate::input::{CallReply, Fault};
 use crate::limits;
 use crate::link::answer::Refused;
@@ -184,11 +184,14 @@ impl Broker {
             roster.iter().any(|agent| entry(agent).and_then(|entry| entry.invocation_id) == Some(id))
         };
         let opened = self.inventory.has_opened() || self.stopping.is_stopping();
-        self.actions.flush(&mut self.cx, &mut self.link, opened, is_listed);
+        let is_wanted = |name: &AgentName| {
+            roster.by_name(name).is_some_and(|agent| matches!(agent.phase, Phase::Registering { .. }))
+        };
+        self.actions.flush(&mut self.cx, &mut self.link, opened, is_listed, is_wanted);
         if !opened {
             self.send_inventory();
             if self.inventory.has_opened() {
-                self.actions.flush(&mut self.cx, &mut self.link, true, |_| false);
+                self.actions.flush(&mut self.cx, &mut self.link, true, |_| false, |_| false);
             }
         }
     }

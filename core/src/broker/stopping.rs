@@ -64,8 +64,6 @@ impl Broker {
         self.stopping.step = Step::Settling;
         self.stopping.deadline = self.cx.now.mono.after(limits::SHUTDOWN);
         self.refuse_waiting();
-        // An inventory that waits is not sent any more, and one wanted from now on waits longer than this takes.
-        self.cx.timers.clear(&Timer::InventoryWait);
         let spawning = self.roster.iter().filter(|agent| agent.is_spawning()).map(|agent| agent.process);
         for process in spawning.collect::<Vec<ProcessId>>() {
             self.release_for_stop(process);

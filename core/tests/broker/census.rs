@@ -81,6 +81,17 @@ fn an_inactive_binding_or_one_of_what_is_left_of_a_deleted_agent_is_none() {
 }
 
 #[test]
+fn a_list_that_lacks_more_than_were_counted_names_nobody() {
+    let (mut rig, agents) = with_three();
+    knows(&mut rig, 2);
+    let call = question(&rig, 1);
+    rig.answer(call, 200, bindings([&agents[0]]));
+    let health = rig.health();
+    assert!(health["problems"].to_string().contains("1 agents"), "{health}");
+    assert!(rig.events("worker_error").is_empty());
+}
+
+#[test]
 fn health_is_well_again_when_the_unknown_agent_is_released() {
     let (mut rig, agents) = with_three();
     knows(&mut rig, 2);

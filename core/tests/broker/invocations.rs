@@ -319,7 +319,34 @@ fn a_name_whose_release_waits_to_be_answered_is_not_registered_before_that() {
     rig.just_confirmed();
     rig.invoke("inv_1", "release", json!({ "name": "bob" }));
     rig.ask_spawn("bob");
-    assert!(rig.sent("agent.register").is_empty(), "the release would be taken for its own");
+    rig.advance(SECOND);
+    let types = rig.types();
+    let at = |kind: &str| types.iter().position(|other| other == kind).expect("it was sent");
+    assert!(at("action.result") < at("agent.register"));
+}
+
+#[test]
+fn a_spawn_of_a_name_whose_release_was_queued_with_it_does_not_wait_for_the_inventory_that_waits_for_it() {
+    let mut rig = Rig::online();
+    rig.just_confirmed();
+    rig.invoke("inv_1", "release", json!({ "name": "bob" }));
+    rig.invoke("inv_2", "spawn:cat", bob());
+    rig.advance(SECOND);
+    let types = rig.types();
+    let at = |kind: &str| types.iter().position(|other| other == kind).expect("it was sent");
+    assert!(at("action.result") < at("agent.register") && at("agent.register") < at("inventory.sync"));
+    assert_eq!(result(&rig, "inv_1")["output"]["released"], true);
+    assert_eq!(result(&rig, "inv_2")["output"]["spawned"], true);
+}
+
+#[test]
+fn a_repeated_release_is_answered_before_its_name_is_registered_also_in_another_life() {
+    let mut rig = Rig::online();
+    rig.invoke("inv_1", "release", json!({ "name": "bob" }));
+    let mut rig = rig.restarted().ready();
+    rig.just_confirmed();
+    rig.invoke("inv_1", "release", json!({ "name": "bob" }));
+    rig.ask_spawn("bob");
     rig.advance(SECOND);
     let types = rig.types();
     let at = |kind: &str| types.iter().position(|other| other == kind).expect("it was sent");
