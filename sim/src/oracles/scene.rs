@@ -131,7 +131,8 @@ impl Scene {
     /// Whether somebody runs whom the engine does not know, as it has said.
     pub(super) fn has_unknown(&self) -> bool {
         let runs = |id: &String| self.running().any(|(running, _)| running == id);
-        self.link.as_ref().is_some_and(|link| {
+        // It is asked with every health, and mostly nobody is unknown.
+        self.link.as_ref().filter(|link| link.unknown > 0).is_some_and(|link| {
             let gone = link.listed.iter().filter(|id| !runs(id)).count();
             link.unknown > gone
         })
