@@ -214,6 +214,13 @@ pub struct CallRequest {
     pub body: Option<String>,
 }
 
+impl CallRequest {
+    /// A question without a body.
+    pub(crate) const fn get(url: String, bearer: Secret) -> Self {
+        Self { method: "GET", url, bearer: Some(bearer), headers: Vec::new(), body: None }
+    }
+}
+
 /// Text for the outside that may be a secret.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Text {

@@ -27,9 +27,8 @@ pub(crate) enum Record {
     /// The engine has to be told that an agent has left, behind the result of the release that asked for it.
     Owed {
         agent_id: AgentId,
-        name: AgentName,
-        #[serde(default, skip_serializing_if = "Option::is_none")]
-        behind: Option<InvocationId>,
+        #[serde(flatten)]
+        leave: Leave,
     },
     /// It has been told, or the identity lives here again.
     Paid { agent_id: AgentId },
@@ -50,21 +49,16 @@ pub(crate) enum Outcome {
 }
 
 /// A leave that the engine has to be told of.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Leave {
     /// Who has left.
     pub(crate) name: AgentName,
     /// The release that asked for it: its result goes first.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) behind: Option<InvocationId>,
 }
 
 impl Record {
-    /// The record of a leave.
-    pub(crate) fn owed(agent_id: &AgentId, leave: &Leave) -> Self {
-        let Leave { name, behind } = leave.clone();
-        Self::Owed { agent_id: agent_id.clone(), name, behind }
-    }
-
     /// The record as a line of the journal.
     pub(crate) fn line(&self) -> String {
         let mut line = serde_json::to_string(self).expect("records have text keys only");
@@ -114,8 +108,8 @@ impl Recovered {
                 self.agents.insert(name, agent_id);
             }
             Record::Dead(letter) => self.dead.push(letter),
-            Record::Owed { agent_id, name, behind } => {
-                self.owed.insert(agent_id, Leave { name, behind });
+            Record::Owed { agent_id, leave } => {
+                self.owed.insert(agent_id, leave);
             }
             Record::Paid { agent_id } => {
                 self.owed.remove(&agent_id);
@@ -136,7 +130,10 @@ impl Recovered {
             .iter()
             .map(|(name, agent_id)| Record::Agent { name: name.clone(), agent_id: agent_id.clone() });
         let dead = self.dead.iter().cloned().map(Record::Dead);
-        let owed = self.owed.iter().map(|(agent_id, leave)| Record::owed(agent_id, leave));
+        let owed = self
+            .owed
+            .iter()
+            .map(|(agent_id, leave)| Record::Owed { agent_id: agent_id.clone(), leave: leave.clone() });
         let invocations = self.invocations.iter().map(|(invocation, (at_ms, outcome))| {
             let (invocation, at_ms) = (invocation.clone(), *at_ms);
             match outcome.to_owned() {
@@ -160,8 +157,11 @@ mod tests {
         [
             Record::Agent { name: "bob".into(), agent_id: "3".into() },
             Record::Agent { name: "bob".into(), agent_id: bob() },
-            Record::Owed { agent_id: bob(), name: "bob".into(), behind: None },
-            Record::Owed { agent_id: "8".into(), name: "eve".into(), behind: Some(inv("r")) },
+            Record::Owed { agent_id: bob(), leave: Leave { name: "bob".into(), behind: None } },
+            Record::Owed {
+                agent_id: "8".into(),
+                leave: Leave { name: "eve".into(), behind: Some(inv("r")) },
+            },
             Record::Paid { agent_id: "8".into() },
             Record::Started { invocation: inv("a"), at_ms: 5 },
             Record::Started { invocation: inv("b"), at_ms: 5 },
@@ -217,8 +217,9 @@ mod tests {
         let outcome = prop_oneof![".{0,6}".prop_map(Outcome::Output), ".{0,6}".prop_map(Outcome::Error),];
         prop_oneof![
             (name(), agent_id()).prop_map(|(name, agent_id)| Record::Agent { name, agent_id }),
-            (name(), agent_id(), proptest::option::of(invocation()))
-                .prop_map(|(name, agent_id, behind)| Record::Owed { agent_id, name, behind }),
+            (name(), agent_id(), proptest::option::of(invocation())).prop_map(|(name, agent_id, behind)| {
+                Record::Owed { agent_id, leave: Leave { name, behind } }
+            }),
             agent_id().prop_map(|agent_id| Record::Paid { agent_id }),
             (invocation(), at_ms()).prop_map(|(invocation, at_ms)| Record::Started { invocation, at_ms }),
             (invocation(), at_ms(), outcome).prop_map(|(invocation, at_ms, outcome)| Record::Finished {

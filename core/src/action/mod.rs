@@ -112,16 +112,14 @@ impl Actions {
 
     /// A release that an earlier life carried out, or its end did, and that is not surely answered.
     pub(crate) fn owe(&mut self, id: InvocationId, at: Wall, name: &AgentName, outcome: Outcome) {
-        let releases = Some(name.clone());
-        let fresh = Invocation { at, given: Given::Before, releases, state: State::Open };
-        let invocation = self.invocations.entry(id).or_insert(fresh);
-        let outcome = match &invocation.state {
-            State::Done { outcome, .. } => outcome.clone(),
-            State::Open => outcome,
-        };
-        invocation.state = State::Done { outcome, delivery: Delivery::Unsent { sends: 0 } };
-        invocation.releases = Some(name.clone());
-        self.unsent = true;
+        let state = State::Done { outcome, delivery: Delivery::Proven };
+        let fresh = Invocation { at, given: Given::Before, releases: None, state };
+        let release = self.invocations.entry(id).or_insert(fresh);
+        release.releases = Some(name.clone());
+        if let State::Done { delivery, .. } = &mut release.state {
+            *delivery = Delivery::Unsent { sends: 0 };
+            self.unsent = true;
+        }
     }
 
     /// The release of this name that was never answered, if there is one: it comes too late behind a leave.

@@ -7,8 +7,9 @@
 //! 2. A snapshot waits for each invocation that came on its link and is open here, at most
 //!    [`limits::INVENTORY_PATIENCE`], for the engine reschedules every open invocation that a snapshot does
 //!    not list; and while a registration is unanswered, for who is registered and not listed is called gone.
-//!    For all of them together the first one of a link, or a refresh, waits [`limits::INVENTORY_DELAY`], and one
-//!    wanted earlier no longer than the refresh would have. The first one waits [`limits::INVENTORY_OPENING`] for what the engine had queued, before anything else.
+//!    For all of them together the first one of a link, or a refresh, waits [`limits::INVENTORY_DELAY`], and
+//!    one wanted earlier no longer than the refresh would have. The first one waits
+//!    [`limits::INVENTORY_OPENING`] for what the engine had queued, before anything else.
 //! 3. One refused entry does not silence the others: it is found and left out (`core/PROTOCOL.md` §8),
 //!    until the next refresh: what the engine holds against it may have passed. A refusal that is about no
 //!    entry, as of an engine that is overloaded, is none of one until it has come [`PASSING`] times.
@@ -152,7 +153,7 @@ impl Inventory {
     /// Snapshot `number` was accepted, but for so many entries that were passed over. The entry left out
     /// last, if any, was the one refused; it is returned if that is news.
     pub(crate) fn accepted(&mut self, cx: &mut Cx, number: u64, passed_over: u64) -> Option<AgentId> {
-        let is_latest = number == self.number;
+        let is_latest = self.is_latest(number);
         if is_latest || self.awaited {
             self.passed_over = passed_over;
         }
@@ -186,7 +187,7 @@ impl Inventory {
         (code, message): (&str, &str),
         name_of: impl Fn(&AgentId) -> Option<AgentName>,
     ) -> Option<AgentId> {
-        let is_latest = number == self.number;
+        let is_latest = self.is_latest(number);
         self.awaited &= !is_latest;
         if !ABOUT_ENTRIES.contains(&code) && self.troubles < PASSING {
             if is_latest {
@@ -226,9 +227,14 @@ impl Inventory {
         self.listed.retain(|listed| listed != id);
     }
 
-    /// Whom snapshot `number` listed, if it is the latest, and who of them is still here.
-    pub(crate) fn latest(&self, number: u64) -> Option<&[AgentId]> {
-        (number == self.number).then_some(&self.listed)
+    /// Whether this is the latest snapshot.
+    pub(crate) const fn is_latest(&self, number: u64) -> bool {
+        number == self.number
+    }
+
+    /// Who of those whom the latest snapshot listed is still here.
+    pub(crate) fn listed(&self) -> &[AgentId] {
+        &self.listed
     }
 
     /// How many entries the engine passed over in the latest snapshot.

@@ -41,8 +41,8 @@ impl Census {
 }
 
 impl Broker {
-    /// The engine does not know so many of these identities, which were listed.
-    pub(super) fn take_census(&mut self, unknown: u64, listed: &[AgentId]) {
+    /// The engine does not know so many of those whom the latest inventory listed.
+    pub(super) fn take_census(&mut self, unknown: u64) {
         self.census.unknown = unknown;
         if unknown == 0 {
             self.census.named.clear();
@@ -52,14 +52,9 @@ impl Broker {
         let (Some(key), Some(node)) = (self.link.key(), self.link.node_name()) else {
             return;
         };
-        let request = CallRequest {
-            method: "GET",
-            url: edge::http_url(self.link.base_url(), &["v1", "nodes", node, "agents"]),
-            bearer: Some(key.clone()),
-            headers: Vec::new(),
-            body: None,
-        };
-        self.cx.call(CallFor::Census(listed.to_vec()), request, limits::CALL);
+        let url = edge::http_url(self.link.base_url(), &["v1", "nodes", node, "agents"]);
+        let listed = self.inventory.listed().to_vec();
+        self.cx.call(CallFor::Census(listed), CallRequest::get(url, key.clone()), limits::CALL);
     }
 
     /// The engine says who lives on this node.
@@ -78,12 +73,11 @@ impl Broker {
             here.contains(&(Cow::Borrowed(id.0.as_str()), Cow::Borrowed(agent.name().0.as_str())))
         };
         let is_missing = |id: &AgentId| self.roster.by_id(id).is_some_and(|agent| !is_here(agent, id));
-        let missing = listed.into_iter().filter(is_missing);
-        let named: BTreeSet<AgentId> = missing.collect();
+        let missing: BTreeSet<AgentId> = listed.into_iter().filter(is_missing).collect();
         // Those passed over live on another node. More than these cannot be missing: the list is not whole.
         let most = self.census.unknown + self.inventory.passed_over();
-        let is_whole = self.census.unknown > 0 && named.len() as u64 <= most;
-        let named = if is_whole { named } else { BTreeSet::new() };
+        let is_whole = self.census.unknown > 0 && missing.len() as u64 <= most;
+        let named = if is_whole { missing } else { BTreeSet::new() };
         let before = core::mem::replace(&mut self.census.named, named);
         let news: Vec<AgentName> = self
             .census
@@ -113,6 +107,7 @@ impl Broker {
 
 fn deaf(name: &AgentName) -> String {
     format!(
-        "the engine does not have agent {name:?} on this node any more: it gets no messages; release it and start it again"
+        "the engine does not have agent {name:?} on this node any more: it gets no messages; release it and \
+         start it again"
     )
 }

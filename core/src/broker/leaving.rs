@@ -53,7 +53,7 @@ impl Broker {
                     && let Some(agent_id) = self.leaving.put_behind(&name, &release)
                 {
                     // If this life ends first the next one answers.
-                    self.journal(&Record::owed(&agent_id, &Leave { name, behind: Some(release) }));
+                    self.journal(&Record::Owed { agent_id, leave: Leave { name, behind: Some(release) } });
                 }
             }
             Phase::Running | Phase::Proving | Phase::Starting => self.dismiss(process),
@@ -139,7 +139,7 @@ impl Broker {
     }
 
     fn tell_left(&mut self, agent_id: AgentId, leave: Leave) {
-        self.journal(&Record::owed(&agent_id, &leave));
+        self.journal(&Record::Owed { agent_id: agent_id.clone(), leave: leave.clone() });
         self.leaving.owe(agent_id, leave);
         self.flush_leaving();
     }

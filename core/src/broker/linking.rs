@@ -247,10 +247,9 @@ impl Broker {
         if let Some(id) = self.inventory.accepted(&mut self.cx, number, passed_over) {
             self.report_excluded(&id, "the engine accepts the inventory only without it");
         }
-        if let Some(listed) = self.inventory.latest(number) {
-            let listed = listed.to_vec();
+        if self.inventory.is_latest(number) {
             let known = count("rebound_agents").map_or(u64::MAX, |known| known.saturating_add(passed_over));
-            self.take_census((listed.len() as u64).saturating_sub(known), &listed);
+            self.take_census((self.inventory.listed().len() as u64).saturating_sub(known));
         }
         let opens = !core::mem::replace(&mut self.replays.answered, true);
         if core::mem::take(&mut self.replays.asked) || opens {

@@ -23,7 +23,6 @@ use crate::purpose::CallFor;
 use crate::secret::mask;
 use crate::wire::ErrorFrame;
 use alloc::format;
-use alloc::vec::Vec;
 
 /// The refusal of a name that exists.
 const TAKEN: &str = "agent_already_exists";
@@ -91,13 +90,8 @@ impl Broker {
             return false;
         };
         self.cx.marks.hit(Mark::NameLookedUp);
-        let request = CallRequest {
-            method: "GET",
-            url: edge::http_url(self.link.base_url(), &["v1", "agents", &agent.name().0]),
-            bearer: Some(key.clone()),
-            headers: Vec::new(),
-            body: None,
-        };
+        let url = edge::http_url(self.link.base_url(), &["v1", "agents", &agent.name().0]);
+        let request = CallRequest::get(url, key.clone());
         let call = self.cx.call(CallFor::LookUp(process), request, limits::AGENT_LOOK_UP);
         agent.phase = Phase::LookingUp(call);
         true

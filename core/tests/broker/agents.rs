@@ -1,6 +1,6 @@
 //! Agents of the local API: how they come, fail and go.
 
-use crate::support::{Agents, Event, KEY, Program, Registers, Rig, Spawned, Upgrade};
+use crate::support::{Agents, Event, KEY, Registers, Rig, Spawned, Upgrade};
 use relay_core::time::Span;
 use relay_core::{ExitStatus, FaultKind, Input, PtySignal};
 use serde_json::{Value, json};
@@ -260,8 +260,7 @@ fn a_release_tells_the_engine_before_it_is_answered() {
 #[test]
 fn a_child_that_does_not_go_is_killed() {
     let mut rig = Rig::online();
-    rig.next_program = Program { mortal: false, ..Program::cat() };
-    let bob = rig.spawn("bob");
+    let bob = rig.spawn_immortal("bob");
     let request = rig.ask("DELETE", "/api/spawned/bob", &Value::Null);
     rig.advance(Span::millis(1_400));
     assert!(rig.reply_to(request).is_none());
@@ -273,8 +272,7 @@ fn a_child_that_does_not_go_is_killed() {
 #[test]
 fn a_release_is_answered_though_a_grandchild_keeps_the_terminal() {
     let mut rig = Rig::online();
-    rig.next_program = Program { mortal: false, ..Program::cat() };
-    let bob = rig.spawn("bob");
+    let bob = rig.spawn_immortal("bob");
     let request = rig.ask("DELETE", "/api/spawned/bob", &Value::Null);
     rig.programs.clear();
     rig.feed(Event::Exited(bob.process, ExitStatus::Signal(15)));

@@ -42,13 +42,19 @@ fn an_invocation_is_named_only_once_its_process_is_proven() {
     assert!(!rig.last_sent("inventory.sync").to_string().contains("inv_1"), "listing it would complete it");
 }
 
-#[test]
-fn a_refresh_waits_at_most_25_seconds_for_an_open_invocation() {
+/// A broker 55 s behind its first snapshot, whose spawns do not end.
+fn shortly_before_a_refresh() -> Rig {
     let mut rig = Rig::online();
     rig.advance(Span::secs(55));
     rig.sent.clear();
-    rig.engine.agents = Agents::Hold;
     rig.hold_spawns = true;
+    rig
+}
+
+#[test]
+fn a_refresh_waits_at_most_25_seconds_for_an_open_invocation() {
+    let mut rig = shortly_before_a_refresh();
+    rig.engine.agents = Agents::Hold;
     rig.invoke("inv_1", "spawn:cat", json!({ "name": "joe" }));
     rig.advance(Span::secs(9));
     assert!(rig.sent("inventory.sync").is_empty(), "a snapshot would reschedule the invocation");
@@ -63,10 +69,7 @@ fn a_refresh_waits_at_most_25_seconds_for_an_open_invocation() {
 
 #[test]
 fn a_refresh_that_has_waited_for_an_invocation_waits_for_a_younger_one_too() {
-    let mut rig = Rig::online();
-    rig.advance(Span::secs(55));
-    rig.sent.clear();
-    rig.hold_spawns = true;
+    let mut rig = shortly_before_a_refresh();
     rig.invoke("inv_1", "spawn:cat", json!({ "name": "joe" }));
     rig.advance(Span::secs(20));
     rig.engine.agents = Agents::Hold;
@@ -80,10 +83,7 @@ fn a_refresh_that_has_waited_for_an_invocation_waits_for_a_younger_one_too() {
 
 #[test]
 fn a_refresh_is_at_most_50_seconds_late_however_many_invocations_overlap() {
-    let mut rig = Rig::online();
-    rig.advance(Span::secs(55));
-    rig.sent.clear();
-    rig.hold_spawns = true;
+    let mut rig = shortly_before_a_refresh();
     for turn in 0..3 {
         rig.invoke(&format!("inv_{turn}"), "spawn:cat", json!({ "name": format!("a{turn}") }));
         rig.advance(Span::secs(18));
@@ -198,8 +198,7 @@ fn a_refresh_follows_as_soon_as_the_invocation_is_over() {
     let data = rig.identity("joe");
     rig.reply(&register["id"], data);
     rig.advance(SECOND);
-    let types = rig.types();
-    let at = |kind: &str| types.iter().position(|other| other == kind).expect("it was sent");
+    let at = |kind| rig.place_of(kind);
     assert!(at("action.result") < at("inventory.sync"));
     assert_eq!(rig.last_sent("inventory.sync")["agents"][0]["invocation_id"], "inv_1");
 }

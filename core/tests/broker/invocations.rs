@@ -1,6 +1,6 @@
 //! Work that the engine asks for: spawn and release by invocation, once each, and their results.
 
-use crate::support::{Agents, Program, Rig, Upgrade};
+use crate::support::{Agents, Rig, Upgrade};
 use relay_core::time::Span;
 use relay_core::{FaultKind, Input};
 use serde_json::{Value, json};
@@ -273,8 +273,7 @@ fn a_release_is_answered_before_the_engine_is_told_that_the_agent_has_left() {
     rig.spawn("bob");
     rig.invoke("inv_1", "release", json!({ "name": "bob", "reason": "done", "delete_agent": false }));
     rig.advance(SECOND);
-    let types = rig.types();
-    let at = |kind: &str| types.iter().position(|other| other == kind).expect("it was sent");
+    let at = |kind| rig.place_of(kind);
     assert!(at("action.result") < at("agent.deregister"), "else engines take the release for failed");
     assert_eq!(result(&rig, "inv_1")["output"], json!({ "released": true, "name": "bob" }));
     rig.invoke("inv_2", "release", json!({ "name": "bob" }));
@@ -284,8 +283,7 @@ fn a_release_is_answered_before_the_engine_is_told_that_the_agent_has_left() {
 #[test]
 fn who_is_being_released_is_not_deregistered_for_a_message_that_comes_meanwhile() {
     let mut rig = Rig::online();
-    rig.next_program = Program { mortal: false, ..Program::cat() };
-    let bob = rig.spawn("bob");
+    let bob = rig.spawn_immortal("bob");
     rig.invoke("inv_1", "release", json!({ "name": "bob" }));
     rig.deliver(&bob, 1, "late");
     assert!(rig.sent("agent.deregister").is_empty());
@@ -297,8 +295,7 @@ fn who_is_being_released_is_not_deregistered_for_a_message_that_comes_meanwhile(
 #[test]
 fn a_name_that_was_released_while_the_link_was_down_is_registered_behind_the_result() {
     let mut rig = Rig::online();
-    rig.next_program = Program { mortal: false, ..Program::cat() };
-    rig.spawn("bob");
+    rig.spawn_immortal("bob");
     rig.invoke("inv_1", "release", json!({ "name": "bob" }));
     rig.engine.upgrade = Upgrade::Status(503);
     rig.cut();
@@ -307,8 +304,7 @@ fn a_name_that_was_released_while_the_link_was_down_is_registered_behind_the_res
     rig.sent.clear();
     rig.engine.upgrade = Upgrade::Accept;
     rig.advance(Span::secs(31));
-    let types = rig.types();
-    let at = |kind: &str| types.iter().position(|other| other == kind).expect("it was sent");
+    let at = |kind| rig.place_of(kind);
     assert!(at("action.result") < at("agent.deregister"));
     assert!(at("agent.deregister") < at("agent.register"), "the release is of whoever lives there then");
 }
@@ -320,8 +316,7 @@ fn a_name_whose_release_waits_to_be_answered_is_not_registered_before_that() {
     rig.invoke("inv_1", "release", json!({ "name": "bob" }));
     rig.ask_spawn("bob");
     rig.advance(SECOND);
-    let types = rig.types();
-    let at = |kind: &str| types.iter().position(|other| other == kind).expect("it was sent");
+    let at = |kind| rig.place_of(kind);
     assert!(at("action.result") < at("agent.register"));
 }
 
@@ -332,8 +327,7 @@ fn a_spawn_of_a_name_whose_release_was_queued_with_it_does_not_wait_for_the_inve
     rig.invoke("inv_1", "release", json!({ "name": "bob" }));
     rig.invoke("inv_2", "spawn:cat", bob());
     rig.advance(SECOND);
-    let types = rig.types();
-    let at = |kind: &str| types.iter().position(|other| other == kind).expect("it was sent");
+    let at = |kind| rig.place_of(kind);
     assert!(at("action.result") < at("agent.register") && at("agent.register") < at("inventory.sync"));
     assert_eq!(result(&rig, "inv_1")["output"]["released"], true);
     assert_eq!(result(&rig, "inv_2")["output"]["spawned"], true);
@@ -348,30 +342,26 @@ fn a_repeated_release_is_answered_before_its_name_is_registered_also_in_another_
     rig.invoke("inv_1", "release", json!({ "name": "bob" }));
     rig.ask_spawn("bob");
     rig.advance(SECOND);
-    let types = rig.types();
-    let at = |kind: &str| types.iter().position(|other| other == kind).expect("it was sent");
+    let at = |kind| rig.place_of(kind);
     assert!(at("action.result") < at("agent.register"));
 }
 
 #[test]
 fn a_release_that_the_end_of_a_life_carried_out_is_answered_by_the_next_one() {
     let mut rig = Rig::online();
-    rig.next_program = Program { mortal: false, ..Program::cat() };
-    rig.spawn("bob");
+    rig.spawn_immortal("bob");
     rig.invoke("inv_1", "release", json!({ "name": "bob" }));
     let mut rig = rig.restarted();
     rig.advance(SECOND);
     assert_eq!(result(&rig, "inv_1")["output"]["released"], true, "engines do not ask again");
-    let types = rig.types();
-    let at = |kind: &str| types.iter().position(|other| other == kind).expect("it was sent");
+    let at = |kind| rig.place_of(kind);
     assert!(at("action.result") < at("agent.deregister"));
 }
 
 #[test]
 fn a_release_of_a_child_that_does_not_go_is_answered_when_it_is_killed() {
     let mut rig = Rig::online();
-    rig.next_program = Program { mortal: false, ..Program::cat() };
-    rig.spawn("bob");
+    rig.spawn_immortal("bob");
     rig.invoke("inv_1", "release", json!({ "name": "bob" }));
     assert!(results(&rig, "inv_1").is_empty());
     rig.invoke("inv_1", "release", json!({ "name": "bob" }));
@@ -490,8 +480,7 @@ fn a_spawn_that_comes_while_the_broker_stops_is_left_to_its_next_life() {
 #[test]
 fn a_release_that_comes_while_the_broker_stops_is_answered_by_its_next_life() {
     let mut rig = Rig::online();
-    rig.next_program = Program { mortal: false, ..Program::cat() };
-    rig.spawn("bob");
+    rig.spawn_immortal("bob");
     rig.handle(Input::Terminate);
     rig.invoke("inv_1", "release", json!({ "name": "bob" }));
     assert!(results(&rig, "inv_1").is_empty());

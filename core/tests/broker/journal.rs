@@ -1,6 +1,6 @@
 //! What is kept across a restart, however the disk behaves and however long the journal has grown.
 
-use crate::support::{Program, Rig, with_agent};
+use crate::support::{Rig, with_agent};
 use relay_core::time::Span;
 use relay_core::{FaultKind, Input};
 use serde_json::{Value, json};
@@ -85,8 +85,7 @@ fn a_dead_letter_is_kept_although_the_journal_is_written_anew_at_that_moment() {
 #[test]
 fn a_release_under_way_is_released_by_the_next_life_also_when_the_journal_is_written_anew() {
     let mut rig = Rig::online();
-    rig.next_program = Program { mortal: false, ..Program::cat() };
-    rig.spawn("bob");
+    rig.spawn_immortal("bob");
     rig.disk_fault = Some(FaultKind::NoSpace);
     rig.invoke("inv_1", "release", json!({ "name": "bob" }));
     rig.disk_fault = None;

@@ -93,12 +93,18 @@ fn a_name_that_the_engine_does_not_explain_stays_refused() {
     }
 }
 
-#[test]
-fn a_name_that_another_node_registered_stays_refused_with_the_reason() {
+/// A broker that was refused, with this code, the identity that the engine had told; its request.
+fn refused_what_it_was_told(code: &str) -> (Rig, u64) {
     let (mut rig, request, call) = asked_whose();
     rig.engine.agents = Agents::Hold;
     rig.answer(call, 200, json!({ "id": "100", "name": "bob" }));
-    rig.error(&rig.last_sent("agent.recover")["id"], "agent_recovery_not_authorized");
+    rig.error(&rig.last_sent("agent.recover")["id"], code);
+    (rig, request)
+}
+
+#[test]
+fn a_name_that_another_node_registered_stays_refused_with_the_reason() {
+    let (rig, request) = refused_what_it_was_told("agent_recovery_not_authorized");
     let (status, body) = answer(&rig, request);
     assert_eq!((status, &body["code"]), (409, &json!("agent_recovery_not_authorized")), "{body}");
 }
@@ -203,10 +209,7 @@ fn a_name_that_nobody_has_any_more_is_registered_afresh_once() {
 
 #[test]
 fn an_identity_that_the_engine_told_and_nobody_has_any_more_is_registered_afresh() {
-    let (mut rig, request, call) = asked_whose();
-    rig.engine.agents = Agents::Hold;
-    rig.answer(call, 200, json!({ "id": "100", "name": "bob" }));
-    rig.error(&rig.last_sent("agent.recover")["id"], "agent_not_found");
+    let (mut rig, request) = refused_what_it_was_told("agent_not_found");
     let data = rig.identity("bob");
     rig.reply(&rig.last_sent("agent.register")["id"], data);
     rig.advance(SECOND);

@@ -47,8 +47,7 @@ fn agents_and_node_say_goodbye_before_the_link_closes_and_children_end() {
 #[test]
 fn children_that_do_not_go_are_killed_and_the_whole_takes_four_seconds_at_most() {
     let mut rig = Rig::online();
-    rig.next_program = Program { mortal: false, ..Program::cat() };
-    rig.spawn("bob");
+    rig.spawn_immortal("bob");
     let took = stop(&mut rig);
     assert_eq!(rig.exit, Some(0));
     assert!(took <= Span::secs(4), "{took:?}");
@@ -104,16 +103,14 @@ fn an_injection_that_has_begun_may_end_and_is_acked() {
     rig.reads(bob.process);
     until_exit(&mut rig, since);
     assert_eq!(rig.acks(&bob), [1], "the second was not begun");
-    let types = rig.types();
-    let at = |kind: &str| types.iter().position(|other| other == kind).expect("it was sent");
+    let at = |kind| rig.place_of(kind);
     assert!(at("delivery.ack") < at("agent.deregister"));
 }
 
 #[test]
 fn a_second_wish_ends_at_once() {
     let mut rig = Rig::online();
-    rig.next_program = Program { mortal: false, ..Program::cat() };
-    rig.spawn("bob");
+    rig.spawn_immortal("bob");
     rig.handle(Input::Terminate);
     rig.settle();
     assert_eq!(rig.exit, None);
@@ -143,8 +140,7 @@ fn it_ends_from_every_state_of_the_link() {
 #[test]
 fn new_work_is_refused_while_it_stops() {
     let mut rig = Rig::online();
-    rig.next_program = Program { mortal: false, ..Program::cat() };
-    rig.spawn("bob");
+    rig.spawn_immortal("bob");
     rig.handle(Input::Terminate);
     rig.settle();
     for (method, path) in [("POST", "/api/spawn"), ("POST", "/api/send")] {
@@ -201,8 +197,7 @@ fn what_a_stop_drops_is_told_at_once() {
 fn followers_see_the_last_agent_go_before_their_stream_is_closed() {
     let mut rig = Rig::online();
     rig.follow();
-    rig.next_program = Program { mortal: false, ..Program::cat() };
-    rig.spawn("bob");
+    rig.spawn_immortal("bob");
     rig.handle(Input::Terminate);
     let since = rig.now.mono;
     until_exit(&mut rig, since);
@@ -268,16 +263,14 @@ fn an_invocation_under_way_at_the_end_is_answered() {
     let results = rig.sent("action.result");
     assert_eq!(results.len(), 1);
     assert!(results[0]["error"].is_string());
-    let types = rig.types();
-    let at = |kind: &str| types.iter().position(|other| other == kind).expect("it was sent");
+    let at = |kind| rig.place_of(kind);
     assert!(at("action.result") < at("node.deregister"));
 }
 
 #[test]
 fn a_link_that_breaks_while_it_stops_does_not_come_back() {
     let mut rig = Rig::online();
-    rig.next_program = Program { mortal: false, ..Program::cat() };
-    rig.spawn("bob");
+    rig.spawn_immortal("bob");
     let (since, opens) = (rig.now.mono, rig.opens.len());
     rig.handle(Input::Terminate);
     let link = rig.link();

@@ -52,11 +52,10 @@ impl Engine {
     /// Whether the agent of a release does not live any more on the node that it was dispatched to.
     fn is_late_release(&mut self, now: i64, key: InvocationKey) -> bool {
         let invocation = &self.state.invocations[key.0];
-        let agent = self.released_by(key);
-        let lives = agent.is_some_and(|agent| invocation.node.is_some_and(|node| self.lives_on(agent, node)));
-        if invocation.action != "release" || lives {
+        if invocation.action != "release" || self.released_here(key).is_some() {
             return false;
         }
+        let agent = self.released_by(key);
         if agent.is_some_and(|agent| self.state.agents[agent.0].left == invocation.node) {
             let invocation_id = invocation.id.clone();
             self.journal.push(now, Event::LeftBeforeRelease { invocation_id });
@@ -68,6 +67,12 @@ impl Engine {
     fn released_by(&self, key: InvocationKey) -> Option<AgentKey> {
         let invocation = &self.state.invocations[key.0];
         self.state.agent_by_name(invocation.workspace, invocation.input["name"].as_str()?)
+    }
+
+    /// Whom a release is about, while that lives on the node that it was dispatched to (invariant 3).
+    fn released_here(&self, key: InvocationKey) -> Option<AgentKey> {
+        let node = self.state.invocations[key.0].node?;
+        self.released_by(key).filter(|agent| self.lives_on(*agent, node))
     }
 
     pub(super) fn end(&mut self, now: i64, key: InvocationKey, output: Value, error: Option<String>) {
@@ -92,9 +97,7 @@ impl Engine {
     }
 
     fn after_release(&mut self, now: i64, key: InvocationKey, input: &Value) {
-        let node = self.state.invocations[key.0].node;
-        let lives = |agent: &AgentKey| node.is_some_and(|node| self.lives_on(*agent, node));
-        let Some(agent) = self.released_by(key).filter(lives) else {
+        let Some(agent) = self.released_here(key) else {
             return;
         };
         self.tell_exited(now, agent, "released");

@@ -218,7 +218,8 @@ pub struct Profile {
     pub registration_contract: bool,
     /// `POST /v1/nodes/:name/agents` adopts a live provider.
     pub bind_adopts_provider: bool,
-    /// A release of an agent whose node is away is refused, or completes at once where the agent is to be deleted.
+    /// A release of an agent whose node is away is refused, or completes at once where the agent is to be
+    /// deleted.
     pub local_release: bool,
     /// A release that was dispatched is never sent again.
     pub release_sticks: bool,

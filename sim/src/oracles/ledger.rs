@@ -75,9 +75,7 @@ impl Identity {
         self.taken.remove(&token);
         Some(token)
     }
-}
 
-impl Identity {
     /// Whether what a broker can know of under this number was taken: one that is still under way may have
     /// the number of an older one.
     pub(super) fn was_taken(&self, row: &Row) -> bool {

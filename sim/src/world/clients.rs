@@ -244,12 +244,10 @@ impl World<'_> {
     /// Somebody deletes the identity of an agent that runs here; after so long the operator starts it anew.
     pub(super) fn delete_identity(&mut self, agent: usize, lasts: u64) {
         let name = self.plan.agents[agent].name.clone();
-        let place = self.place_of(&name);
-        if place.is_none() || place != self.network.node_id.as_deref() || !self.terminals.has(&name) {
+        if !self.is_placed_here(&name) || !self.terminals.has(&name) {
             return;
         }
-        let key = self.api_key.clone();
-        self.http("DELETE", &format!("/v1/agents/{name}"), Some(&key), &[], None);
+        self.delete_agent(&name);
         self.mark(FaultMark::IdentityDeleted);
         self.clients.deleted.insert(agent, self.now + lasts);
         self.look_soon();

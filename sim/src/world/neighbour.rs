@@ -80,18 +80,27 @@ impl World<'_> {
     }
 
     /// The node that the engine has an agent on.
-    pub(super) fn place_of(&self, name: &str) -> Option<&str> {
+    fn place_of(&self, name: &str) -> Option<&str> {
         self.engine.agent_id(name).and_then(|id| self.engine.node_of_agent(&id))
+    }
+
+    /// Whether the engine has an agent on the broker's node.
+    pub(super) fn is_placed_here(&self, name: &str) -> bool {
+        let place = self.place_of(name);
+        place.is_some() && place == self.network.node_id.as_deref()
+    }
+
+    /// Whoever holds the workspace key deletes the identity of an agent.
+    pub(super) fn delete_agent(&mut self, name: &str) {
+        let key = self.api_key.clone();
+        self.http("DELETE", &format!("/v1/agents/{name}"), Some(&key), &[], None);
     }
 
     /// The other node is about to leave, or to fall silent for good, and its agents go first (invariant 2).
     pub(super) fn clear_out(&mut self, agents: BTreeSet<String>) {
         for name in agents {
-            let place = self.place_of(&name);
-            let is_placed_here = place.is_some() && place == self.network.node_id.as_deref();
-            if !is_placed_here && (!self.terminals.has(&name) || self.is_deleted(&name)) {
-                let key = self.api_key.clone();
-                self.http("DELETE", &format!("/v1/agents/{name}"), Some(&key), &[], None);
+            if !self.is_placed_here(&name) && (!self.terminals.has(&name) || self.is_deleted(&name)) {
+                self.delete_agent(&name);
             }
         }
     }

@@ -116,8 +116,7 @@ impl World<'_> {
     /// An agent is bound to another node, which keeps it for so long.
     pub(super) fn take_over(&mut self, agent: usize, lasts: u64) {
         let name = self.plan.agents[agent].name.clone();
-        let node = self.engine.agent_id(&name).and_then(|id| self.engine.node_of_agent(&id));
-        if node.is_none() || node != self.network.node_id.as_deref() {
+        if !self.is_placed_here(&name) {
             return;
         }
         self.appear(Rival::Neighbour, lasts);

@@ -1,7 +1,7 @@
 //! What tests say: short words for common steps and questions.
 
 use super::engine::{self, Call};
-use super::{Event, Registers, Rig};
+use super::{Event, Program, Registers, Rig};
 use relay_core::ids::{LinkId, ProcessId, RequestId};
 use relay_core::time::Span;
 use relay_core::{Auth, Input};
@@ -71,6 +71,12 @@ impl Rig {
     /// Starts an agent and waits until it takes messages; forgets the frames that led there.
     pub(crate) fn spawn(&mut self, name: &str) -> Spawned {
         self.spawn_cli(name, "cat")
+    }
+
+    /// Starts an agent that does not go when it is asked to.
+    pub(crate) fn spawn_immortal(&mut self, name: &str) -> Spawned {
+        self.next_program = Program { mortal: false, ..Program::cat() };
+        self.spawn(name)
     }
 
     pub(crate) fn spawn_cli(&mut self, name: &str, cli: &str) -> Spawned {
@@ -160,6 +166,11 @@ impl Rig {
     }
 
     // What was sent.
+
+    /// Which of the frames since the last look was the first of this type.
+    pub(crate) fn place_of(&self, kind: &str) -> usize {
+        self.types().iter().position(|other| other == kind).expect("it was sent")
+    }
 
     pub(crate) fn types(&self) -> Vec<String> {
         let kind = |frame: &Value| frame["type"].as_str().unwrap().to_string();
