@@ -115,6 +115,8 @@ mod list {
             "an agent stayed registered although its process had not started",
         ReleasedTooSoon "left-before-release-answered"
             "the engine was told that an agent has left before its release was answered, and took that for failed",
+        ReleaseNotKept "release-not-kept"
+            "a release was not written down, and nobody answered it when the broker ended before the engine had the result",
         StaleRelease "stale-release-state"
             "the state of a first release made the second one count as told",
         SpeakerRegistered "publish-registers-speaker"

@@ -10,7 +10,6 @@ use crate::delivery::dead::DeadLetter;
 use crate::ids::{AgentId, AgentName, InvocationId};
 use crate::limits;
 use crate::time::Wall;
-use alloc::borrow::ToOwned;
 use alloc::collections::BTreeMap;
 use alloc::string::String;
 use alloc::vec::Vec;
@@ -24,18 +23,22 @@ pub(crate) enum Record {
     Agent { name: AgentName, agent_id: AgentId },
     /// A message was given up.
     Dead(DeadLetter),
-    /// The engine has to be told that an agent has left, behind the result of the release that asked for it.
-    Owed {
-        agent_id: AgentId,
-        #[serde(flatten)]
-        leave: Leave,
-    },
+    /// The engine has to be told that an agent has left.
+    Owed { agent_id: AgentId, name: AgentName },
     /// It has been told, or the identity lives here again.
     Paid { agent_id: AgentId },
     /// An invocation was accepted.
-    Started { invocation: InvocationId, at_ms: i64 },
+    Started {
+        invocation: InvocationId,
+        at_ms: i64,
+        /// Whom it releases.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        releases: Option<AgentName>,
+    },
     /// An invocation is over.
     Finished { invocation: InvocationId, at_ms: i64, outcome: Outcome },
+    /// The engine surely has the result of a release.
+    Answered { invocation: InvocationId },
 }
 
 /// How an invocation ended.
@@ -48,14 +51,15 @@ pub(crate) enum Outcome {
     Error(String),
 }
 
-/// A leave that the engine has to be told of.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub(crate) struct Leave {
-    /// Who has left.
-    pub(crate) name: AgentName,
-    /// The release that asked for it: its result goes first.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub(crate) behind: Option<InvocationId>,
+/// An invocation, as a journal tells of it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Saved {
+    /// When it came, in ms since 1970.
+    pub(crate) at_ms: i64,
+    /// Whom it releases, unless the engine surely has the result.
+    pub(crate) releases: Option<AgentName>,
+    /// How it ended, if it did.
+    pub(crate) outcome: Option<Outcome>,
 }
 
 impl Record {
@@ -75,9 +79,9 @@ pub(crate) struct Recovered {
     /// Messages given up, oldest first.
     pub(crate) dead: Vec<DeadLetter>,
     /// Agents that the engine has to be told have left.
-    pub(crate) owed: BTreeMap<AgentId, Leave>,
-    /// Invocations: when, and how they ended if they did.
-    pub(crate) invocations: BTreeMap<InvocationId, (i64, Option<Outcome>)>,
+    pub(crate) owed: BTreeMap<AgentId, AgentName>,
+    /// What the engine has asked for.
+    pub(crate) invocations: BTreeMap<InvocationId, Saved>,
     /// Lines that could not be read.
     pub(crate) unreadable: usize,
 }
@@ -92,7 +96,7 @@ impl Recovered {
                 Err(_) => recovered.unreadable += 1,
             }
         }
-        let fresh = |(at, _): &(i64, Option<Outcome>)| now.0.saturating_sub(*at) < limits::INVOCATION_AGE_MS;
+        let fresh = |saved: &Saved| now.0.saturating_sub(saved.at_ms) < limits::INVOCATION_AGE_MS;
         recovered.invocations.retain(|_, invocation| fresh(invocation));
         let surplus = recovered.dead.len().saturating_sub(limits::DEAD_LETTERS);
         recovered.dead.drain(..surplus);
@@ -108,17 +112,24 @@ impl Recovered {
                 self.agents.insert(name, agent_id);
             }
             Record::Dead(letter) => self.dead.push(letter),
-            Record::Owed { agent_id, leave } => {
-                self.owed.insert(agent_id, leave);
+            Record::Owed { agent_id, name } => {
+                self.owed.insert(agent_id, name);
             }
             Record::Paid { agent_id } => {
                 self.owed.remove(&agent_id);
             }
-            Record::Started { invocation, at_ms } => {
-                self.invocations.entry(invocation).or_insert((at_ms, None));
+            Record::Started { invocation, at_ms, releases } => {
+                self.invocations.entry(invocation).or_insert(Saved { at_ms, releases, outcome: None });
             }
             Record::Finished { invocation, at_ms, outcome } => {
-                self.invocations.insert(invocation, (at_ms, Some(outcome)));
+                let fresh = Saved { at_ms, releases: None, outcome: None };
+                let saved = self.invocations.entry(invocation).or_insert(fresh);
+                (saved.at_ms, saved.outcome) = (at_ms, Some(outcome));
+            }
+            Record::Answered { invocation } => {
+                if let Some(saved) = self.invocations.get_mut(&invocation) {
+                    saved.releases = None;
+                }
             }
         }
     }
@@ -133,13 +144,14 @@ impl Recovered {
         let owed = self
             .owed
             .iter()
-            .map(|(agent_id, leave)| Record::Owed { agent_id: agent_id.clone(), leave: leave.clone() });
-        let invocations = self.invocations.iter().map(|(invocation, (at_ms, outcome))| {
-            let (invocation, at_ms) = (invocation.clone(), *at_ms);
-            match outcome.to_owned() {
-                Some(outcome) => Record::Finished { invocation, at_ms, outcome },
-                None => Record::Started { invocation, at_ms },
-            }
+            .map(|(agent_id, name)| Record::Owed { agent_id: agent_id.clone(), name: name.clone() });
+        let invocations = self.invocations.iter().flat_map(|(invocation, saved)| {
+            let Saved { at_ms, releases, outcome } = saved.clone();
+            let is_told_by_its_end = outcome.is_some() && releases.is_none();
+            let started = Record::Started { invocation: invocation.clone(), at_ms, releases };
+            let finished =
+                outcome.map(|outcome| Record::Finished { invocation: invocation.clone(), at_ms, outcome });
+            (!is_told_by_its_end).then_some(started).into_iter().chain(finished)
         });
         agents.chain(dead).chain(owed).chain(invocations).map(|record| record.line()).collect()
     }
@@ -151,21 +163,27 @@ mod tests {
     use alloc::string::ToString;
     use proptest::prelude::*;
 
+    fn no() -> Outcome {
+        Outcome::Error("no".to_string())
+    }
+
     fn journal() -> String {
         let inv = |text: &str| InvocationId::from(text);
         let bob = || AgentId::from("7");
         [
             Record::Agent { name: "bob".into(), agent_id: "3".into() },
             Record::Agent { name: "bob".into(), agent_id: bob() },
-            Record::Owed { agent_id: bob(), leave: Leave { name: "bob".into(), behind: None } },
-            Record::Owed {
-                agent_id: "8".into(),
-                leave: Leave { name: "eve".into(), behind: Some(inv("r")) },
-            },
+            Record::Owed { agent_id: bob(), name: "bob".into() },
+            Record::Owed { agent_id: "8".into(), name: "eve".into() },
             Record::Paid { agent_id: "8".into() },
-            Record::Started { invocation: inv("a"), at_ms: 5 },
-            Record::Started { invocation: inv("b"), at_ms: 5 },
-            Record::Finished { invocation: inv("b"), at_ms: 6, outcome: Outcome::Error("no".to_string()) },
+            Record::Started { invocation: inv("a"), at_ms: 5, releases: None },
+            Record::Started { invocation: inv("b"), at_ms: 5, releases: None },
+            Record::Finished { invocation: inv("b"), at_ms: 6, outcome: no() },
+            Record::Started { invocation: inv("c"), at_ms: 7, releases: Some("bob".into()) },
+            Record::Finished { invocation: inv("c"), at_ms: 8, outcome: no() },
+            Record::Started { invocation: inv("d"), at_ms: 7, releases: Some("eve".into()) },
+            Record::Finished { invocation: inv("d"), at_ms: 8, outcome: no() },
+            Record::Answered { invocation: inv("d") },
         ]
         .iter()
         .map(Record::line)
@@ -179,11 +197,15 @@ mod tests {
         for recovered in [&first, &second] {
             assert_eq!(recovered.agents[&AgentName::from("bob")], AgentId::from("7"));
             assert_eq!(recovered.owed.keys().collect::<Vec<_>>(), [&AgentId::from("7")]);
-            assert_eq!(recovered.invocations[&InvocationId::from("a")], (5, None));
-            assert_eq!(
-                recovered.invocations[&InvocationId::from("b")],
-                (6, Some(Outcome::Error("no".to_string())))
-            );
+            let saved = |id: &str| {
+                let Saved { at_ms, releases, outcome } =
+                    recovered.invocations[&InvocationId::from(id)].clone();
+                (at_ms, releases.map(|name| name.0), outcome)
+            };
+            assert_eq!(saved("a"), (5, None, None));
+            assert_eq!(saved("b"), (6, None, Some(no())));
+            assert_eq!(saved("c"), (8, Some("bob".to_string()), Some(no())), "the next life answers it");
+            assert_eq!(saved("d"), (8, None, Some(no())));
         }
         assert!(first.compact().len() < journal().len());
     }
@@ -204,7 +226,7 @@ mod tests {
 
     #[test]
     fn old_invocations_are_forgotten() {
-        let recovered = Recovered::read(&journal(), Wall(limits::INVOCATION_AGE_MS + 6));
+        let recovered = Recovered::read(&journal(), Wall(limits::INVOCATION_AGE_MS + 8));
         assert!(recovered.invocations.is_empty());
     }
 
@@ -217,11 +239,11 @@ mod tests {
         let outcome = prop_oneof![".{0,6}".prop_map(Outcome::Output), ".{0,6}".prop_map(Outcome::Error),];
         prop_oneof![
             (name(), agent_id()).prop_map(|(name, agent_id)| Record::Agent { name, agent_id }),
-            (name(), agent_id(), proptest::option::of(invocation())).prop_map(|(name, agent_id, behind)| {
-                Record::Owed { agent_id, leave: Leave { name, behind } }
-            }),
+            (name(), agent_id()).prop_map(|(name, agent_id)| Record::Owed { agent_id, name }),
             agent_id().prop_map(|agent_id| Record::Paid { agent_id }),
-            (invocation(), at_ms()).prop_map(|(invocation, at_ms)| Record::Started { invocation, at_ms }),
+            (invocation(), at_ms(), proptest::option::of(name()))
+                .prop_map(|(invocation, at_ms, releases)| Record::Started { invocation, at_ms, releases }),
+            invocation().prop_map(|invocation| Record::Answered { invocation }),
             (invocation(), at_ms(), outcome).prop_map(|(invocation, at_ms, outcome)| Record::Finished {
                 invocation,
                 at_ms,

@@ -22,13 +22,14 @@ use crate::limits;
 use crate::link::{Answered, Link, Sent};
 use crate::marks::Mark;
 use crate::purpose::StoreFor;
-use crate::store::{Outcome, Record};
+use crate::store::{Outcome, Record, Saved};
 use crate::time::{Mono, Wall};
 use crate::{StoreAction, wire};
 use alloc::borrow::ToOwned;
 use alloc::boxed::Box;
 use alloc::collections::BTreeMap;
 use alloc::string::{String, ToString};
+use serde_json::json;
 use serde_json::value::RawValue;
 
 /// What an invocation that was open when the broker stopped is answered with.
@@ -66,7 +67,7 @@ enum Given {
 struct Invocation {
     at: Wall,
     given: Given,
-    /// Whom it releases.
+    /// Whom it releases, unless the engine surely has the result.
     releases: Option<AgentName>,
     state: State,
 }
@@ -96,61 +97,41 @@ pub(crate) enum Asked {
 }
 
 impl Actions {
-    /// The invocations of an earlier life. Open ones have failed with it.
-    pub(crate) fn new(saved: BTreeMap<InvocationId, (i64, Option<Outcome>)>) -> Self {
-        let invocation = |(id, (at_ms, outcome)): (InvocationId, (i64, Option<Outcome>))| {
-            let outcome = outcome.unwrap_or_else(|| Outcome::Error(INTERRUPTED.to_string()));
-            let state = State::Done { outcome, delivery: Delivery::Proven };
-            (id, Invocation { at: Wall(at_ms), given: Given::Before, releases: None, state })
+    /// The invocations of an earlier life. Open ones have failed with it, but for releases: who was to be
+    /// released has died with it, and the engine does not ask again.
+    pub(crate) fn new(saved: BTreeMap<InvocationId, Saved>) -> Self {
+        let unsent = saved.values().any(|saved| saved.releases.is_some());
+        let invocation = |(id, Saved { at_ms, releases, outcome }): (InvocationId, Saved)| {
+            let delivery = releases.as_ref().map_or(Delivery::Proven, |_| Delivery::Unsent { sends: 0 });
+            let outcome = outcome.unwrap_or_else(|| {
+                let interrupted = || Outcome::Error(INTERRUPTED.to_string());
+                releases.as_ref().map_or_else(interrupted, released)
+            });
+            let state = State::Done { outcome, delivery };
+            (id, Invocation { at: Wall(at_ms), given: Given::Before, releases, state })
         };
-        Self {
-            invocations: saved.into_iter().map(invocation).collect(),
-            open_here: BTreeMap::new(),
-            unsent: false,
-        }
-    }
-
-    /// A release that an earlier life carried out, or its end did, and that is not surely answered.
-    pub(crate) fn owe(&mut self, id: InvocationId, at: Wall, name: &AgentName, outcome: Outcome) {
-        let state = State::Done { outcome, delivery: Delivery::Proven };
-        let fresh = Invocation { at, given: Given::Before, releases: None, state };
-        let release = self.invocations.entry(id).or_insert(fresh);
-        release.releases = Some(name.clone());
-        if let State::Done { delivery, .. } = &mut release.state {
-            *delivery = Delivery::Unsent { sends: 0 };
-            self.unsent = true;
-        }
-    }
-
-    /// The release of this name that was never answered, if there is one: it comes too late behind a leave.
-    pub(crate) fn unanswered_release(&self, name: &AgentName) -> Option<&InvocationId> {
-        let unanswered = |state: &State| match state {
-            State::Open => true,
-            State::Done { delivery, .. } => matches!(delivery, Delivery::Unsent { sends: 0 }),
-        };
-        self.release_with(name, |release| unanswered(&release.state))
-    }
-
-    /// The release of this name whose result may be lost, if there is one.
-    pub(crate) fn unproven_release(&self, name: &AgentName) -> Option<&InvocationId> {
-        let is_proven = |state: &State| matches!(state, State::Done { delivery: Delivery::Proven, .. });
-        self.release_with(name, |release| !is_proven(&release.state))
+        let invocations = saved.into_iter().map(invocation).collect();
+        Self { invocations, open_here: BTreeMap::new(), unsent }
     }
 
     /// Whether the result of a release of this name waits to be sent: it would be taken for one of whoever is
-    /// registered before it.
+    /// registered before it, and would come too late behind a leave.
     pub(crate) fn is_releasing(&self, name: &AgentName) -> bool {
-        self.release_with(name, |release| !release.is_told()).is_some()
+        self.any_release(name, |release| !release.is_told())
     }
 
-    fn release_with(
-        &self,
-        name: &AgentName,
-        is_meant: impl Fn(&Invocation) -> bool,
-    ) -> Option<&InvocationId> {
-        let mut releases =
-            self.invocations.iter().filter(|(_, invocation)| invocation.releases.as_ref() == Some(name));
-        releases.find(|(_, release)| is_meant(release)).map(|(id, _)| id)
+    /// Whether a release of this name has never been answered.
+    pub(crate) fn has_unanswered_release(&self, name: &AgentName) -> bool {
+        self.any_release(name, |release| match &release.state {
+            State::Open => true,
+            State::Done { delivery, .. } => matches!(delivery, Delivery::Unsent { sends: 0 }),
+        })
+    }
+
+    fn any_release(&self, name: &AgentName, is_meant: impl Fn(&Invocation) -> bool) -> bool {
+        self.invocations
+            .values()
+            .any(|invocation| invocation.releases.as_ref() == Some(name) && is_meant(invocation))
     }
 
     /// Whether an invocation has come in before.
@@ -182,10 +163,13 @@ impl Actions {
         Asked::Fresh
     }
 
-    /// Writes that an invocation is about to be acted on; [`StoreFor::Started`] comes back.
+    /// Writes that an invocation is about to be acted on; unless it releases, [`StoreFor::Started`] comes back.
     pub(crate) fn record_start(&self, cx: &mut Cx, id: &InvocationId) {
-        let record = Record::Started { invocation: id.clone(), at_ms: cx.now.wall.0 };
-        cx.store(StoreFor::Started(id.clone()), StoreAction::Append { lines: record.line() });
+        let releases = self.invocations.get(id).and_then(|invocation| invocation.releases.clone());
+        // To release somebody twice does no harm.
+        let purpose = releases.as_ref().map_or_else(|| StoreFor::Started(id.clone()), |_| StoreFor::Journal);
+        let record = Record::Started { invocation: id.clone(), at_ms: cx.now.wall.0, releases };
+        cx.store(purpose, StoreAction::Append { lines: record.line() });
     }
 
     /// An invocation is over. False if it was over already.
@@ -274,30 +258,31 @@ impl Actions {
     }
 
     /// The engine answered a request: results sent before it have arrived.
-    pub(crate) fn on_answer(&mut self, answered: Answered) {
-        for invocation in self.invocations.values_mut() {
+    pub(crate) fn on_answer(&mut self, cx: &mut Cx, answered: Answered) {
+        for (id, invocation) in &mut self.invocations {
             if let State::Done { delivery, .. } = &mut invocation.state
                 && let Delivery::Sent { sent, .. } = delivery
                 && sent.is_proven_by(answered)
             {
                 *delivery = Delivery::Proven;
+                if invocation.releases.take().is_some() {
+                    let record = Record::Answered { invocation: id.clone() };
+                    cx.store(StoreFor::Journal, StoreAction::Append { lines: record.line() });
+                }
             }
         }
     }
 
-    /// What is remembered, for the journal: but open releases, which are owed with the leave of their agent.
-    pub(crate) fn records(&self) -> BTreeMap<InvocationId, (i64, Option<Outcome>)> {
-        let record = |(id, invocation): (&InvocationId, &Invocation)| {
+    /// What is remembered, for the journal.
+    pub(crate) fn saved(&self) -> BTreeMap<InvocationId, Saved> {
+        let save = |(id, invocation): (&InvocationId, &Invocation)| {
             let outcome = match &invocation.state {
                 State::Open => None,
                 State::Done { outcome, .. } => Some(outcome.clone()),
             };
-            (id.clone(), (invocation.at.0, outcome))
+            (id.clone(), Saved { at_ms: invocation.at.0, releases: invocation.releases.clone(), outcome })
         };
-        let is_kept = |(_, invocation): &(&InvocationId, &Invocation)| {
-            invocation.releases.is_none() || !matches!(invocation.state, State::Open)
-        };
-        self.invocations.iter().filter(is_kept).map(record).collect()
+        self.invocations.iter().map(save).collect()
     }
 
     /// Forgets what is too old, and the oldest when there are too many (invariant 3).
@@ -316,6 +301,11 @@ impl Actions {
             self.invocations.remove(&oldest);
         }
     }
+}
+
+/// The result of a release.
+pub(crate) fn released(name: &AgentName) -> Outcome {
+    Outcome::Output(json!({ "released": true, "name": name }).to_string())
 }
 
 fn result_frame(id: &InvocationId, outcome: &Outcome) -> String {

@@ -10,10 +10,9 @@
 //!    failed whose agent is bound to its node no more when the result comes (`core/PROTOCOL.md` §7).
 
 use crate::cx::Cx;
-use crate::ids::{AgentId, AgentName, InvocationId};
+use crate::ids::{AgentId, AgentName};
 use crate::link::{Answered, Link, Request, Sent};
 use crate::marks::Mark;
-use crate::store::Leave;
 use crate::wire;
 use alloc::collections::BTreeMap;
 use alloc::vec::Vec;
@@ -21,7 +20,9 @@ use alloc::vec::Vec;
 /// One agent that has left.
 #[derive(Debug)]
 struct Owed {
-    leave: Leave,
+    name: AgentName,
+    /// It waits for the results of releases of its name.
+    behind: bool,
     sent: Option<Sent>,
     sends: u32,
 }
@@ -35,32 +36,29 @@ pub(crate) struct Leaving {
 
 impl Leaving {
     /// What was owed when the broker last stopped.
-    pub(crate) fn new(saved: BTreeMap<AgentId, Leave>) -> Self {
+    pub(crate) fn new(saved: BTreeMap<AgentId, AgentName>) -> Self {
         let unsent = !saved.is_empty();
-        let owed = |(id, leave)| (id, Owed { leave, sent: None, sends: 0 });
+        let owed = |(id, name)| (id, Owed { name, behind: true, sent: None, sends: 0 });
         Self { owed: saved.into_iter().map(owed).collect(), unsent }
     }
 
     /// What is owed, for the journal.
-    pub(crate) fn owed(&self) -> BTreeMap<AgentId, Leave> {
-        self.owed.iter().map(|(id, owed)| (id.clone(), owed.leave.clone())).collect()
+    pub(crate) fn owed(&self) -> BTreeMap<AgentId, AgentName> {
+        self.owed.iter().map(|(id, owed)| (id.clone(), owed.name.clone())).collect()
     }
 
-    /// An agent has left.
-    pub(crate) fn owe(&mut self, id: AgentId, leave: Leave) {
+    /// An agent has left; `behind`: perhaps because an invocation has released it.
+    pub(crate) fn owe(&mut self, id: AgentId, name: AgentName, behind: bool) {
         if canary!(StaleRelease) && self.owed.contains_key(&id) {
             return;
         }
-        self.owed.insert(id, Owed { leave, sent: None, sends: 0 });
+        self.owed.insert(id, Owed { name, behind, sent: None, sends: 0 });
         self.unsent = true;
     }
 
-    /// Whoever of this name leaves, leaves behind this release; returns who that is, if that is news.
-    pub(crate) fn put_behind(&mut self, name: &AgentName, release: &InvocationId) -> Option<AgentId> {
-        let free = |owed: &Owed| owed.leave.name == *name && owed.leave.behind.is_none();
-        let (id, owed) = self.owed.iter_mut().find(|(_, owed)| free(owed))?;
-        owed.leave.behind = Some(release.clone());
-        Some(id.clone())
+    /// An invocation releases whoever of this name leaves.
+    pub(crate) fn put_behind(&mut self, name: &AgentName) {
+        self.owed.values_mut().filter(|owed| owed.name == *name).for_each(|owed| owed.behind = true);
     }
 
     /// The identity lives here (again); whether a deregistration was owed (invariant 2).
@@ -87,7 +85,7 @@ impl Leaving {
         }
         let mut waits = false;
         for (id, owed) in self.owed.iter_mut().filter(|(_, owed)| owed.sent.is_none()) {
-            if owed.leave.behind.is_some() && is_releasing(&owed.leave.name) {
+            if owed.behind && is_releasing(&owed.name) {
                 waits = true;
                 continue;
             }
@@ -95,7 +93,7 @@ impl Leaving {
                 return;
             }
             let request = Request::Deregister(id.clone());
-            let build = |frame: &_| wire::agent_deregister(Some(frame), id, Some(&owed.leave.name));
+            let build = |frame: &_| wire::agent_deregister(Some(frame), id, Some(&owed.name));
             owed.sent = link.request(cx, request, build);
             if owed.sends > 0 {
                 cx.marks.hit(Mark::DeregistrationResent);

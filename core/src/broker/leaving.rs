@@ -10,17 +10,16 @@
 use super::Broker;
 use super::delivering::terminate;
 use super::spawning::{Failure, early_death, ending};
+use crate::action::released;
 use crate::agent::{Agent, Origin, Phase};
 use crate::api::{ApiError, Event, released_reply};
 use crate::command::{Command, Level, PtySignal};
 use crate::ids::{AgentId, AgentName, InvocationId, ProcessId, RequestId};
 use crate::input::ExitStatus;
 use crate::limits;
-use crate::store::{Leave, Outcome, Record};
+use crate::store::Record;
 use crate::timers::Timer;
 use alloc::format;
-use alloc::string::ToString;
-use serde_json::json;
 
 impl Broker {
     pub(super) fn release_for_client(&mut self, request: RequestId, name: &AgentName) {
@@ -45,17 +44,9 @@ impl Broker {
         let Some(agent) = self.roster.get_mut(process) else {
             return;
         };
-        agent.waiters.push(waiter.clone());
+        agent.waiters.push(waiter);
         match agent.phase {
-            Phase::Leaving => {
-                let name = agent.name().clone();
-                if let Origin::Invocation(release) = waiter
-                    && let Some(agent_id) = self.leaving.put_behind(&name, &release)
-                {
-                    // If this life ends first the next one answers.
-                    self.journal(&Record::Owed { agent_id, leave: Leave { name, behind: Some(release) } });
-                }
-            }
+            Phase::Leaving => self.leaving.put_behind(agent.name()),
             Phase::Running | Phase::Proving | Phase::Starting => self.dismiss(process),
             Phase::Registering { .. } | Phase::LookingUp(_) | Phase::OverHttp(_) | Phase::Binding(_) => {
                 let message = "it was released before it was started";
@@ -121,32 +112,27 @@ impl Broker {
                 return;
             }
         }
-        self.owe(registered.id, name);
-    }
-
-    /// The engine has to be told that an agent has left; at once if it can be.
-    fn owe(&mut self, agent_id: AgentId, name: AgentName) {
-        let release = self.actions.unanswered_release(&name).filter(|_| !canary!(ReleasedTooSoon));
-        let behind = release.cloned();
-        self.tell_left(agent_id, Leave { name, behind });
+        // Whoever came behind the answer to a release does not wait until that is surely there.
+        let behind = self.actions.has_unanswered_release(&name);
+        self.owe(registered.id, name, behind);
     }
 
     /// The engine has to be told that nobody lives here for whom a registration came late: perhaps whoever was
     /// to be released.
     pub(super) fn owe_late(&mut self, agent_id: AgentId, name: AgentName) {
-        let behind = self.actions.unproven_release(&name).cloned();
-        self.tell_left(agent_id, Leave { name, behind });
+        self.owe(agent_id, name, true);
     }
 
-    fn tell_left(&mut self, agent_id: AgentId, leave: Leave) {
-        self.journal(&Record::Owed { agent_id: agent_id.clone(), leave: leave.clone() });
-        self.leaving.owe(agent_id, leave);
+    /// The engine has to be told that an agent has left; at once if it can be.
+    fn owe(&mut self, agent_id: AgentId, name: AgentName, behind: bool) {
+        self.journal(&Record::Owed { agent_id: agent_id.clone(), name: name.clone() });
+        self.leaving.owe(agent_id, name, behind);
         self.flush_leaving();
     }
 
     pub(super) fn flush_leaving(&mut self) {
-        let actions = &self.actions;
-        self.leaving.flush(&mut self.cx, &mut self.link, |name| actions.is_releasing(name));
+        let is_releasing = |name: &_| !canary!(ReleasedTooSoon) && self.actions.is_releasing(name);
+        self.leaving.flush(&mut self.cx, &mut self.link, is_releasing);
     }
 
     pub(super) fn on_kill_timer(&mut self, process: ProcessId) {
@@ -255,8 +241,4 @@ impl Broker {
             }
         }
     }
-}
-
-pub(super) fn released(name: &AgentName) -> Outcome {
-    Outcome::Output(json!({ "released": true, "name": name }).to_string())
 }

@@ -42,7 +42,7 @@ use crate::marks::Marks;
 use crate::purpose::StoreFor;
 use crate::secret::Secret;
 use crate::stats::{Held, Stats};
-use crate::store::{Leave, Recovered};
+use crate::store::Recovered;
 use crate::time::{Clock, Mono, Now};
 use crate::timers::Timer;
 use alloc::collections::BTreeMap;
@@ -53,7 +53,6 @@ use census::Census;
 use delivering::Early;
 pub(crate) use joining::Member;
 use joining::Memberships;
-use leaving::released;
 use linking::Replays;
 use registering::Registrations;
 use serving::Requests;
@@ -120,13 +119,6 @@ impl Broker {
         }
         let mut dead = DeadLetters::default();
         recovered.dead.into_iter().for_each(|letter| dead.push(letter));
-        let mut actions = Actions::new(recovered.invocations);
-        for Leave { name, behind } in recovered.owed.values() {
-            if let Some(release) = behind {
-                // Who was to be released has died with that life; the engine does not ask again.
-                actions.owe(release.clone(), boot.now.wall, name, released(name));
-            }
-        }
         Self {
             cx,
             clock: Clock::new(boot.now),
@@ -147,7 +139,7 @@ impl Broker {
             inventory: Inventory::default(),
             census: Census::default(),
             replays: Replays::default(),
-            actions,
+            actions: Actions::new(recovered.invocations),
             events: EventRing::default(),
             requests: Requests::default(),
             store_fault: String::new(),

@@ -96,7 +96,13 @@ impl Broker {
                 Ok(_) => self.actions.record_start(&mut self.cx, &id),
                 Err(failure) => self.finish(&id, Outcome::Error(failure.error())),
             },
-            Wish::Release(name) => self.release_for_invocation(&id, &name),
+            Wish::Release(name) => {
+                // If this life ends before it is surely answered, the next one answers.
+                if !canary!(ReleaseNotKept) {
+                    self.actions.record_start(&mut self.cx, &id);
+                }
+                self.release_for_invocation(&id, &name);
+            }
             Wish::Refused(error) => self.finish(&id, Outcome::Error(error)),
         }
     }

@@ -67,7 +67,7 @@ impl Broker {
             agents: self.known_agents.clone(),
             dead: self.dead.iter().cloned().collect(),
             owed: self.leaving.owed(),
-            invocations: self.actions.records(),
+            invocations: self.actions.saved(),
             unreadable: 0,
         };
         if let Some(content) = Secret::new(&state.compact()) {

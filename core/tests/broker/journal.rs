@@ -1,6 +1,6 @@
 //! What is kept across a restart, however the disk behaves and however long the journal has grown.
 
-use crate::support::{Rig, with_agent};
+use crate::support::{Agents, Rig, with_agent};
 use relay_core::time::Span;
 use relay_core::{FaultKind, Input};
 use serde_json::{Value, json};
@@ -90,8 +90,53 @@ fn a_release_under_way_is_released_by_the_next_life_also_when_the_journal_is_wri
     rig.invoke("inv_1", "release", json!({ "name": "bob" }));
     rig.disk_fault = None;
     rig.handle(Input::Terminate);
-    assert!(rig.disk.journal.contains("\"behind\":\"inv_1\""), "{}", rig.disk.journal);
+    assert!(rig.disk.journal.contains("\"releases\":\"bob\""), "{}", rig.disk.journal);
     let mut rig = rig.restarted();
     rig.advance(Span::secs(1));
     assert_eq!(rig.last_sent("action.result")["output"]["released"], true);
+}
+
+/// In the next life of this broker, what it answers releases with; engines ask for one only once.
+fn answers_of_the_next_life(rig: Rig) -> Vec<Value> {
+    let mut rig = rig.restarted();
+    rig.advance(Span::secs(1));
+    rig.sent("action.result")
+}
+
+#[test]
+fn a_release_of_whom_nobody_knows_is_answered_by_the_next_life_if_that_was_not_proven() {
+    let mut rig = Rig::online();
+    rig.invoke("inv_1", "release", json!({ "name": "eve" }));
+    let answers = answers_of_the_next_life(rig);
+    assert_eq!(answers[0]["invocation_id"], "inv_1");
+    assert_eq!(answers[0]["output"], json!({ "released": true, "name": "eve" }));
+}
+
+#[test]
+fn a_release_of_a_spawn_that_is_being_given_up_is_answered_by_the_next_life() {
+    let mut rig = Rig::online();
+    rig.engine.agents = Agents::Hold;
+    rig.ask_spawn("bob");
+    rig.invoke("inv_1", "release", json!({ "name": "bob" }));
+    assert_eq!(answers_of_the_next_life(rig)[0]["output"]["released"], true);
+}
+
+#[test]
+fn every_release_of_the_same_agent_is_answered_by_the_next_life() {
+    let mut rig = Rig::online();
+    rig.spawn_immortal("bob");
+    rig.invoke("inv_1", "release", json!({ "name": "bob" }));
+    rig.invoke("inv_2", "release", json!({ "name": "bob" }));
+    let answers = answers_of_the_next_life(rig);
+    let ids: Vec<&str> = answers.iter().map(|answer| answer["invocation_id"].as_str().unwrap()).collect();
+    assert_eq!(ids, ["inv_1", "inv_2"]);
+}
+
+#[test]
+fn a_release_whose_result_has_surely_arrived_is_not_answered_again() {
+    let mut rig = Rig::online();
+    rig.invoke("inv_1", "release", json!({ "name": "eve" }));
+    rig.advance(Span::secs(61));
+    assert!(!rig.sent("inventory.sync").is_empty(), "its reply proves it");
+    assert_eq!(answers_of_the_next_life(rig), [Value::Null; 0]);
 }

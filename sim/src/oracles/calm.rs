@@ -89,12 +89,12 @@ impl Oracles {
 /// write then is given up after one limit, and written again after the other. In virtual µs.
 const REWRITE: u64 = limits::STORE.0 + limits::REWRITE.0 + 1_000_000;
 
-/// For so long a broker may still note who has left for good: where an engine handles frames side by side,
-/// the answers to two refreshes prove that it knows.
+/// For so long a broker may still note who has left for good and which release is surely answered: where an
+/// engine handles frames side by side, the answers to two refreshes prove that it knows.
 const PROOF: u64 = 2 * limits::INVENTORY_REFRESH.0 + 1_000_000;
 
-/// In a record of the journal: a leave that the engine surely knows of.
-const PAID: &str = r#""record":"paid""#;
+/// In a record of the journal: a leave or a release that the engine surely knows the end of.
+const PROVEN: [&str; 2] = [r#""record":"paid""#, r#""record":"answered""#];
 
 /// For so long it may still make or join channels that it could not.
 const JOIN: u64 = limits::JOIN_TRIES as u64 * (limits::CALL.0 + limits::JOIN_RETRY.0) + 1_000_000;
@@ -117,7 +117,8 @@ pub(super) fn quiet(lasts: u64, command: &Command, frame: Option<&Frame<'_>>) ->
         }
         Command::Store { .. } if lasts < REWRITE => Ok(()),
         Command::Store { action: StoreAction::Append { lines }, .. }
-            if lasts < PROOF && lines.lines().all(|line| line.contains(PAID)) =>
+            if lasts < PROOF
+                && lines.lines().all(|line| PROVEN.iter().any(|record| line.contains(record))) =>
         {
             Ok(())
         }

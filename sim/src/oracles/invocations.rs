@@ -3,7 +3,8 @@
 //! Would catch: a repeated spawn that starts a second process, or is answered with "name in use" and
 //! so turns success into failure; an inventory sent in the middle of a spawn, for which another node
 //! starts the agent, too; a result that died with its connection, so that the engine never
-//! resolves the invocation; a spawn taken up again after a crash although its process had started.
+//! resolves the invocation; a spawn taken up again after a crash although its process had started; a release
+//! that nobody answers because the broker that was asked has ended.
 //!
 //! 1. S15: a process is started for an invocation or a request of the local API that is open, and for
 //!    each of them at most once, over all lives.
@@ -14,7 +15,9 @@
 //!    for a moment. A release is never moved.
 //! 4. S15: what a process was started for, in any life, is not handed back: the engine would give it to another
 //!    node. Today the core hands back only actions that it does not know; this guards that.
-//! 5. L5: in the end no invocation that the broker was given is open, unless the engine took it back.
+//! 5. S15: a release is answered only when a record of it is on its way to the disk or there: no engine from 8.0
+//!    on asks the next life.
+//! 6. L5: in the end no invocation that the broker was given is open, unless the engine took it back.
 
 use super::facts::Frame;
 use crate::engine::Event;
@@ -27,6 +30,9 @@ use std::hash::{DefaultHasher, Hash, Hasher};
 
 /// In a result: the one error by which an invocation is handed back.
 const HANDED_BACK: &str = r#""error":"handler_unavailable""#;
+
+/// In a record: it is of a release.
+const RELEASES: &str = r#""releases":"#;
 
 /// What was queued for the node is on its way to it for so long at least, by the broker's clock, in µs.
 const UNDER_WAY: u64 = 150_000;
@@ -72,6 +78,8 @@ pub(super) struct Invocations {
     carried: BTreeSet<String>,
     /// Releases that the journal tells the next life to answer.
     promised: BTreeSet<String>,
+    /// Releases whose record is on its way to the disk or there.
+    written: BTreeSet<String>,
     /// What the engine has ended: its frame may still be under way.
     finished: BTreeSet<String>,
 }
@@ -155,6 +163,9 @@ impl Invocations {
         if self.started.contains(id) && text.contains(HANDED_BACK) {
             return Err(format!("invocation {id} is handed back although a process was started for it"));
         }
+        if self.releases.contains(id) && !self.written.contains(id) {
+            return Err(format!("release {id} is answered, and no record of it would tell the next life"));
+        }
         self.close(&Order::Invocation(id.to_owned()));
         self.ended.insert(id.to_owned());
         self.begun.remove(id);
@@ -203,14 +214,23 @@ impl Invocations {
         }
     }
 
+    /// Records are on their way to the disk.
+    pub(super) fn writes(&mut self, lines: &str) {
+        for line in lines.lines().filter(|line| line.contains(RELEASES)) {
+            let record: Value = serde_json::from_str(line).unwrap_or_default();
+            self.written.extend(record["invocation"].as_str().map(str::to_owned));
+        }
+    }
+
     /// A record of a journal is on disk.
     pub(super) fn stored(&mut self, record: &Value) {
-        if record["record"] == "finished"
-            && let Some(id) = record["invocation"].as_str()
-        {
+        let Some(id) = record["invocation"].as_str() else {
+            return;
+        };
+        if record["record"] == "finished" {
             self.kept.insert(id.to_owned());
         }
-        if let Some(id) = record["behind"].as_str() {
+        if record["releases"].is_string() {
             self.promised.insert(id.to_owned());
         }
     }
@@ -246,6 +266,7 @@ impl Invocations {
         let (releases, promised) = (&self.releases, &self.promised);
         self.open.retain(|id| !releases.contains(id) || promised.contains(id));
         self.carried.retain(|id| promised.contains(id));
+        self.written.retain(|id| promised.contains(id));
     }
 
     /// An invocation without an end.
@@ -310,6 +331,24 @@ mod tests {
         assert_eq!(result(&mut invocations, 2, "2"), Ok(()));
         invocations.stored(&serde_json::json!({ "record": "finished", "invocation": "i1" }));
         assert!(result(&mut invocations, 3, "3").is_err());
+    }
+
+    #[test]
+    fn a_release_is_written_down_before_it_is_answered() {
+        let release =
+            r#"{"type":"action.invoke","invocation_id":"i1","action":"release","input":{"name":"bob"}}"#;
+        let started = r#"{"record":"started","invocation":"i1","releases":"bob"}"#;
+        let mut invocations = Invocations::default();
+        invocations.given(0, LinkId(1), &Frame::read(release), |_| true);
+        assert!(result(&mut invocations, 1, "1").is_err());
+        invocations.writes(started);
+        assert_eq!(result(&mut invocations, 1, "1"), Ok(()));
+        invocations.died();
+        assert!(result(&mut invocations, 2, "1").is_err(), "the record was lost");
+        invocations.writes(started);
+        invocations.stored(&serde_json::from_str(started).expect("JSON"));
+        invocations.died();
+        assert_eq!(result(&mut invocations, 3, "1"), Ok(()));
     }
 
     const EMPTY: &str = r#"{"type":"inventory.sync","agents":[]}"#;

@@ -247,6 +247,9 @@ impl Oracles {
                 self.note("N2", judged);
             }
         }
+        if let Command::Store { action: StoreAction::Append { lines }, .. } = command {
+            self.invocations.writes(lines);
+        }
         let judged = self.registrations.command(command, frame.as_ref());
         self.blame(judged);
         let judged = self.resent.command(command, frame.as_ref());
