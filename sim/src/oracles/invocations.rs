@@ -23,6 +23,7 @@ use super::facts::Frame;
 use crate::engine::Event;
 use relay_core::ids::{LinkId, RequestId};
 use relay_core::limits::INVENTORY_PATIENCE;
+use relay_core::{StoreAction, StoreFile};
 use serde_json::Value;
 use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet};
@@ -33,6 +34,8 @@ const HANDED_BACK: &str = r#""error":"handler_unavailable""#;
 
 /// In a record: it is of a release.
 const RELEASES: &str = r#""releases":"#;
+/// In a record: it is of an end.
+const FINISHED: &str = r#""record":"finished""#;
 
 /// What was queued for the node is on its way to it for so long at least, by the broker's clock, in µs.
 const UNDER_WAY: u64 = 150_000;
@@ -78,7 +81,7 @@ pub(super) struct Invocations {
     carried: BTreeSet<String>,
     /// Releases that the journal tells the next life to answer.
     promised: BTreeSet<String>,
-    /// Releases whose record is on its way to the disk or there.
+    /// Releases whose record this life has sent to the disk.
     written: BTreeSet<String>,
     /// What the engine has ended: its frame may still be under way.
     finished: BTreeSet<String>,
@@ -163,7 +166,7 @@ impl Invocations {
         if self.started.contains(id) && text.contains(HANDED_BACK) {
             return Err(format!("invocation {id} is handed back although a process was started for it"));
         }
-        if self.releases.contains(id) && !self.written.contains(id) {
+        if self.releases.contains(id) && !self.written.contains(id) && !self.promised.contains(id) {
             return Err(format!("release {id} is answered, and no record of it would tell the next life"));
         }
         self.close(&Order::Invocation(id.to_owned()));
@@ -214,25 +217,21 @@ impl Invocations {
         }
     }
 
-    /// Records are on their way to the disk.
-    pub(super) fn writes(&mut self, lines: &str) {
-        for line in lines.lines().filter(|line| line.contains(RELEASES)) {
-            let record: Value = serde_json::from_str(line).unwrap_or_default();
-            self.written.extend(record["invocation"].as_str().map(str::to_owned));
+    /// A change of a file is on its way to the disk.
+    pub(super) fn writes(&mut self, action: &StoreAction) {
+        match action {
+            StoreAction::Append { lines } => self.written.extend(records(lines, RELEASES)),
+            StoreAction::Replace { file: StoreFile::Journal, content } => {
+                self.written.extend(records(content.expose(), RELEASES));
+            }
+            _ => {}
         }
     }
 
-    /// A record of a journal is on disk.
-    pub(super) fn stored(&mut self, record: &Value) {
-        let Some(id) = record["invocation"].as_str() else {
-            return;
-        };
-        if record["record"] == "finished" {
-            self.kept.insert(id.to_owned());
-        }
-        if record["releases"].is_string() {
-            self.promised.insert(id.to_owned());
-        }
+    /// Records of a journal are on disk.
+    pub(super) fn stored(&mut self, lines: &str) {
+        self.kept.extend(records(lines, FINISHED));
+        self.promised.extend(records(lines, RELEASES));
     }
 
     pub(super) fn engine(&mut self, event: &Event) -> Result<(), String> {
@@ -266,13 +265,22 @@ impl Invocations {
         let (releases, promised) = (&self.releases, &self.promised);
         self.open.retain(|id| !releases.contains(id) || promised.contains(id));
         self.carried.retain(|id| promised.contains(id));
-        self.written.retain(|id| promised.contains(id));
+        self.written.clear();
     }
 
     /// An invocation without an end.
     pub(super) fn first_open(&self) -> Option<&str> {
         self.open.first().or_else(|| self.begun.keys().next()).map(String::as_str)
     }
+}
+
+/// The invocations of the records that say so.
+fn records(lines: &str, what: &str) -> impl Iterator<Item = String> {
+    let id = |line: &str| {
+        let record: Value = serde_json::from_str(line).ok()?;
+        record["invocation"].as_str().map(str::to_owned)
+    };
+    lines.lines().filter(move |line| line.contains(what)).filter_map(id)
 }
 
 #[cfg(test)]
@@ -329,7 +337,7 @@ mod tests {
         assert_eq!(result(&mut invocations, 1, "1"), Ok(()));
         assert!(result(&mut invocations, 1, "2").is_err());
         assert_eq!(result(&mut invocations, 2, "2"), Ok(()));
-        invocations.stored(&serde_json::json!({ "record": "finished", "invocation": "i1" }));
+        invocations.stored(r#"{"record":"finished","invocation":"i1"}"#);
         assert!(result(&mut invocations, 3, "3").is_err());
     }
 
@@ -341,12 +349,11 @@ mod tests {
         let mut invocations = Invocations::default();
         invocations.given(0, LinkId(1), &Frame::read(release), |_| true);
         assert!(result(&mut invocations, 1, "1").is_err());
-        invocations.writes(started);
+        invocations.writes(&StoreAction::Append { lines: started.to_owned() });
         assert_eq!(result(&mut invocations, 1, "1"), Ok(()));
         invocations.died();
         assert!(result(&mut invocations, 2, "1").is_err(), "the record was lost");
-        invocations.writes(started);
-        invocations.stored(&serde_json::from_str(started).expect("JSON"));
+        invocations.stored(started);
         invocations.died();
         assert_eq!(result(&mut invocations, 3, "1"), Ok(()));
     }

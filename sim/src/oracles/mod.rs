@@ -247,8 +247,8 @@ impl Oracles {
                 self.note("N2", judged);
             }
         }
-        if let Command::Store { action: StoreAction::Append { lines }, .. } = command {
-            self.invocations.writes(lines);
+        if let Command::Store { action, .. } = command {
+            self.invocations.writes(action);
         }
         let judged = self.registrations.command(command, frame.as_ref());
         self.blame(judged);
@@ -413,14 +413,15 @@ impl Oracles {
         let lines = match action {
             StoreAction::Append { lines } => lines,
             StoreAction::Replace { file: StoreFile::Journal, content } => {
+                self.invocations.stored(content.expose());
                 let judged = self.ledger.rewritten(content.expose());
                 return self.note("S1", judged);
             }
             _ => return,
         };
+        self.invocations.stored(lines);
         for line in lines.lines() {
             let record: Value = serde_json::from_str(line).unwrap_or_default();
-            self.invocations.stored(&record);
             self.ledger.stored(&record);
             if let Some(id) = record["agent_id"].as_str().filter(|_| record["record"] == "dead") {
                 self.health.buried(id);
