@@ -27,10 +27,14 @@ pub struct Unsettled {
 }
 
 impl Oracles {
+    /// The identity of an agent, but for one that somebody else has deleted: no row of that can end any more.
+    fn living(&self, engine: &Engine, name: &str) -> Option<&String> {
+        self.ledger.id_of(name).filter(|id| engine.agent_id(name).as_deref() == Some(*id))
+    }
+
     /// The first open row of an agent.
     pub fn unsettled(&self, engine: &Engine, name: &str) -> Option<Unsettled> {
-        // Of an identity that somebody else has deleted no row can end any more.
-        let id = self.ledger.id_of(name).filter(|id| engine.agent_id(name).as_deref() == Some(*id))?;
+        let id = self.living(engine, name)?;
         // Whoever of them runs may be one that was deleted, under whose name another one lives on; an engine of
         // 5.x does not tell.
         if self.scene.ids_of(name).any(|id| !engine.has_agent(id)) {
@@ -47,7 +51,7 @@ impl Oracles {
 
     /// Whether a message for an agent that does not read was given up, if there is one.
     pub fn has_dead_letter(&self, engine: &Engine, name: &str) -> bool {
-        let Some(id) = self.ledger.id_of(name) else {
+        let Some(id) = self.living(engine, name) else {
             return true;
         };
         // What came before it, be it outside of the sequence, is given up first.

@@ -253,11 +253,6 @@ impl World<'_> {
         self.look_soon();
     }
 
-    /// Whether the identity of an agent that runs was deleted.
-    pub(super) fn is_deleted(&self, name: &str) -> bool {
-        self.clients.deleted.keys().any(|number| self.plan.agents[*number].name == name)
-    }
-
     /// An agent whose identity is gone is released when its time has come, until it is gone as well.
     fn part_with(&mut self, number: usize) {
         let Some(until) = self.clients.deleted.get(&number) else {

@@ -5,8 +5,8 @@
 //!
 //! 1. An agent is registered soon after it was ordered; that it is there is said late, perhaps too late. A
 //!    release is only said to be done: who lived there goes with the node.
-//! 2. When the node leaves, whoever lived there is gone, and the name free, unless the broker has it by now:
-//!    engines that only create let no other node have the name.
+//! 2. When the node leaves, whoever lived there is gone, and the name free, unless the broker has it by now or
+//!    runs that very identity: engines that only create let no other node have the name.
 
 use super::World;
 use super::event::Event;
@@ -99,7 +99,8 @@ impl World<'_> {
     /// The other node is about to leave, or to fall silent for good, and its agents go first (invariant 2).
     pub(super) fn clear_out(&mut self, agents: BTreeSet<String>) {
         for name in agents {
-            if !self.is_placed_here(&name) && (!self.terminals.has(&name) || self.is_deleted(&name)) {
+            let identity = self.engine.agent_id(&name);
+            if !self.is_placed_here(&name) && !self.terminals.has_as(&name, identity.as_deref()) {
                 self.delete_agent(&name);
             }
         }

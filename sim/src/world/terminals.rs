@@ -36,6 +36,8 @@ struct Write {
 #[derive(Debug)]
 struct Terminal {
     name: String,
+    /// Who it was at the engine when it was started.
+    identity: Option<String>,
     agent: Agent,
     writes: VecDeque<Write>,
     /// Bytes that it still takes, while it is stalled.
@@ -58,6 +60,12 @@ impl Terminals {
     pub(super) fn has(&self, name: &str) -> bool {
         let alive = |terminal: &Terminal| terminal.agent.alive && terminal.name == name;
         self.table.values().any(alive) || self.starting.values().any(|(other, _)| other == name)
+    }
+
+    /// Whether a process of this agent is there, or about to be, that was this identity when it was started.
+    pub(super) fn has_as(&self, name: &str, identity: Option<&str>) -> bool {
+        let is_other = |terminal: &Terminal| terminal.agent.alive && terminal.identity.as_deref() != identity;
+        self.has(name) && !self.table.values().any(|terminal| terminal.name == name && is_other(terminal))
     }
 }
 
@@ -90,7 +98,8 @@ impl World<'_> {
         let mut agent = Agent::new(self.rng, number, kind);
         let effects = agent.cue(Cue::Start);
         let writes = VecDeque::new();
-        let terminal = Terminal { name, agent, writes, allowance: None, told_at, forgotten: false };
+        let identity = self.engine.agent_id(&name);
+        let terminal = Terminal { name, identity, agent, writes, allowance: None, told_at, forgotten: false };
         self.terminals.table.insert(process, terminal);
         let started = Completion::Spawned(process.1, Ok(number as u32));
         self.heap.put(told_at, Event::Input(process.0, started));
