@@ -57,6 +57,8 @@ mod list {
     canaries! {
         AckOnReceipt "ack-on-receipt"
             "a row was acked as soon as it was handed over, before its agent had read it",
+        AckInOne "ack-in-one"
+            "one ack covered all that was read while the link was down, more rows than an engine may end at once",
         AckPastGap "ack-past-gap"
             "a row that was taken was acked although one below it was missing",
         AckBeforeRead "ack-before-read"

@@ -261,14 +261,10 @@ impl Broker {
     }
 
     pub(super) fn send_acks(&mut self) {
-        if !self.delivery.has_acks() || !self.link.has_credit() {
-            return;
-        }
-        for (id, seq) in self.delivery.take_acks() {
-            if let Some(agent) = self.roster.by_id(&id) {
-                self.link.ack(&mut self.cx, agent.name(), seq);
-            }
-        }
+        let (cx, link, roster) = (&mut self.cx, &mut self.link, &self.roster);
+        while link.has_credit()
+            && self.delivery.send_ack(|id, seq| link.ack(cx, roster.by_id(id)?.name(), seq))
+        {}
     }
 
     // The terminal.

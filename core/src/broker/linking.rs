@@ -172,6 +172,7 @@ impl Broker {
     /// Any answer proves what was sent before its request.
     fn on_answered(&mut self, answered: Answered) {
         self.actions.on_answer(&mut self.cx, answered);
+        self.delivery.on_answer(answered);
         for agent_id in self.leaving.on_answer(answered) {
             self.journal(&Record::Paid { agent_id });
         }

@@ -5,7 +5,7 @@
 //! Must not know: keystrokes, sockets, how an agent came to be here.
 //!
 //! 1. There is a window exactly for the identities that live here (S3, S4).
-//! 2. An ack is one number per identity; however many rows it covers, at most one frame per drain.
+//! 2. An ack is one number per identity; at most one frame per drain for each [`limits::ACK_STEP`] rows.
 //! 3. A row is acked only when its agent has taken it, it is of a class that is not shown, or its dead
 //!    letter is on disk (S1).
 //! 4. A replay of what is missing is asked for at most once per [`limits::REPLAY_FIRST`], doubling to
@@ -21,6 +21,7 @@ pub(crate) mod dead;
 pub(crate) mod payload;
 mod remembered;
 mod row;
+mod told;
 mod window;
 
 pub(crate) use row::{Frame, RowKey};
@@ -29,11 +30,11 @@ pub(crate) use window::{Past, Taken, Window};
 use crate::cx::Cx;
 use crate::ids::AgentId;
 use crate::limits;
+use crate::link::{Answered, Sent};
 use crate::marks::Mark;
 use crate::time::{Mono, Span};
 use crate::timers::Timer;
 use alloc::collections::{BTreeMap, BTreeSet, VecDeque};
-use alloc::vec::Vec;
 
 /// One identity's share.
 #[derive(Debug)]
@@ -139,7 +140,10 @@ impl Delivery {
     pub(crate) fn begin_link(&mut self) {
         self.left.clear();
         self.brought = false;
-        self.identities.values_mut().for_each(|identity| identity.heard = false);
+        for identity in self.identities.values_mut() {
+            identity.heard = false;
+            identity.window.begin_link();
+        }
     }
 
     /// What the engine sends again on a new link has come (invariant 6).
@@ -347,19 +351,26 @@ impl Delivery {
         }
     }
 
-    /// Takes the acks that are due (invariant 2).
-    pub(crate) fn take_acks(&mut self) -> Vec<(AgentId, u64)> {
-        let due = core::mem::take(&mut self.acks_due);
-        let cursor = |id: AgentId| {
-            let cursor = self.identities.get(&id)?.window.cursor()?;
-            (cursor > 0).then_some((id, cursor))
+    /// The ack that is due next (invariant 2), which `send` sends if it can.
+    pub(crate) fn send_ack(&mut self, send: impl FnOnce(&AgentId, u64) -> Option<Sent>) -> bool {
+        let Some(agent) = self.acks_due.first() else {
+            return false;
         };
-        due.into_iter().filter_map(cursor).collect()
+        let identity = self.identities.get_mut(agent);
+        let next = identity.and_then(|identity| Some((identity.window.next_ack()?, identity)));
+        let is_last = next.is_none_or(|((seq, is_last), identity)| {
+            identity.window.acked(seq, send(agent, seq));
+            is_last
+        });
+        if is_last {
+            self.acks_due.pop_first();
+        }
+        true
     }
 
-    /// Whether any ack is due.
-    pub(crate) fn has_acks(&self) -> bool {
-        !self.acks_due.is_empty()
+    /// The engine answered a request: acks sent before it have arrived.
+    pub(crate) fn on_answer(&mut self, answered: Answered) {
+        self.identities.values_mut().for_each(|identity| identity.window.on_answer(answered));
     }
 
     /// Whether an identity has its window.

@@ -18,7 +18,9 @@
 
 use super::remembered::Remembered;
 use super::row::{Frame, Row, RowKey, RowState};
+use super::told::Told;
 use crate::limits;
+use crate::link::{Answered, Sent};
 use crate::time::Mono;
 use crate::wire::Mode;
 use alloc::collections::{BTreeMap, BTreeSet, VecDeque};
@@ -54,6 +56,7 @@ enum Base {
 pub(crate) struct Window {
     base: Base,
     acked: u64,
+    told: Told,
     rows: BTreeMap<u64, Row>,
     /// Rows that have a gap directly below them.
     after_gap: BTreeSet<u64>,
@@ -100,6 +103,7 @@ impl Window {
         Self {
             base: cursor.map_or(Base::Provisional, Base::Given),
             acked: cursor.unwrap_or(0),
+            told: Told::new(cursor.unwrap_or(0)),
             rows: BTreeMap::new(),
             after_gap: BTreeSet::new(),
             loose: BTreeMap::new(),
@@ -119,7 +123,8 @@ impl Window {
     /// A window that goes on where an earlier one of the identity ended.
     pub(crate) fn resume(past: Past) -> Self {
         let Past { base, acked, remembered, fan_outs, holes } = past;
-        Self { base, acked, remembered, fan_outs, holes, ..Self::new(None) }
+        let told = Told::new(acked);
+        Self { base, acked, told, remembered, fan_outs, holes, ..Self::new(None) }
     }
 
     /// The identity leaves. What it has not taken is as if it had never come.
@@ -136,6 +141,28 @@ impl Window {
     /// Everything up to this sequence may be acked; `None` while that is not known (invariant 2).
     pub(crate) fn cursor(&self) -> Option<u64> {
         (self.base != Base::Provisional).then_some(self.acked)
+    }
+
+    /// The ack that is due next, and whether it is the last one, if anything may be acked.
+    pub(crate) fn next_ack(&self) -> Option<(u64, bool)> {
+        let cursor = self.cursor().filter(|cursor| *cursor > 0)?;
+        let next = self.told.next(cursor);
+        Some((next, next == cursor))
+    }
+
+    /// This ack has left.
+    pub(crate) fn acked(&mut self, seq: u64, sent: Option<Sent>) {
+        self.told.acked(seq, sent);
+    }
+
+    /// The engine answered a request: acks sent before it have arrived.
+    pub(crate) fn on_answer(&mut self, answered: Answered) {
+        self.told.on_answer(answered);
+    }
+
+    /// A link begins: acks may be lost.
+    pub(crate) fn begin_link(&mut self) {
+        self.told.begin_link();
     }
 
     /// Whether the base is still open.
@@ -379,6 +406,7 @@ impl Window {
         };
         self.base = Base::Found;
         self.acked = lowest - 1;
+        self.told = Told::new(self.acked);
         let seqs: Vec<u64> = self.rows.keys().copied().collect();
         for seq in &seqs {
             self.note_gap(*seq);
@@ -461,6 +489,7 @@ impl Window {
                 return;
             }
             self.acked = seq;
+            self.told.pass(seq);
             self.rows.remove(&seq);
         }
     }

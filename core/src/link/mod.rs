@@ -490,8 +490,8 @@ impl Link {
     }
 
     /// The frame that acks everything of an agent up to `seq`.
-    pub(crate) fn ack(&mut self, cx: &mut Cx, agent: &crate::ids::AgentName, seq: u64) {
+    pub(crate) fn ack(&mut self, cx: &mut Cx, agent: &crate::ids::AgentName, seq: u64) -> Option<Sent> {
         cx.stats.acks += 1;
-        self.send(cx, wire::delivery_ack(agent, seq));
+        self.send(cx, wire::delivery_ack(agent, seq))
     }
 }

@@ -1,6 +1,8 @@
 //! From a frame to an ack: order, gaps, duplicates, and what is never acked.
 
-use crate::support::{Agents, Event, Program, Registers, Rig, Spawned, deliver, fan_out, with_agent};
+use crate::support::{
+    Agents, Event, Program, Registers, Rig, Spawned, Upgrade, deliver, fan_out, with_agent,
+};
 use relay_core::FaultKind;
 use relay_core::time::Span;
 use serde_json::{Value, json};
@@ -396,6 +398,24 @@ fn many_rows_that_are_done_at_once_are_acked_by_one_frame() {
         rig.frame(&frame);
     }
     assert_eq!(rig.acks(&bob), [5]);
+}
+
+#[test]
+fn what_was_read_while_the_link_was_down_is_acked_in_steps() {
+    let (mut rig, bob) = with_agent(Some(0));
+    for seq in 1..=60 {
+        rig.deliver(&bob, seq, "hi");
+    }
+    rig.sent.clear();
+    rig.engine.upgrade = Upgrade::Status(503);
+    rig.cut();
+    rig.advance(Span::secs(40));
+    assert!(rig.acks(&bob).is_empty());
+    rig.engine.upgrade = Upgrade::Accept;
+    rig.advance(Span::secs(31));
+    let acks = rig.acks(&bob);
+    assert_eq!(acks[..3], [25, 50, 60], "an engine may end no more rows by one frame");
+    assert!(acks[3..].iter().all(|ack| *ack == 60), "{acks:?}");
 }
 
 #[test]

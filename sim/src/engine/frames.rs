@@ -375,8 +375,13 @@ impl Engine {
         let key = self.state.agent_by_name(workspace, inbound.text("agent")).filter(matches);
         if let Some(key) = key {
             let agent = &mut self.state.agents[key.0];
-            agent.mailbox.ack(up_to_seq);
+            let ended = agent.mailbox.ack(up_to_seq);
             agent.last_seen = now;
+            if let Err(rows) = ended {
+                let event =
+                    Event::AckTooWide { connection: inbound.connection, agent: agent.name.to_string(), rows };
+                self.journal.push(now, event);
+            }
         }
         let matched = key.map(|key| self.state.agents[key.0].id.clone());
         let agent = inbound.text("agent").to_owned();

@@ -119,6 +119,15 @@ pub enum Event {
         /// The agent it matched by name, place and provider.
         matched: Option<Arc<str>>,
     },
+    /// An ack covered more open rows than the engine can end at once: they stay as they are for ever.
+    AckTooWide {
+        /// The socket.
+        connection: ConnectionId,
+        /// The name in the frame.
+        agent: String,
+        /// How many rows.
+        rows: usize,
+    },
     /// An inbound frame was answered with an error.
     Rejected {
         /// The socket.
@@ -175,6 +184,7 @@ impl Event {
             | Self::InventorySynced { connection, .. }
             | Self::Delivered { connection, .. }
             | Self::Acked { connection, .. }
+            | Self::AckTooWide { connection, .. }
             | Self::Rejected { connection, .. }
             | Self::InvocationSent { connection, .. }
             | Self::InvocationResult { connection, .. } => Some(*connection),

@@ -69,6 +69,9 @@ impl Mode {
     }
 }
 
+/// Rows that one ack can end: it names each in one statement, and databases take a hundred parameters.
+const ACK_ROWS: usize = 90;
+
 /// One message for one agent.
 #[derive(Clone, Debug)]
 pub struct Row {
@@ -93,7 +96,6 @@ pub struct Row {
     /// The sweep tries a queued row again from this time on.
     pub(super) next_attempt_at: Option<i64>,
     pub(super) sender: super::ids::AgentKey,
-    pub(super) message: u64,
 }
 
 impl Row {
@@ -181,24 +183,24 @@ impl Mailbox {
             .filter(move |row| row.state.is_open() && row.expires_at_ms > now)
     }
 
-    /// A cumulative ack. `up_to` may be beyond every row. Returns the messages newly acked, or `None`
-    /// if the cursor did not move.
-    pub(super) fn ack(&mut self, up_to: u64) -> Option<Vec<u64>> {
+    /// A cumulative ack. `up_to` may be beyond every row. Of more than [`ACK_ROWS`] open ones, so many, only the
+    /// cursor moves.
+    pub(super) fn ack(&mut self, up_to: u64) -> Result<(), usize> {
         if up_to <= self.cursor {
-            return None;
+            return Ok(());
         }
         let (from, to) = (self.after(self.cursor), self.after(up_to));
-        let mut messages = Vec::new();
-        for row in self.rows.range_mut(from..to) {
-            if row.state.is_open() {
-                row.state = RowState::Acked;
-                self.open -= 1;
-                messages.push(row.message);
-            }
-        }
         self.cursor = up_to;
+        let open = self.rows.range(from..to).filter(|row| row.state.is_open()).count();
+        if open > ACK_ROWS {
+            return Err(open);
+        }
+        self.open -= open;
+        for row in self.rows.range_mut(from..to).filter(|row| row.state.is_open()) {
+            row.state = RowState::Acked;
+        }
         self.forget_old();
-        Some(messages)
+        Ok(())
     }
 
     /// Ends one open row without moving the cursor. `false` if there is none.
@@ -262,7 +264,6 @@ mod tests {
             created_at_ms: 0,
             next_attempt_at: None,
             sender: AgentKey(0),
-            message: 1,
         }
     }
 
@@ -283,26 +284,33 @@ mod tests {
         let mut mailbox = filled(Sequence::Monotonic, 3);
         assert!(mailbox.finish(2, RowState::DeadLettered));
         assert_eq!((sequences(&mailbox), mailbox.cursor()), (vec![1, 3], 0));
-        mailbox.ack(1);
+        assert_eq!(mailbox.ack(1), Ok(()));
         assert_eq!((sequences(&mailbox), mailbox.cursor()), (vec![3], 1));
     }
 
     #[test]
     fn acks_are_cumulative_monotone_and_unchecked_above() {
         let mut mailbox = filled(Sequence::Monotonic, 3);
-        assert_eq!(mailbox.ack(2).map(|acked| acked.len()), Some(2));
-        assert_eq!(mailbox.ack(2), None);
-        assert_eq!(mailbox.ack(1), None);
-        assert!(mailbox.ack(50).is_some());
-        assert_eq!(mailbox.cursor(), 50);
+        assert_eq!((mailbox.ack(2), mailbox.cursor(), mailbox.open), (Ok(()), 2, 1));
+        assert_eq!((mailbox.ack(1), mailbox.cursor(), mailbox.open), (Ok(()), 2, 1));
+        assert_eq!((mailbox.ack(50), mailbox.cursor(), mailbox.open), (Ok(()), 50, 0));
         assert_eq!(mailbox.push(Sequence::Monotonic, row(100)), 51);
         assert_eq!(sequences(&mailbox), [51]);
     }
 
     #[test]
+    fn an_ack_of_too_many_rows_moves_the_cursor_and_ends_none() {
+        let mut mailbox = filled(Sequence::Monotonic, ACK_ROWS + 1);
+        assert_eq!(mailbox.ack(ACK_ROWS as u64 + 1), Err(ACK_ROWS + 1));
+        assert_eq!((mailbox.cursor(), mailbox.open), (ACK_ROWS as u64 + 1, ACK_ROWS + 1));
+        let mut mailbox = filled(Sequence::Monotonic, ACK_ROWS + 1);
+        assert_eq!((mailbox.ack(1), mailbox.ack(ACK_ROWS as u64 + 1), mailbox.open), (Ok(()), Ok(()), 0));
+    }
+
+    #[test]
     fn with_old_numbering_an_ack_from_the_future_hides_what_follows() {
         let mut mailbox = filled(Sequence::StoredMax, 1);
-        mailbox.ack(50);
+        assert_eq!(mailbox.ack(50), Ok(()));
         assert_eq!(mailbox.push(Sequence::StoredMax, row(100)), 2);
         assert!(sequences(&mailbox).is_empty());
     }
@@ -310,11 +318,11 @@ mod tests {
     #[test]
     fn with_old_numbering_pruning_makes_numbers_repeat() {
         let mut mailbox = filled(Sequence::StoredMax, 2);
-        mailbox.ack(2);
+        assert_eq!(mailbox.ack(2), Ok(()));
         mailbox.prune();
         assert_eq!(mailbox.push(Sequence::StoredMax, row(100)), 1);
         let mut mailbox = filled(Sequence::Monotonic, 2);
-        mailbox.ack(2);
+        assert_eq!(mailbox.ack(2), Ok(()));
         mailbox.prune();
         assert_eq!(mailbox.push(Sequence::Monotonic, row(100)), 3);
     }
@@ -335,7 +343,7 @@ mod tests {
         assert!(mailbox.finish(1, RowState::Failed));
         assert!(!mailbox.finish(1, RowState::Acked));
         mailbox.mark_delivered(1);
-        mailbox.ack(1);
+        assert_eq!(mailbox.ack(1), Ok(()));
         assert_eq!(mailbox.get(1).unwrap().state, RowState::Failed);
     }
 }

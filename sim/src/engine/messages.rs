@@ -183,7 +183,6 @@ impl Engine {
             created_at_ms: now,
             next_attempt_at: None,
             sender,
-            message,
         };
         let seq = agent.mailbox.push(rule, row);
         let agent_id = agent.id.clone();

@@ -365,6 +365,8 @@ impl Oracles {
         self.note("S15", judged);
         let judged = self.identity.engine(&record.event);
         self.note("N1", judged);
+        let judged = self.acks.engine(&record.event);
+        self.note("S2", judged);
         if let Event::Rejected { code, reason, .. } = &record.event {
             self.note("S11", frames::judge(code, reason));
         }

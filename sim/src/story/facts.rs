@@ -55,7 +55,7 @@ impl Narrator {
                 Some(name.unwrap_or_else(|| format!("agent {agent_id}")))
             }
             Event::AgentRegistered { name, .. } => Some(name.to_string()),
-            Event::Acked { agent, .. } => Some(agent.clone()),
+            Event::Acked { agent, .. } | Event::AckTooWide { agent, .. } => Some(agent.clone()),
             _ => None,
         }
     }
@@ -87,6 +87,7 @@ fn of_engine(event: &Event, name: &str) -> String {
             let whom = if matched.is_some() { "" } else { ", which is nobody here" };
             format!("takes the ack up to {up_to_seq} of {name}{whom}")
         }
+        Event::AckTooWide { rows, .. } => format!("cannot end {rows} rows of {name} at once"),
         Event::Rejected { code, reason, .. } => format!("rejects a frame: {code}, {reason}"),
         Event::InvocationSent { invocation_id, action, .. } => format!("sends {invocation_id} for {action}"),
         Event::InvocationResult { invocation_id, accepted, .. } => {
