@@ -82,6 +82,7 @@ pub(crate) struct Window {
 pub(crate) struct Past {
     base: Base,
     acked: u64,
+    told: Told,
     remembered: Remembered,
     fan_outs: Remembered,
     holes: VecDeque<(u64, u64)>,
@@ -122,8 +123,7 @@ impl Window {
 
     /// A window that goes on where an earlier one of the identity ended.
     pub(crate) fn resume(past: Past) -> Self {
-        let Past { base, acked, remembered, fan_outs, holes } = past;
-        let told = Told::new(acked);
+        let Past { base, acked, told, remembered, fan_outs, holes } = past;
         Self { base, acked, told, remembered, fan_outs, holes, ..Self::new(None) }
     }
 
@@ -134,8 +134,8 @@ impl Window {
             self.remembered.forget(&row.frame.delivery_id.0);
             self.fan_outs.forget(&row.frame.delivery_id.0);
         }
-        let Self { base, acked, remembered, fan_outs, holes, .. } = self;
-        Past { base, acked, remembered, fan_outs, holes }
+        let Self { base, acked, told, remembered, fan_outs, holes, .. } = self;
+        Past { base, acked, told, remembered, fan_outs, holes }
     }
 
     /// Everything up to this sequence may be acked; `None` while that is not known (invariant 2).

@@ -184,15 +184,39 @@ fn the_largest_numbers_do_no_harm() {
     }
 }
 
+/// A frame that is only acked.
+fn receipt(agent: &Spawned, seq: u64) -> Value {
+    let mut frame = deliver(agent, seq, "read");
+    frame["payload"] = json!({ "type": "message.read" });
+    frame
+}
+
+#[test]
+fn what_was_taken_while_the_socket_took_nothing_is_acked_in_steps_also_of_who_came_back() {
+    let mut rig = Rig::online();
+    rig.engine.cursor = Some(0);
+    let (eve, bob) = (rig.spawn("eve"), rig.spawn("bob"));
+    rig.hold_drains = true;
+    (1..=20_000).for_each(|seq| rig.frame(&receipt(&eve, seq)));
+    (1..=100).for_each(|seq| rig.frame(&receipt(&bob, seq)));
+    assert!(rig.acks(&bob).is_empty(), "there is no credit");
+    rig.exits(bob.process, 1);
+    rig.ask_spawn("bob");
+    let held: usize = rig.sent.iter().map(|frame| frame.to_string().len()).sum();
+    rig.sent.clear();
+    rig.hold_drains = false;
+    rig.feed(crate::support::Event::Drained(rig.link(), held * 9 / 10));
+    rig.advance(Span::secs(1));
+    (1..=100).for_each(|seq| rig.frame(&receipt(&bob, seq)));
+    let acks = rig.acks(&bob);
+    assert_eq!((acks[..3].to_vec(), acks.last()), (vec![25, 50, 75], Some(&100)), "{acks:?}");
+}
+
 #[test]
 fn while_the_socket_takes_nothing_acks_are_one_number_each() {
     let (mut rig, bob) = with_agent(Some(0));
     rig.hold_drains = true;
-    for seq in 1..=30_000 {
-        let mut frame = deliver(&bob, seq, "read");
-        frame["payload"] = json!({ "type": "message.read" });
-        rig.frame(&frame);
-    }
+    (1..=30_000).for_each(|seq| rig.frame(&receipt(&bob, seq)));
     let held: usize = rig.sent.iter().map(|frame| frame.to_string().len()).sum();
     assert!(held < 1024 * 1024 + 1024, "{held} bytes in the driver's queue");
     rig.sent.clear();
