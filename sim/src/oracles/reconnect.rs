@@ -56,7 +56,7 @@ impl Reconnect {
             }
             Input::CallDone { call, result } if self.mints.remove(call) => {
                 self.idle_since = Some(at.now);
-                self.outage.refused = result.as_ref().is_ok_and(|reply| (400..500).contains(&reply.status));
+                self.outage.refused |= result.as_ref().is_ok_and(|reply| (400..500).contains(&reply.status));
                 if result.as_ref().is_ok_and(|reply| reply.status < 300) {
                     return self.on_minted(at).map_err(|why| ("S9", why));
                 }
