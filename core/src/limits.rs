@@ -63,8 +63,8 @@ pub const PTY_CREDIT: usize = 64 * 1024;
 /// Bytes of one write to a terminal: as much as it takes at once, so that evidence comes early.
 pub const PTY_WRITE: usize = 4 * 1024;
 
-/// Numbers by which one ack goes on at most. Engines end the rows of an ack in one statement with a parameter for
-/// each, and some databases take 100 of them: so much that three acks may be handled in the wrong order.
+/// Rows by which one ack goes on at most. Engines end the rows of an ack in one statement with a parameter for each,
+/// and some databases take 100 of them: so few that three acks may be handled in the wrong order.
 pub(crate) const ACK_STEP: usize = 25;
 
 /// Rows above the cursor that are held per identity. The engine's mailbox depth is 1 000 unless it is

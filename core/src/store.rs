@@ -36,7 +36,14 @@ pub(crate) enum Record {
         releases: Option<AgentName>,
     },
     /// An invocation is over.
-    Finished { invocation: InvocationId, at_ms: i64, outcome: Outcome },
+    Finished {
+        invocation: InvocationId,
+        at_ms: i64,
+        outcome: Outcome,
+        /// Whom it releases, unless the engine surely has the result.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        releases: Option<AgentName>,
+    },
     /// The engine surely has the result of a release.
     Answered { invocation: InvocationId },
 }
@@ -121,10 +128,8 @@ impl Recovered {
             Record::Started { invocation, at_ms, releases } => {
                 self.invocations.entry(invocation).or_insert(Saved { at_ms, releases, outcome: None });
             }
-            Record::Finished { invocation, at_ms, outcome } => {
-                let fresh = Saved { at_ms, releases: None, outcome: None };
-                let saved = self.invocations.entry(invocation).or_insert(fresh);
-                (saved.at_ms, saved.outcome) = (at_ms, Some(outcome));
+            Record::Finished { invocation, at_ms, outcome, releases } => {
+                self.invocations.insert(invocation, Saved { at_ms, releases, outcome: Some(outcome) });
             }
             Record::Answered { invocation } => {
                 if let Some(saved) = self.invocations.get_mut(&invocation) {
@@ -145,13 +150,12 @@ impl Recovered {
             .owed
             .iter()
             .map(|(agent_id, name)| Record::Owed { agent_id: agent_id.clone(), name: name.clone() });
-        let invocations = self.invocations.iter().flat_map(|(invocation, saved)| {
-            let Saved { at_ms, releases, outcome } = saved.clone();
-            let is_told_by_its_end = outcome.is_some() && releases.is_none();
-            let started = Record::Started { invocation: invocation.clone(), at_ms, releases };
-            let finished =
-                outcome.map(|outcome| Record::Finished { invocation: invocation.clone(), at_ms, outcome });
-            (!is_told_by_its_end).then_some(started).into_iter().chain(finished)
+        let invocations = self.invocations.iter().map(|(invocation, saved)| {
+            let (invocation, Saved { at_ms, releases, outcome }) = (invocation.clone(), saved.clone());
+            match outcome {
+                Some(outcome) => Record::Finished { invocation, at_ms, outcome, releases },
+                None => Record::Started { invocation, at_ms, releases },
+            }
         });
         agents.chain(dead).chain(owed).chain(invocations).map(|record| record.line()).collect()
     }
@@ -178,11 +182,11 @@ mod tests {
             Record::Paid { agent_id: "8".into() },
             Record::Started { invocation: inv("a"), at_ms: 5, releases: None },
             Record::Started { invocation: inv("b"), at_ms: 5, releases: None },
-            Record::Finished { invocation: inv("b"), at_ms: 6, outcome: no() },
+            Record::Finished { invocation: inv("b"), at_ms: 6, outcome: no(), releases: None },
             Record::Started { invocation: inv("c"), at_ms: 7, releases: Some("bob".into()) },
-            Record::Finished { invocation: inv("c"), at_ms: 8, outcome: no() },
+            Record::Finished { invocation: inv("c"), at_ms: 8, outcome: no(), releases: Some("bob".into()) },
             Record::Started { invocation: inv("d"), at_ms: 7, releases: Some("eve".into()) },
-            Record::Finished { invocation: inv("d"), at_ms: 8, outcome: no() },
+            Record::Finished { invocation: inv("d"), at_ms: 8, outcome: no(), releases: Some("eve".into()) },
             Record::Answered { invocation: inv("d") },
         ]
         .iter()
@@ -244,11 +248,14 @@ mod tests {
             (invocation(), at_ms(), proptest::option::of(name()))
                 .prop_map(|(invocation, at_ms, releases)| Record::Started { invocation, at_ms, releases }),
             invocation().prop_map(|invocation| Record::Answered { invocation }),
-            (invocation(), at_ms(), outcome).prop_map(|(invocation, at_ms, outcome)| Record::Finished {
-                invocation,
-                at_ms,
-                outcome
-            }),
+            (invocation(), at_ms(), outcome, proptest::option::of(name())).prop_map(
+                |(invocation, at_ms, outcome, releases)| Record::Finished {
+                    invocation,
+                    at_ms,
+                    outcome,
+                    releases
+                }
+            ),
         ]
     }
 

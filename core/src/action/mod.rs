@@ -182,7 +182,8 @@ impl Actions {
         }
         self.open_here.remove(id);
         let at_ms = invocation.at.0;
-        let record = Record::Finished { invocation: id.clone(), at_ms, outcome: outcome.clone() };
+        let (ending, releases) = (outcome.clone(), invocation.releases.clone());
+        let record = Record::Finished { invocation: id.clone(), at_ms, outcome: ending, releases };
         invocation.state = State::Done { outcome, delivery: Delivery::Unsent { sends: 0 } };
         self.unsent = true;
         cx.store(StoreFor::Journal, StoreAction::Append { lines: record.line() });
@@ -295,7 +296,9 @@ impl Actions {
         self.invocations.retain(|_, invocation| matches!(invocation.state, State::Open) || fresh(invocation));
         while self.invocations.len() >= limits::INVOCATIONS {
             let closed = self.invocations.iter().filter(|(_, other)| !matches!(other.state, State::Open));
-            let Some(oldest) = closed.min_by_key(|(_, other)| other.at.0).map(|(id, _)| id.clone()) else {
+            // Releases that may not have been answered come last: their record tells so.
+            let first = closed.min_by_key(|(_, other)| (other.releases.is_some(), other.at.0));
+            let Some(oldest) = first.map(|(id, _)| id.clone()) else {
                 return;
             };
             self.invocations.remove(&oldest);

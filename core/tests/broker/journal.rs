@@ -133,6 +133,31 @@ fn every_release_of_the_same_agent_is_answered_by_the_next_life() {
 }
 
 #[test]
+fn a_release_whose_beginning_could_not_be_written_is_told_by_its_end() {
+    let mut rig = Rig::online();
+    rig.spawn_immortal("bob");
+    rig.disk_fault = Some(FaultKind::NoSpace);
+    rig.invoke("inv_1", "release", json!({ "name": "bob" }));
+    rig.disk_fault = None;
+    rig.advance(Span::secs(3));
+    assert!(!rig.disk.journal.contains("started"), "{}", rig.disk.journal);
+    assert_eq!(answers_of_the_next_life(rig)[0]["invocation_id"], "inv_1");
+}
+
+#[test]
+fn a_release_that_may_not_be_answered_is_remembered_longer_than_what_is() {
+    let mut rig = Rig::online();
+    rig.invoke("inv_1", "release", json!({ "name": "eve" }));
+    for number in 0..5_000 {
+        rig.invoke(&format!("other_{number}"), "nonsense", json!({}));
+    }
+    rig.sent.clear();
+    rig.reconnect();
+    rig.advance(Span::secs(1));
+    assert!(rig.sent("action.result").iter().any(|result| result["invocation_id"] == "inv_1"));
+}
+
+#[test]
 fn a_release_whose_result_has_surely_arrived_is_not_answered_again() {
     let mut rig = Rig::online();
     rig.invoke("inv_1", "release", json!({ "name": "eve" }));

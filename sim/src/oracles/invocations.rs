@@ -15,8 +15,8 @@
 //!    for a moment. A release is never moved.
 //! 4. S15: what a process was started for, in any life, is not handed back: the engine would give it to another
 //!    node. Today the core hands back only actions that it does not know; this guards that.
-//! 5. S15: a release is answered only when a record of it is on its way to the disk or there: no engine from 8.0
-//!    on asks the next life.
+//! 5. S15: a release is taken and answered only with a record of it on its way to the disk or there: no engine
+//!    from 8.0 on asks the next life.
 //! 6. L5: in the end no invocation that the broker was given is open, unless the engine took it back.
 
 use super::facts::Frame;
@@ -83,6 +83,8 @@ pub(super) struct Invocations {
     promised: BTreeSet<String>,
     /// Releases whose record this life has sent to the disk.
     written: BTreeSet<String>,
+    /// The release that the broker has just taken, if there is no record of it.
+    unwritten: Option<String>,
     /// What the engine has ended: its frame may still be under way.
     finished: BTreeSet<String>,
 }
@@ -107,6 +109,9 @@ impl Invocations {
             let name = frame.input.as_ref().and_then(|input| input.name.as_deref());
             if name.is_some_and(runs) {
                 self.carried.insert(id.to_owned());
+            }
+            if !self.is_recorded(id) {
+                self.unwritten = Some(id.to_owned());
             }
         }
         if !self.finished.contains(id) && !self.ended.contains(id) {
@@ -166,7 +171,7 @@ impl Invocations {
         if self.started.contains(id) && text.contains(HANDED_BACK) {
             return Err(format!("invocation {id} is handed back although a process was started for it"));
         }
-        if self.releases.contains(id) && !self.written.contains(id) && !self.promised.contains(id) {
+        if self.releases.contains(id) && !self.is_recorded(id) {
             return Err(format!("release {id} is answered, and no record of it would tell the next life"));
         }
         self.close(&Order::Invocation(id.to_owned()));
@@ -213,6 +218,18 @@ impl Invocations {
             Some((id, _)) => Err(format!(
                 "an inventory does not wait for {id}, which the engine had queued: another node may be given it"
             )),
+            None => Ok(()),
+        }
+    }
+
+    fn is_recorded(&self, release: &str) -> bool {
+        self.written.contains(release) || self.promised.contains(release)
+    }
+
+    /// The broker has done with an input, and is handed the next.
+    pub(super) fn goes_on(&mut self) -> Result<(), String> {
+        match self.unwritten.take().filter(|id| !self.is_recorded(id)) {
+            Some(id) => Err(format!("release {id} is taken, and no record of it would tell the next life")),
             None => Ok(()),
         }
     }
@@ -266,6 +283,7 @@ impl Invocations {
         self.open.retain(|id| !releases.contains(id) || promised.contains(id));
         self.carried.retain(|id| promised.contains(id));
         self.written.clear();
+        self.unwritten = None;
     }
 
     /// An invocation without an end.
@@ -348,6 +366,7 @@ mod tests {
         let started = r#"{"record":"started","invocation":"i1","releases":"bob"}"#;
         let mut invocations = Invocations::default();
         invocations.given(0, LinkId(1), &Frame::read(release), |_| true);
+        assert!(invocations.goes_on().is_err());
         assert!(result(&mut invocations, 1, "1").is_err());
         invocations.writes(&StoreAction::Append { lines: started.to_owned() });
         assert_eq!(result(&mut invocations, 1, "1"), Ok(()));

@@ -146,6 +146,8 @@ impl Oracles {
             Input::LinkText { text, .. } => Some(Frame::read(text)),
             _ => None,
         };
+        let judged = self.invocations.goes_on();
+        self.note("S15", judged);
         let judged = self.reconnect.input(at, &self.scene, input);
         self.blame(judged);
         self.passed(input, frame.as_ref());
