@@ -58,11 +58,6 @@ impl Acks {
                 self.ignored.insert(agent.clone());
                 Ok(())
             }
-            // Whoever registers is told where the cursor stands, or is sent what is open.
-            Event::AgentRegistered { name, .. } => {
-                self.ignored.remove(&**name);
-                Ok(())
-            }
             Event::AckTooWide { agent, rows, .. } if !self.ignored.contains(agent) => Err(format!(
                 "one ack of {agent} covers {rows} open rows: the engine cannot end so many at once"
             )),

@@ -245,9 +245,15 @@ impl Invocations {
         }
     }
 
-    /// Records of a journal are on disk.
+    /// New records are on disk.
     pub(super) fn stored(&mut self, lines: &str) {
         self.kept.extend(records(lines, FINISHED));
+        self.promised.extend(records(lines, RELEASES));
+    }
+
+    /// A journal is on disk that was written anew. It may tell of an end that was none of those that were sent: of
+    /// what a life before had begun, and could not write how it ended.
+    pub(super) fn rewritten(&mut self, lines: &str) {
         self.promised.extend(records(lines, RELEASES));
     }
 

@@ -417,7 +417,7 @@ impl Oracles {
         let lines = match action {
             StoreAction::Append { lines } => lines,
             StoreAction::Replace { file: StoreFile::Journal, content } => {
-                self.invocations.stored(content.expose());
+                self.invocations.rewritten(content.expose());
                 let judged = self.ledger.rewritten(content.expose());
                 return self.note("S1", judged);
             }
