@@ -102,12 +102,11 @@ impl Actions {
     pub(crate) fn new(saved: BTreeMap<InvocationId, Saved>) -> Self {
         let unsent = saved.values().any(|saved| saved.releases.is_some());
         let invocation = |(id, Saved { at_ms, releases, outcome }): (InvocationId, Saved)| {
-            let delivery = releases.as_ref().map_or(Delivery::Proven, |_| Delivery::Unsent { sends: 0 });
-            let outcome = outcome.unwrap_or_else(|| {
-                let interrupted = || Outcome::Error(INTERRUPTED.to_string());
-                releases.as_ref().map_or_else(interrupted, released)
-            });
-            let state = State::Done { outcome, delivery };
+            let (delivery, ended) = match &releases {
+                Some(name) => (Delivery::Unsent { sends: 0 }, released(name)),
+                None => (Delivery::Proven, Outcome::Error(INTERRUPTED.to_string())),
+            };
+            let state = State::Done { outcome: outcome.unwrap_or(ended), delivery };
             (id, Invocation { at: Wall(at_ms), given: Given::Before, releases, state })
         };
         let invocations = saved.into_iter().map(invocation).collect();
@@ -166,8 +165,11 @@ impl Actions {
     /// Writes that an invocation is about to be acted on; unless it releases, [`StoreFor::Started`] comes back.
     pub(crate) fn record_start(&self, cx: &mut Cx, id: &InvocationId) {
         let releases = self.invocations.get(id).and_then(|invocation| invocation.releases.clone());
-        // To release somebody twice does no harm.
-        let purpose = releases.as_ref().map_or_else(|| StoreFor::Started(id.clone()), |_| StoreFor::Journal);
+        let purpose = match releases {
+            // To release somebody twice does no harm.
+            Some(_) => StoreFor::Journal,
+            None => StoreFor::Started(id.clone()),
+        };
         let record = Record::Started { invocation: id.clone(), at_ms: cx.now.wall.0, releases };
         cx.store(purpose, StoreAction::Append { lines: record.line() });
     }

@@ -213,7 +213,7 @@ fn what_was_taken_while_the_socket_took_nothing_is_acked_in_steps_also_of_who_ca
 }
 
 #[test]
-fn while_the_socket_takes_nothing_acks_are_one_number_each() {
+fn while_the_socket_takes_nothing_acks_wait_and_then_go_in_steps() {
     let (mut rig, bob) = with_agent(Some(0));
     rig.hold_drains = true;
     (1..=30_000).for_each(|seq| rig.frame(&receipt(&bob, seq)));

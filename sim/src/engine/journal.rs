@@ -119,7 +119,7 @@ pub enum Event {
         /// The agent it matched by name, place and provider.
         matched: Option<Arc<str>>,
     },
-    /// An ack covered more open rows than the engine can end at once: they stay as they are for ever.
+    /// An ack covered more open rows than the engine can end at once: they stay open until they expire.
     AckTooWide {
         /// The socket.
         connection: ConnectionId,

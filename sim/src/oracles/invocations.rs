@@ -34,8 +34,6 @@ const HANDED_BACK: &str = r#""error":"handler_unavailable""#;
 
 /// In a record: it is of a release.
 const RELEASES: &str = r#""releases":"#;
-/// In a record: it is of an end.
-const FINISHED: &str = r#""record":"finished""#;
 
 /// What was queued for the node is on its way to it for so long at least, by the broker's clock, in µs.
 const UNDER_WAY: u64 = 150_000;
@@ -104,9 +102,9 @@ impl Invocations {
         if !self.finished.contains(id) {
             self.open.insert(id.to_owned());
         }
+        let name = frame.input.as_ref().and_then(|input| input.name.as_deref());
         if frame.action.as_deref() == Some("release") {
             self.releases.insert(id.to_owned());
-            let name = frame.input.as_ref().and_then(|input| input.name.as_deref());
             if name.is_some_and(runs) {
                 self.carried.insert(id.to_owned());
             }
@@ -118,7 +116,6 @@ impl Invocations {
             self.begun.insert(id.to_owned(), (link, mono));
         }
         let spawns = frame.action.as_deref().is_some_and(|action| action.starts_with("spawn"));
-        let name = frame.input.as_ref().and_then(|input| input.name.as_deref());
         let over = self.started.contains(id) || self.ended.contains(id);
         if let Some(name) = name.filter(|_| spawns && !over) {
             let order = Order::Invocation(id.to_owned());
@@ -236,25 +233,31 @@ impl Invocations {
 
     /// A change of a file is on its way to the disk.
     pub(super) fn writes(&mut self, action: &StoreAction) {
-        match action {
-            StoreAction::Append { lines } => self.written.extend(records(lines, RELEASES)),
-            StoreAction::Replace { file: StoreFile::Journal, content } => {
-                self.written.extend(records(content.expose(), RELEASES));
-            }
-            _ => {}
-        }
+        let lines = match action {
+            StoreAction::Append { lines } => lines,
+            StoreAction::Replace { file: StoreFile::Journal, content } => content.expose(),
+            _ => return,
+        };
+        self.written.extend(releases(lines));
     }
 
-    /// New records are on disk.
-    pub(super) fn stored(&mut self, lines: &str) {
-        self.kept.extend(records(lines, FINISHED));
-        self.promised.extend(records(lines, RELEASES));
+    /// A new record is on disk.
+    pub(super) fn stored(&mut self, record: &Value) {
+        let Some(id) = record["invocation"].as_str() else {
+            return;
+        };
+        if record["record"] == "finished" {
+            self.kept.insert(id.to_owned());
+        }
+        if record["releases"].is_string() {
+            self.promised.insert(id.to_owned());
+        }
     }
 
     /// A journal is on disk that was written anew. It may tell of an end that was none of those that were sent: of
     /// what a life before had begun, and could not write how it ended.
     pub(super) fn rewritten(&mut self, lines: &str) {
-        self.promised.extend(records(lines, RELEASES));
+        self.promised.extend(releases(lines));
     }
 
     pub(super) fn engine(&mut self, event: &Event) -> Result<(), String> {
@@ -298,13 +301,13 @@ impl Invocations {
     }
 }
 
-/// The invocations of the records that say so.
-fn records(lines: &str, what: &str) -> impl Iterator<Item = String> {
+/// The releases that the lines of a journal tell of.
+fn releases(lines: &str) -> impl Iterator<Item = String> {
     let id = |line: &str| {
         let record: Value = serde_json::from_str(line).ok()?;
         record["invocation"].as_str().map(str::to_owned)
     };
-    lines.lines().filter(move |line| line.contains(what)).filter_map(id)
+    lines.lines().filter(|line| line.contains(RELEASES)).filter_map(id)
 }
 
 #[cfg(test)]
@@ -361,7 +364,7 @@ mod tests {
         assert_eq!(result(&mut invocations, 1, "1"), Ok(()));
         assert!(result(&mut invocations, 1, "2").is_err());
         assert_eq!(result(&mut invocations, 2, "2"), Ok(()));
-        invocations.stored(r#"{"record":"finished","invocation":"i1"}"#);
+        invocations.stored(&serde_json::json!({ "record": "finished", "invocation": "i1" }));
         assert!(result(&mut invocations, 3, "3").is_err());
     }
 
@@ -378,7 +381,7 @@ mod tests {
         assert_eq!(result(&mut invocations, 1, "1"), Ok(()));
         invocations.died();
         assert!(result(&mut invocations, 2, "1").is_err(), "the record was lost");
-        invocations.stored(started);
+        invocations.stored(&serde_json::from_str(started).expect("JSON"));
         invocations.died();
         assert_eq!(result(&mut invocations, 3, "1"), Ok(()));
     }

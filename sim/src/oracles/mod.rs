@@ -423,9 +423,9 @@ impl Oracles {
             }
             _ => return,
         };
-        self.invocations.stored(lines);
         for line in lines.lines() {
             let record: Value = serde_json::from_str(line).unwrap_or_default();
+            self.invocations.stored(&record);
             self.ledger.stored(&record);
             if let Some(id) = record["agent_id"].as_str().filter(|_| record["record"] == "dead") {
                 self.health.buried(id);

@@ -41,7 +41,7 @@ pub(super) struct Reconnect {
 struct Outage {
     since: Option<u64>,
     tokens: u64,
-    /// The engine mints no token: a person has to act.
+    /// The engine has refused a token in this outage: a person has to act.
     refused: bool,
 }
 
