@@ -47,7 +47,8 @@ pub(crate) const TOKEN_YOUNG: Span = Span::secs(10);
 pub const DISABLED_PROBE: Span = Span::secs(60);
 /// Past the budget: one extra mint per this period.
 pub const DISABLED_MINT: Span = Span::secs(600);
-/// A clock jump beyond this re-arms the liveness deadlines once, with a probe.
+/// A clock jump beyond this re-arms the liveness deadlines once, with a probe, and is not counted as
+/// patience with a program.
 pub const CLOCK_JUMP: Span = Span::secs(5);
 
 /// An engine call for identity or token.

@@ -43,7 +43,7 @@ use crate::purpose::StoreFor;
 use crate::secret::Secret;
 use crate::stats::{Held, Stats};
 use crate::store::Recovered;
-use crate::time::{Clock, Mono, Now};
+use crate::time::{Clock, Mono, Now, Span};
 use crate::timers::Timer;
 use alloc::collections::BTreeMap;
 use alloc::format;
@@ -159,15 +159,16 @@ impl Broker {
         let expected = self.promised.unwrap_or(self.cx.now.mono).max(self.cx.now.mono);
         (self.cx.now, _) = self.clock.observe(now);
         self.cx.stats.inputs += 1;
-        let jumped = self.promised.is_some() && self.cx.now.mono.since(expected) > limits::CLOCK_JUMP;
+        let slept = self.cx.now.mono.since(expected);
+        let jumped = self.promised.is_some() && slept > limits::CLOCK_JUMP;
         // A link whose end is told is not probed; every other input meets the new deadlines.
         let is_end = matches!(input, Input::LinkDown { .. });
         if jumped && !is_end {
-            self.on_jump();
+            self.on_jump(slept);
         }
         self.route(input);
         if jumped && is_end {
-            self.on_jump();
+            self.on_jump(slept);
         }
         self.flush();
     }
@@ -246,8 +247,11 @@ impl Broker {
         }
     }
 
-    fn on_jump(&mut self) {
+    fn on_jump(&mut self, slept: Span) {
         self.link.on_jump(&mut self.cx);
+        for injector in self.roster.iter_mut().filter_map(|agent| agent.injector.as_mut()) {
+            injector.on_jump(self.cx.now.mono, slept);
+        }
         self.inventory.refresh();
         self.promised = None;
     }

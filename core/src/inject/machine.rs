@@ -12,6 +12,7 @@
 //!    away: the injection is given back to be typed again. So it is if nobody looked between the
 //!    typing and a change from lines to keys: to be read twice is better than to be lost.
 //! 5. Bytes that the terminal accepted are never written a second time within one injection.
+//! 6. Time for which the machine slept is not waited: no program ran in it.
 //!
 //! The rules are those of `core/PROTOCOL.md` §6.
 
@@ -330,6 +331,16 @@ impl Injector {
             }
             None => self.judge_patience(cx),
         })
+    }
+
+    /// The clock jumped by `slept`: what is waited for has so much longer (invariant 6).
+    pub(crate) fn on_jump(&mut self, now: Mono, slept: Span) {
+        let later = |at: Mono| at.after(slept).min(now);
+        self.exec_at = later(self.exec_at);
+        self.last_output = later(self.last_output);
+        if let State::Busy(work) = &mut self.state {
+            work.put_off(later);
+        }
     }
 
     /// The program starts its screen anew: it must become ready again (invariant 4).

@@ -204,6 +204,13 @@ impl Work {
         self.since = cx.now.mono;
     }
 
+    /// What has been waited is counted from `later` of each instant.
+    pub(super) fn put_off(&mut self, later: impl Fn(Mono) -> Mono) {
+        for since in [&mut self.started, &mut self.since, &mut self.progress] {
+            *since = later(*since);
+        }
+    }
+
     pub(super) fn look_at_screen(&mut self, cx: &Cx, screen: &Terminal) {
         // Less output than the end of the text is long has not shown it: what looks like it is older.
         let shown = screen.fed() - self.fed;

@@ -282,6 +282,19 @@ fn a_stuck_agent_is_reported_once_and_delays_nobody_else() {
 }
 
 #[test]
+fn a_message_is_not_given_up_for_the_time_for_which_the_machine_slept() {
+    let (mut rig, bob) = with(Program { reads: false, ..Program::cat() });
+    rig.deliver(&bob, 1, "one");
+    rig.advance(MINUTE);
+    rig.jump(Span::secs(8 * 3_600));
+    rig.tick();
+    rig.advance(Span::secs(28 * 60));
+    assert!(rig.acks(&bob).is_empty(), "no dead letter either");
+    rig.advance(Span::secs(66));
+    assert_eq!(rig.last_ack(&bob), 1, "a dead letter after 30 minutes that it was awake");
+}
+
+#[test]
 fn a_terminal_that_takes_nothing_is_tried_again_and_reported() {
     let (mut rig, bob) = with(Program { accepts: 0, manual: true, ..Program::cat() });
     rig.follow();
