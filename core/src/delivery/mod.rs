@@ -182,7 +182,9 @@ impl Delivery {
                 cx.marks.hit(Mark::DuplicateRow);
                 identity.repeated_in = round;
                 // The engine would not repeat what it knows to be acked.
-                self.acks_due.insert(agent.clone());
+                if Some(seq) <= before.1 {
+                    self.acks_due.insert(agent.clone());
+                }
             }
             Taken::Late => {
                 cx.marks.hit(Mark::LateRow);

@@ -208,6 +208,20 @@ fn duplicates_are_acked_again_and_not_typed_again() {
 }
 
 #[test]
+fn a_row_that_comes_again_while_it_waits_asks_for_no_ack_of_those_before_it() {
+    let (mut rig, bob) = with_agent(Some(0));
+    rig.deliver(&bob, 1, "one");
+    rig.advance(SECOND);
+    stuck(&mut rig, &bob);
+    for _ in 0..3 {
+        rig.deliver(&bob, 2, "two");
+        rig.deliver(&bob, 3, "three");
+    }
+    rig.advance(SECOND);
+    assert_eq!(rig.acks(&bob), [1], "the engine repeats what is open, and says nothing about row 1 by it");
+}
+
+#[test]
 fn a_duplicate_of_a_row_under_way_is_neither_typed_nor_acked() {
     let (mut rig, bob) = with_agent(Some(0));
     stuck(&mut rig, &bob);
