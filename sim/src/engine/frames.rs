@@ -18,6 +18,7 @@ use super::profile::{Attach, Registration, Replay};
 use super::schema;
 use super::state::Place;
 use super::{ConnectionId, Engine, Output};
+use serde::Serialize;
 use serde_json::{Map, Value, json};
 
 /// The capability by which a node asks to be told cursors and to be sent nothing before.
@@ -42,6 +43,16 @@ impl Inbound {
     fn text(&self, key: &str) -> &str {
         self.frame.get(key).and_then(Value::as_str).unwrap_or_default()
     }
+}
+
+/// The answer to a request.
+#[derive(Serialize)]
+struct Reply<'a> {
+    data: &'a Value,
+    id: &'a str,
+    ok: bool,
+    r#type: &'static str,
+    v: u8,
 }
 
 impl Engine {
@@ -117,8 +128,9 @@ impl Engine {
 
     pub(super) fn reply(&mut self, now: i64, inbound: &Inbound, data: &Value) {
         let id = inbound.id.clone().unwrap_or_else(|| self.ids.next(now).to_string());
-        let frame = json!({ "v": 1, "type": "reply", "id": id, "ok": true, "data": data });
-        self.out.push_back(Output::Send { connection: inbound.connection, text: frame.to_string() });
+        let frame = Reply { data, id: &id, ok: true, r#type: "reply", v: 1 };
+        let text = serde_json::to_string(&frame).expect("a value is JSON");
+        self.out.push_back(Output::Send { connection: inbound.connection, text });
     }
 
     // The node.
