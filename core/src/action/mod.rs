@@ -14,7 +14,7 @@
 
 mod order;
 
-pub(crate) use order::{SpawnOrder, Wish, read_wish};
+pub(crate) use order::{RELEASE, SpawnOrder, Wish, read_wish};
 
 use crate::cx::Cx;
 use crate::ids::{AgentName, InvocationId};

@@ -65,10 +65,13 @@ pub(crate) enum Wish {
     Refused(String),
 }
 
+/// The action that releases an agent: engines may ask for it once only.
+pub(crate) const RELEASE: &str = "release";
+
 /// Reads an invocation.
 pub(crate) fn read_wish(invoke: &Invoke<'_>) -> Wish {
     let action = &*invoke.action;
-    if action == "release" {
+    if action == RELEASE {
         return match name_of(invoke, "release_missing_agent_name") {
             Ok(name) => Wish::Release(AgentName(name)),
             Err(error) => Wish::Refused(error),

@@ -3,6 +3,7 @@
 //! Owns: routing of frames and replies, inventory snapshots, and requests for a replay.
 
 use super::Broker;
+use crate::action::RELEASE;
 use crate::agent::{Agent, Origin, Phase};
 use crate::api;
 use crate::command::{Command, Level};
@@ -60,13 +61,14 @@ impl Broker {
         }
     }
 
-    /// What the engine sent before it heard that its link is given up. Rows and invocations come again on
-    /// the next one; what is outside of the sequence never does.
+    /// What the engine sent before it heard that its link is given up. Rows and most invocations come again
+    /// on the next one; what is outside of the sequence never does, nor may a release.
     fn on_late_text(&mut self, link: LinkId, text: &str) {
         match wire::decode(text) {
             Ok(Inbound::Deliver(deliver)) if deliver.seq == 0 && self.link.is_given_up(link) => {
                 self.on_late_event(&deliver);
             }
+            Ok(Inbound::Invoke(invoke)) if invoke.action == RELEASE => self.on_invoke(&invoke),
             _ => self.cx.count_stale(true),
         }
     }

@@ -1,6 +1,6 @@
 //! Work that the engine asks for: spawn and release by invocation, once each, and their results.
 
-use crate::support::{Agents, Rig, Upgrade};
+use crate::support::{Agents, Event, Rig, Upgrade};
 use relay_core::time::Span;
 use relay_core::{FaultKind, Input};
 use serde_json::{Value, json};
@@ -278,6 +278,32 @@ fn a_release_is_answered_before_the_engine_is_told_that_the_agent_has_left() {
     assert_eq!(result(&rig, "inv_1")["output"], json!({ "released": true, "name": "bob" }));
     rig.invoke("inv_2", "release", json!({ "name": "bob" }));
     assert_eq!(result(&rig, "inv_2")["output"]["released"], true, "what is wanted is already so");
+}
+
+#[test]
+fn a_release_on_a_link_that_is_given_up_counts_for_it_may_never_come_again() {
+    for confirmed in [false, true] {
+        let mut rig = Rig::online();
+        rig.spawn("bob");
+        let given_up = rig.link();
+        (rig.engine.pongs, rig.engine.inventories, rig.hold_downs) = (false, false, true);
+        while rig.closes.is_empty() {
+            rig.advance(Span::millis(10));
+        }
+        if confirmed {
+            rig.advance(Span::secs(3));
+            assert_eq!(rig.health()["relaycastConnected"], true);
+        }
+        for (id, action) in [("inv_1", "release"), ("inv_2", "spawn:cat")] {
+            let frame = json!({ "v": 1, "type": "action.invoke", "invocation_id": id, "action": action,
+                "input": { "name": "bob" } });
+            rig.feed(Event::Text(given_up, frame.to_string()));
+        }
+        rig.advance(Span::secs(10));
+        assert_eq!(result(&rig, "inv_1")["output"]["released"], true, "the next link confirmed: {confirmed}");
+        assert!(results(&rig, "inv_2").is_empty(), "a spawn comes again by itself, perhaps to another node");
+        assert_eq!(rig.get("/api/spawned").1["agents"], json!([]));
+    }
 }
 
 #[test]
