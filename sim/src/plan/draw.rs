@@ -28,6 +28,10 @@ const STREAMFUL: usize = 4;
 /// as much time as six others.
 const REACTED: u64 = 300;
 
+/// One in so many links that fall silent does so in the middle of a flood: more messages than an engine ends by
+/// one ack. Such a case takes as much time as two others.
+const FLOODED: u64 = 8;
+
 /// How long the messages of a case may be. A long one takes as much time as a hundred short ones, and few
 /// bugs need it.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -114,6 +118,15 @@ fn occasion(
         // An event outside of the sequence.
         Fault::Echo { .. } => {
             vec![(at + 1, Step::Channel { size: 20 }), (at + SECOND / 2, Step::React { read: false })]
+        }
+        // Many messages, whose acks are lost although they are read.
+        Fault::HalfOpen { .. } if rng.between(Stream::Fault, key(number, 11), 0, FLOODED - 1) == 0 => {
+            let quick = |agent: &AgentPlan| !matches!(agent.kind, Kind::Slow | Kind::Deaf);
+            let Some(to) = agents.iter().position(quick) else {
+                return Vec::new();
+            };
+            let count = rng.between(Stream::Fault, key(number, 12), 120, 200) as usize;
+            vec![(at.saturating_sub(SECOND / 5), Step::Burst { to, count })]
         }
         // An order for an agent that does not run.
         Fault::Neighbour { .. } => {
