@@ -48,7 +48,7 @@ pub const DISABLED_PROBE: Span = Span::secs(60);
 /// Past the budget: one extra mint per this period.
 pub const DISABLED_MINT: Span = Span::secs(600);
 /// A clock jump beyond this re-arms the liveness deadlines once, with a probe, and is not counted as
-/// patience with a program.
+/// patience with programs, clients and rows.
 pub const CLOCK_JUMP: Span = Span::secs(5);
 
 /// An engine call for identity or token.

@@ -10,6 +10,7 @@
 use crate::ids::{AgentId, ProcessId, RequestId, StoreId};
 use crate::time::Mono;
 use alloc::collections::{BTreeMap, BTreeSet};
+use alloc::vec::Vec;
 
 /// One reason to be woken.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -61,6 +62,18 @@ pub(crate) enum Timer {
 }
 
 impl Timer {
+    /// Whether it waits for a program, on whose behalf a client of this machine may wait, or for rows.
+    const fn waits_for_others(&self) -> bool {
+        matches!(
+            self,
+            Self::Terminal(_)
+                | Self::AgentProof(_)
+                | Self::AgentKill(_)
+                | Self::Request(_)
+                | Self::DeliveryGap(_)
+        )
+    }
+
     /// The stable name of the reason, for [`Wake`](crate::Wake) and traces.
     pub(crate) const fn why(&self) -> &'static str {
         match self {
@@ -139,6 +152,14 @@ impl Timers {
         self.queue.first().map(|(at, timer)| (*at, timer))
     }
 
+    /// Moves each timer to `later` of its deadline that waits for others who did not go on while the machine slept.
+    pub(crate) fn put_off(&mut self, later: impl Fn(Mono) -> Mono) {
+        let waiting = self.queue.iter().filter(|(_, timer)| timer.waits_for_others()).cloned();
+        for (at, timer) in waiting.collect::<Vec<_>>() {
+            self.set(timer, later(at));
+        }
+    }
+
     /// Takes the earliest timer that is due at `now`.
     pub(crate) fn pop_due(&mut self, now: Mono) -> Option<Timer> {
         if self.queue.first().is_none_or(|(at, _)| *at > now) {
@@ -153,7 +174,6 @@ impl Timers {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use alloc::vec::Vec;
     use proptest::prelude::*;
 
     #[derive(Clone, Copy, Debug)]

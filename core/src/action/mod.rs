@@ -87,6 +87,15 @@ pub(crate) struct Actions {
     unsent: bool,
 }
 
+/// How an invocation comes in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Came {
+    /// On the current link.
+    Here,
+    /// On one that was given up.
+    Late,
+}
+
 /// What a frame about an invocation asks for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Asked {
@@ -140,8 +149,17 @@ impl Actions {
 
     /// An invocation has come in (invariant 1), and whom it releases: what releases nobody another node can
     /// do as well.
-    pub(crate) fn begin(&mut self, cx: &mut Cx, id: &InvocationId, releases: Option<&AgentName>) -> Asked {
-        let given = Given::Here { movable: releases.is_none() };
+    pub(crate) fn begin(
+        &mut self,
+        cx: &mut Cx,
+        id: &InvocationId,
+        releases: Option<&AgentName>,
+        came: Came,
+    ) -> Asked {
+        let given = match came {
+            Came::Here => Given::Here { movable: releases.is_none() },
+            Came::Late => Given::Before,
+        };
         if let Some(known) = self.invocations.get_mut(id) {
             known.given = given;
             known.releases = releases.cloned();
@@ -158,7 +176,9 @@ impl Actions {
         let releases = releases.cloned();
         self.invocations
             .insert(id.clone(), Invocation { at: cx.now.wall, given, releases, state: State::Open });
-        self.open_here.insert(id.clone(), cx.now.mono);
+        if came == Came::Here {
+            self.open_here.insert(id.clone(), cx.now.mono);
+        }
         Asked::Fresh
     }
 

@@ -186,7 +186,7 @@ pub(crate) struct AgentView<'a> {
     pub state: AgentState,
     /// Deliveries held for it and not acked.
     pub pending: usize,
-    /// Since its last output.
+    /// Since its last output, without the sleep of the machine.
     pub quiet: Option<Span>,
 }
 

@@ -3,7 +3,7 @@
 //! Owns: routing of frames and replies, inventory snapshots, and requests for a replay.
 
 use super::Broker;
-use crate::action::RELEASE;
+use crate::action::{Came, RELEASE};
 use crate::agent::{Agent, Origin, Phase};
 use crate::api;
 use crate::command::{Command, Level};
@@ -17,7 +17,7 @@ use crate::secret::mask;
 use crate::store::Record;
 use crate::time::{Mono, Span};
 use crate::timers::Timer;
-use crate::wire::{self, Dialect, ErrorFrame, Inbound, InventoryAgent, Reply};
+use crate::wire::{self, Dialect, ErrorFrame, Inbound, InventoryAgent, Invoke, Reply};
 use alloc::format;
 use alloc::string::ToString;
 use alloc::vec::Vec;
@@ -46,7 +46,7 @@ impl Broker {
         self.link.on_frame(&self.cx);
         match wire::decode(text) {
             Ok(Inbound::Deliver(deliver)) => self.on_deliver(&deliver, text),
-            Ok(Inbound::Invoke(invoke)) => self.on_invoke(&invoke),
+            Ok(Inbound::Invoke(invoke)) => self.on_invoke(&invoke, Came::Here),
             Ok(Inbound::Reply(reply)) => self.on_reply(&reply),
             Ok(Inbound::Error(error)) => self.on_error(&error),
             Ok(Inbound::Ping | Inbound::ContextUpdate) => {}
@@ -65,12 +65,17 @@ impl Broker {
     /// on the next one; what is outside of the sequence never does, nor may a release.
     fn on_late_text(&mut self, link: LinkId, text: &str) {
         match wire::decode(text) {
-            Ok(Inbound::Deliver(deliver)) if deliver.seq == 0 && self.link.is_given_up(link) => {
-                self.on_late_event(&deliver);
+            _ if !self.link.is_given_up(link) => self.cx.count_stale(true),
+            Ok(Inbound::Deliver(deliver)) if deliver.seq == 0 => self.on_late_event(&deliver),
+            Ok(Inbound::Invoke(invoke)) if invoke.action == RELEASE && !self.knows(&invoke) => {
+                self.on_invoke(&invoke, Came::Late);
             }
-            Ok(Inbound::Invoke(invoke)) if invoke.action == RELEASE => self.on_invoke(&invoke),
             _ => self.cx.count_stale(true),
         }
+    }
+
+    fn knows(&self, invoke: &Invoke<'_>) -> bool {
+        self.actions.knows(&InvocationId::from(&*invoke.invocation_id))
     }
 
     pub(super) fn on_link_event(&mut self, event: LinkEvent) {

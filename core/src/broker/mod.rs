@@ -156,19 +156,22 @@ impl Broker {
     /// When the output of the previous input has not been drained.
     pub fn handle(&mut self, now: Now, input: Input<'_>) {
         assert!(self.cx.out.is_empty(), "poll until Wait before the next input");
-        let expected = self.promised.unwrap_or(self.cx.now.mono).max(self.cx.now.mono);
+        let before = self.cx.now.mono;
+        let expected = self.promised.unwrap_or(before).max(before);
         (self.cx.now, _) = self.clock.observe(now);
         self.cx.stats.inputs += 1;
-        let slept = self.cx.now.mono.since(expected);
-        let jumped = self.promised.is_some() && slept > limits::CLOCK_JUMP;
+        let jumped = self.promised.is_some() && self.cx.now.mono.since(expected) > limits::CLOCK_JUMP;
         // A link whose end is told is not probed; every other input meets the new deadlines.
         let is_end = matches!(input, Input::LinkDown { .. });
+        if jumped {
+            self.put_off(self.cx.now.mono.since(before));
+        }
         if jumped && !is_end {
-            self.on_jump(slept);
+            self.on_jump();
         }
         self.route(input);
         if jumped && is_end {
-            self.on_jump(slept);
+            self.on_jump();
         }
         self.flush();
     }
@@ -247,11 +250,19 @@ impl Broker {
         }
     }
 
-    fn on_jump(&mut self, slept: Span) {
-        self.link.on_jump(&mut self.cx);
+    /// The machine slept through the promised wake, perhaps for all of the time since the input before, which is
+    /// `slept`: no program ran then and no row was on its way, so what waits for these has so much longer.
+    fn put_off(&mut self, slept: Span) {
+        let later = |at: Mono| at.after(slept);
+        self.cx.timers.put_off(later);
         for injector in self.roster.iter_mut().filter_map(|agent| agent.injector.as_mut()) {
-            injector.on_jump(self.cx.now.mono, slept);
+            injector.put_off(later);
         }
+        self.delivery.put_off(later);
+    }
+
+    fn on_jump(&mut self) {
+        self.link.on_jump(&mut self.cx);
         self.inventory.refresh();
         self.promised = None;
     }

@@ -7,7 +7,7 @@
 //! 3. An agent that was registered and does not run is deregistered.
 
 use super::Broker;
-use crate::action::{Asked, SpawnOrder, Wish, read_wish};
+use crate::action::{Asked, Came, SpawnOrder, Wish, read_wish};
 use crate::agent::{Agent, Origin, Phase, child};
 use crate::api::{AgentFacts, ApiError, Event, Runtime, SpawnedView};
 use crate::command::{Command, Level};
@@ -73,7 +73,7 @@ pub(super) fn facts(agent: &Agent) -> AgentFacts<'_> {
 impl Broker {
     // Orders.
 
-    pub(super) fn on_invoke(&mut self, invoke: &Invoke<'_>) {
+    pub(super) fn on_invoke(&mut self, invoke: &Invoke<'_>, came: Came) {
         let id = InvocationId::from(&*invoke.invocation_id);
         let wish = read_wish(invoke);
         let releases = if let Wish::Release(name) = &wish { Some(name) } else { None };
@@ -81,7 +81,7 @@ impl Broker {
             // Any answer would stand for ever; without one the engine asks the next life.
             return;
         }
-        let asked = self.actions.begin(&mut self.cx, &id, releases);
+        let asked = self.actions.begin(&mut self.cx, &id, releases, came);
         if asked == Asked::Repeated {
             if releases.is_some() {
                 // On its repeated result an engine moves away who lives under that name now.

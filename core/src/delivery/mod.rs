@@ -346,6 +346,11 @@ impl Delivery {
         self.note_change(cx, agent, before);
     }
 
+    /// What rows have waited for lower ones is counted from `later` of each instant.
+    pub(crate) fn put_off(&mut self, later: impl Fn(Mono) -> Mono + Copy) {
+        self.identities.values_mut().for_each(|identity| identity.window.put_off(later));
+    }
+
     /// A row is given up; it is settled once its dead letter is on disk.
     pub(crate) fn bury(&mut self, agent: &AgentId, key: RowKey) {
         if let Some(identity) = self.identities.get_mut(agent) {

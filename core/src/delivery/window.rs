@@ -440,6 +440,13 @@ impl Window {
         lowest.map(|row| (row.frame.at.mono, row.first_round))
     }
 
+    /// Rows have come at `later` of when they came.
+    pub(crate) fn put_off(&mut self, later: impl Fn(Mono) -> Mono) {
+        for row in self.rows.values_mut() {
+            row.frame.at.mono = later(row.frame.at.mono);
+        }
+    }
+
     /// Whether a row waits for lower ones.
     pub(crate) fn holds(&self) -> bool {
         self.rows.values().any(|row| row.state == RowState::Held)

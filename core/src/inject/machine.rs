@@ -119,7 +119,7 @@ impl Injector {
         if waits { self.harness.dialog(screen) } else { None }
     }
 
-    /// Since when the program has been silent.
+    /// Since when the program has been silent, were it not for the sleep of the machine.
     pub(crate) const fn last_output(&self) -> Mono {
         self.last_output
     }
@@ -200,7 +200,8 @@ impl Injector {
                 Outcome::Ready { unrecognised }
             }
             Readiness::NotYet { recheck_after } => {
-                cx.wake_in(Timer::Terminal(self.process), recheck_after.max(LOOK_FIRST));
+                // A jump of the clock shows against the next wake only.
+                cx.wake_in(Timer::Terminal(self.process), recheck_after.clamp(LOOK_FIRST, BLOCKED));
                 Outcome::Nothing
             }
             Readiness::Blocked { .. } => {
@@ -333,9 +334,8 @@ impl Injector {
         })
     }
 
-    /// The clock jumped by `slept`: what is waited for has so much longer (invariant 6).
-    pub(crate) fn on_jump(&mut self, now: Mono, slept: Span) {
-        let later = |at: Mono| at.after(slept).min(now);
+    /// What has been waited is counted from `later` of each instant (invariant 6).
+    pub(crate) fn put_off(&mut self, later: impl Fn(Mono) -> Mono) {
         self.exec_at = later(self.exec_at);
         self.last_output = later(self.last_output);
         if let State::Busy(work) = &mut self.state {

@@ -204,7 +204,7 @@ impl Work {
         self.since = cx.now.mono;
     }
 
-    /// What has been waited is counted from `later` of each instant.
+    /// As of the machine (invariant 6 there).
     pub(super) fn put_off(&mut self, later: impl Fn(Mono) -> Mono) {
         for since in [&mut self.started, &mut self.since, &mut self.progress] {
             *since = later(*since);

@@ -33,6 +33,7 @@ use crate::secret::{Secret, mask};
 use crate::time::Mono;
 use crate::timers::Timer;
 use crate::wire::{self, Dialect};
+use alloc::collections::BTreeSet;
 use alloc::format;
 use alloc::string::{String, ToString};
 use alloc::vec::Vec;
@@ -77,7 +78,7 @@ pub(crate) struct Link {
     backoff: Backoff,
     phase: Phase,
     /// Given up, and not ended yet. From the next confirmation on agents may be others under old names.
-    given_up: Option<LinkId>,
+    given_up: BTreeSet<LinkId>,
     /// Why there is no registration, for people; empty while all goes well.
     reason: String,
     disabled: bool,
@@ -124,7 +125,7 @@ impl Link {
             dialect: Dialect::Provider,
             backoff: Backoff::new(),
             phase: Phase::Idle,
-            given_up: None,
+            given_up: BTreeSet::new(),
             reason: "starting".to_string(),
             disabled: false,
             confirmed_once: false,
@@ -217,9 +218,9 @@ impl Link {
         }
     }
 
-    /// Whether a link was given up and has not ended.
+    /// Whether a link was given up, and neither has ended nor another one been confirmed.
     pub(crate) fn is_given_up(&self, link: LinkId) -> bool {
-        self.given_up == Some(link)
+        self.given_up.contains(&link)
     }
 
     // What others may do.
@@ -274,8 +275,7 @@ impl Link {
         let link = session.link;
         let deadline = cx.now.mono.after(GOODBYE);
         cx.push(Command::LinkClose { link, code: 1000, reason: why, deadline });
-        // One that had been confirmed, and has not ended, has more to bring.
-        self.given_up.get_or_insert(link);
+        self.given_up.insert(link);
         cx.log(Level::Warn, "link", &format!("giving the connection up: {why}"));
         self.lose(cx, why)
     }
@@ -419,7 +419,7 @@ impl Link {
 
     /// The connection ended by itself.
     pub(crate) fn on_down(&mut self, cx: &mut Cx, link: LinkId, why: &str) -> LinkEvent {
-        self.given_up.take_if(|given_up| *given_up == link);
+        self.given_up.remove(&link);
         if let Phase::Closing(current) = self.phase
             && current == link
         {

@@ -89,7 +89,7 @@ impl Link {
         self.tokens().on_confirmed();
         self.disabled = false;
         self.confirmed_once = true;
-        self.given_up = None;
+        self.given_up.clear();
         self.reason.clear();
         let node = self.node_name().unwrap_or_default().to_string();
         let base_url = &self.config.base_url;

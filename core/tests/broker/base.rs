@@ -1,6 +1,6 @@
 //! The base of a window: where the rows of an identity begin.
 
-use crate::support::{Rig, Spawned, with_agent};
+use crate::support::{Rig, Spawned, with_agent, with_agent_of_older_engine};
 use relay_core::time::Span;
 
 const SECOND: Span = Span::secs(1);
@@ -69,19 +69,6 @@ fn the_lowest_row_is_no_base_while_its_agent_is_left_out_of_the_inventory() {
     rig.advance(Span::secs(31));
     rig.accept_inventory();
     rows_one_and_two_come(&mut rig, &bob);
-}
-
-/// An agent whose engine speaks the older dialect, states no cursors, and has not answered the latest snapshot.
-fn with_agent_of_older_engine() -> (Rig, Spawned) {
-    let mut rig = Rig::with(|_, engine| {
-        engine.register_refusals = ["invalid_message"].into();
-        engine.cursor = None;
-    })
-    .ready();
-    let bob = rig.spawn("bob");
-    rig.engine.inventories = false;
-    rig.advance(Span::secs(61));
-    (rig, bob)
 }
 
 #[test]

@@ -105,6 +105,21 @@ fn a_text_drawn_character_by_character_is_seen_a_millisecond_later() {
     assert_eq!(write(&mut rig, &bob), "\r");
 }
 
+#[test]
+fn a_program_that_slept_while_it_drew_a_text_has_not_fallen_quiet() {
+    let (mut rig, bob) = with(Program { manual: true, echo: false, ..Program::raw() });
+    rig.deliver(&bob, 1, "one");
+    check(&mut rig, &bob, 0);
+    write(&mut rig, &bob);
+    rig.prints(bob.process, "Relay mess");
+    rig.jump(MINUTE);
+    check(&mut rig, &bob, 0);
+    assert!(rig.program(bob.process).writes.is_empty());
+    rig.advance(Span::millis(40));
+    check(&mut rig, &bob, 0);
+    assert_eq!(write(&mut rig, &bob), "\r");
+}
+
 /// Answers all checks that wait, with so many unread bytes.
 fn check(rig: &mut Rig, agent: &Spawned, unread: u32) {
     let program = rig.program(agent.process);
@@ -279,19 +294,6 @@ fn a_stuck_agent_is_reported_once_and_delays_nobody_else() {
     rig.advance(Span::secs(3));
     assert_eq!(rig.health()["status"], "ok");
     assert_eq!(rig.acks(&agents[0]), [1]);
-}
-
-#[test]
-fn a_message_is_not_given_up_for_the_time_for_which_the_machine_slept() {
-    let (mut rig, bob) = with(Program { reads: false, ..Program::cat() });
-    rig.deliver(&bob, 1, "one");
-    rig.advance(MINUTE);
-    rig.jump(Span::secs(8 * 3_600));
-    rig.tick();
-    rig.advance(Span::secs(28 * 60));
-    assert!(rig.acks(&bob).is_empty(), "no dead letter either");
-    rig.advance(Span::secs(66));
-    assert_eq!(rig.last_ack(&bob), 1, "a dead letter after 30 minutes that it was awake");
 }
 
 #[test]

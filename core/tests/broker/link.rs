@@ -441,8 +441,8 @@ fn inputs_of_an_earlier_link_change_nothing() {
     let sent = rig.sent.len();
     rig.feed(Event::Text(
         old,
-        json!({ "type": "action.invoke", "invocation_id": "x", "action": "spawn:cat",
-        "input": { "name": "bob" } })
+        json!({ "type": "action.invoke", "invocation_id": "x", "action": "release",
+        "input": { "name": "nobody" } })
         .to_string(),
     ));
     rig.feed(Event::Down(old));

@@ -18,6 +18,7 @@ mod odd;
 mod readiness;
 mod registering;
 mod regressions;
+mod sleeping;
 mod speaking;
 mod stopping;
 mod support;

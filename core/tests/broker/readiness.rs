@@ -75,17 +75,3 @@ fn a_dialog_that_is_drawn_in_pieces_is_no_prompt_before_its_last_piece() {
     rig.advance(SECOND);
     assert_eq!(rig.typed(&bob), ["one"]);
 }
-
-#[test]
-fn time_for_which_the_machine_slept_is_no_patience_with_a_screen_that_is_not_recognised() {
-    let (mut rig, bob) = just_started("codex");
-    rig.deliver(&bob, 1, "one");
-    rig.prints(bob.process, "starting\r\n");
-    rig.advance(SECOND);
-    rig.jump(Span::secs(3_600));
-    rig.tick();
-    rig.advance(Span::secs(58));
-    assert!(rig.typed(&bob).is_empty(), "it has run for 59 s, and then may ask something");
-    rig.advance(Span::secs(2));
-    assert_eq!(rig.typed(&bob), ["one"], "but no longer than that");
-}

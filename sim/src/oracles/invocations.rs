@@ -25,7 +25,6 @@ use relay_core::ids::{LinkId, RequestId};
 use relay_core::limits::INVENTORY_PATIENCE;
 use relay_core::{StoreAction, StoreFile};
 use serde_json::Value;
-use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet};
 use std::hash::{DefaultHasher, Hash, Hasher};
 
@@ -45,15 +44,6 @@ enum Order {
     Api(RequestId),
 }
 
-/// A result as it was sent last.
-#[derive(Debug)]
-struct Sent {
-    /// The frame's hash.
-    hash: u64,
-    /// The life that sent it.
-    life: u64,
-}
-
 #[derive(Debug, Default)]
 pub(super) struct Invocations {
     /// Invocations that a process was started for, in any life.
@@ -62,7 +52,8 @@ pub(super) struct Invocations {
     ended: BTreeSet<String>,
     /// Open orders without a process, by the name of the agent.
     orders: BTreeMap<String, Vec<Order>>,
-    results: BTreeMap<String, Sent>,
+    /// The frame of each result, hashed: of those that this life has sent, or that are on disk.
+    results: BTreeMap<String, u64>,
     /// Invocations whose end is on disk.
     kept: BTreeSet<String>,
     /// What the broker was given and the engine has not ended.
@@ -161,7 +152,7 @@ impl Invocations {
     }
 
     /// A result leaves the broker.
-    pub(super) fn ends(&mut self, life: u64, frame: &Frame<'_>, text: &str) -> Result<(), String> {
+    pub(super) fn ends(&mut self, frame: &Frame<'_>, text: &str) -> Result<(), String> {
         let Some(id) = frame.invocation_id.as_deref() else {
             return Ok(());
         };
@@ -178,18 +169,8 @@ impl Invocations {
         let mut hasher = DefaultHasher::new();
         text.hash(&mut hasher);
         let hash = hasher.finish();
-        match self.results.entry(id.to_owned()) {
-            Entry::Vacant(entry) => {
-                entry.insert(Sent { hash, life });
-            }
-            Entry::Occupied(mut entry) => {
-                let first = entry.get_mut();
-                let bound = first.life == life || self.kept.contains(id);
-                if bound && first.hash != hash {
-                    return Err(format!("invocation {id} has another result than before: {text}"));
-                }
-                *first = Sent { hash, life };
-            }
+        if *self.results.entry(id.to_owned()).or_insert(hash) != hash {
+            return Err(format!("invocation {id} has another result than before: {text}"));
         }
         Ok(())
     }
@@ -285,6 +266,8 @@ impl Invocations {
     pub(super) fn died(&mut self) {
         self.orders.clear();
         self.ended.clear();
+        let kept = &self.kept;
+        self.results.retain(|id, _| kept.contains(id));
         self.begun.clear();
         self.queued.clear();
         // An engine that sends a release once has it only from a life that the journal tells of it.
@@ -321,9 +304,9 @@ mod tests {
         invocations.given(0, LinkId(1), &Frame::read(SPAWN), |_| true);
     }
 
-    fn result(invocations: &mut Invocations, life: u64, output: &str) -> Result<(), String> {
+    fn result(invocations: &mut Invocations, output: &str) -> Result<(), String> {
         let text = format!(r#"{{"type":"action.result","invocation_id":"i1","output":{output}}}"#);
-        invocations.ends(life, &Frame::read(&text), &text)
+        invocations.ends(&Frame::read(&text), &text)
     }
 
     #[test]
@@ -346,7 +329,7 @@ mod tests {
     #[test]
     fn what_a_process_was_started_for_is_not_handed_back() {
         let text = r#"{"type":"action.result","invocation_id":"i1","error":"handler_unavailable"}"#;
-        let hand_back = |invocations: &mut Invocations| invocations.ends(1, &Frame::read(text), text);
+        let hand_back = |invocations: &mut Invocations| invocations.ends(&Frame::read(text), text);
         let mut invocations = Invocations::default();
         given(&mut invocations);
         assert_eq!(hand_back(&mut invocations), Ok(()));
@@ -360,12 +343,25 @@ mod tests {
     fn a_result_is_repeated_word_for_word_unless_a_crash_took_it() {
         let mut invocations = Invocations::default();
         given(&mut invocations);
-        assert_eq!(result(&mut invocations, 1, "1"), Ok(()));
-        assert_eq!(result(&mut invocations, 1, "1"), Ok(()));
-        assert!(result(&mut invocations, 1, "2").is_err());
-        assert_eq!(result(&mut invocations, 2, "2"), Ok(()));
+        assert_eq!(result(&mut invocations, "1"), Ok(()));
+        assert_eq!(result(&mut invocations, "1"), Ok(()));
+        assert!(result(&mut invocations, "2").is_err());
+        invocations.died();
+        assert_eq!(result(&mut invocations, "2"), Ok(()));
         invocations.stored(&serde_json::json!({ "record": "finished", "invocation": "i1" }));
-        assert!(result(&mut invocations, 3, "3").is_err());
+        invocations.died();
+        assert!(result(&mut invocations, "3").is_err());
+    }
+
+    #[test]
+    fn a_result_on_disk_is_not_one_that_a_life_before_could_not_write() {
+        let mut invocations = Invocations::default();
+        given(&mut invocations);
+        assert_eq!(result(&mut invocations, "1"), Ok(()));
+        invocations.died();
+        invocations.stored(&serde_json::json!({ "record": "finished", "invocation": "i1" }));
+        invocations.died();
+        assert_eq!(result(&mut invocations, "2"), Ok(()));
     }
 
     #[test]
@@ -376,14 +372,14 @@ mod tests {
         let mut invocations = Invocations::default();
         invocations.given(0, LinkId(1), &Frame::read(release), |_| true);
         assert!(invocations.goes_on().is_err());
-        assert!(result(&mut invocations, 1, "1").is_err());
+        assert!(result(&mut invocations, "1").is_err());
         invocations.writes(&StoreAction::Append { lines: started.to_owned() });
-        assert_eq!(result(&mut invocations, 1, "1"), Ok(()));
+        assert_eq!(result(&mut invocations, "1"), Ok(()));
         invocations.died();
-        assert!(result(&mut invocations, 2, "1").is_err(), "the record was lost");
+        assert!(result(&mut invocations, "1").is_err(), "the record was lost");
         invocations.stored(&serde_json::from_str(started).expect("JSON"));
         invocations.died();
-        assert_eq!(result(&mut invocations, 3, "1"), Ok(()));
+        assert_eq!(result(&mut invocations, "1"), Ok(()));
     }
 
     const EMPTY: &str = r#"{"type":"inventory.sync","agents":[]}"#;
@@ -403,7 +399,7 @@ mod tests {
         assert_eq!(listed(INVENTORY_PATIENCE.0, 1, ""), Ok(()), "it takes too long");
         let late = invocations.listed(1_000_000, LinkId(1), &Frame::read(EMPTY), false);
         assert_eq!(late, Ok(()), "the inventory has waited long enough");
-        assert_eq!(result(&mut invocations, 1, "1"), Ok(()));
+        assert_eq!(result(&mut invocations, "1"), Ok(()));
         assert_eq!(invocations.listed(0, LinkId(1), &Frame::read(EMPTY), true), Ok(()));
         let release = r#"{"type":"action.invoke","invocation_id":"i3","action":"release","input":{}}"#;
         invocations.given(0, LinkId(1), &Frame::read(release), |_| true);
@@ -444,7 +440,7 @@ mod tests {
         given(&mut invocations);
         assert_eq!(invocations.engine(&Event::InvocationRescheduled { invocation_id: "i1".into() }), Ok(()));
         assert_eq!(invocations.first_open(), Some("i1"));
-        assert_eq!(result(&mut invocations, 1, "1"), Ok(()));
+        assert_eq!(result(&mut invocations, "1"), Ok(()));
         assert_eq!(invocations.first_open(), None);
     }
 }

@@ -207,7 +207,7 @@ impl Oracles {
                     self.ledger.arrived(id, frame.seq.unwrap_or(0), frame.delivery_id.as_deref());
                 }
             }
-            "action.invoke" => {
+            "action.invoke" if !self.scene.is_outlived(link) => {
                 let scene = &self.scene;
                 let runs = |name: &str| scene.hosts(name) && scene.runs(name);
                 self.invocations.given(at.mono, link, frame, runs);
@@ -306,7 +306,7 @@ impl Oracles {
                 if text.contains("spawn_missing_cli") {
                     self.note("S15", Err(format!("an order that names its harness is refused: {text}")));
                 }
-                let judged = self.invocations.ends(at.life, frame, text);
+                let judged = self.invocations.ends(frame, text);
                 self.note("S15", judged);
             }
             _ => {}

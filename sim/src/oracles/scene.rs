@@ -72,6 +72,8 @@ struct Process {
 #[derive(Debug, Default)]
 pub(super) struct Scene {
     pub(super) link: Option<Link>,
+    /// The latest link whose registration was confirmed.
+    confirmed: Option<LinkId>,
     /// Names of the identities registered by this life, by identity.
     hosted: BTreeMap<String, String>,
     /// The latest registration of each name.
@@ -88,6 +90,11 @@ pub(super) struct Scene {
 const JUMP: u64 = relay_core::limits::CLOCK_JUMP.0;
 
 impl Scene {
+    /// Whether a later link than this one was confirmed: agents may be others under old names.
+    pub(super) fn is_outlived(&self, link: LinkId) -> bool {
+        self.confirmed.is_some_and(|confirmed| confirmed > link)
+    }
+
     /// Whether this life has registered an agent of this name and not taken leave of it.
     pub(super) fn hosts(&self, name: &str) -> bool {
         self.hosted.values().any(|other| other == name)
@@ -221,6 +228,7 @@ impl Scene {
         match asked {
             Asked::Register if is_reply => {
                 link.confirmed_at = Some(at.now);
+                self.confirmed = Some(link.id);
                 link.inventory_by = at.mono + INVENTORY_DELAY.0;
             }
             Asked::Inventory(..) if !is_reply => link.refused_at = Some(at.now),

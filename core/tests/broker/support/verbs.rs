@@ -234,6 +234,19 @@ pub(crate) fn with_agent(cursor: Option<u64>) -> (Rig, Spawned) {
     (rig, bob)
 }
 
+/// An agent whose engine speaks the older dialect, states no cursors, and has not answered the latest snapshot.
+pub(crate) fn with_agent_of_older_engine() -> (Rig, Spawned) {
+    let mut rig = Rig::with(|_, engine| {
+        engine.register_refusals = ["invalid_message"].into();
+        engine.cursor = None;
+    })
+    .ready();
+    let bob = rig.spawn("bob");
+    rig.engine.inventories = false;
+    rig.advance(Span::secs(61));
+    (rig, bob)
+}
+
 /// Starts an agent and does not wait for it.
 pub(crate) fn just_started(cli: &str) -> (Rig, Spawned) {
     let mut rig = Rig::online();
