@@ -174,6 +174,7 @@ impl Timers {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::time::Span;
     use proptest::prelude::*;
 
     #[derive(Clone, Copy, Debug)]
@@ -181,6 +182,7 @@ mod tests {
         Set(usize, u64),
         SetEarlier(usize, u64),
         Clear(usize),
+        PutOff(u64),
         PopDue(u64),
     }
 
@@ -202,6 +204,7 @@ mod tests {
             3 => (0..6_usize, 0..20_u64).prop_map(|(number, at)| Act::Set(number, at)),
             2 => (0..6_usize, 0..20_u64).prop_map(|(number, at)| Act::SetEarlier(number, at)),
             1 => (0..6_usize).prop_map(Act::Clear),
+            1 => (0..20_u64).prop_map(Act::PutOff),
             3 => (0..20_u64).prop_map(Act::PopDue),
         ], 0..60)) {
             let mut timers = Timers::default();
@@ -223,6 +226,14 @@ mod tests {
                     Act::Clear(number) => {
                         timers.clear(&timer(number));
                         list.retain(|(_, other)| *other != timer(number));
+                    }
+                    Act::PutOff(micros) => {
+                        timers.put_off(|at| at.after(Span(micros)));
+                        for (at, timer) in &mut list {
+                            if matches!(timer, Timer::Terminal(_)) {
+                                at.0 += micros;
+                            }
+                        }
                     }
                     Act::PopDue(now) => {
                         let due = list.iter().filter(|(at, _)| *at <= Mono(now)).min().cloned();

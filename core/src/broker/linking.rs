@@ -64,8 +64,10 @@ impl Broker {
     /// What the engine sent before it heard that its link is given up. Rows and most invocations come again
     /// on the next one; what is outside of the sequence never does, nor may a release.
     fn on_late_text(&mut self, link: LinkId, text: &str) {
+        if !self.link.is_given_up(link) {
+            return self.cx.count_stale(true);
+        }
         match wire::decode(text) {
-            _ if !self.link.is_given_up(link) => self.cx.count_stale(true),
             Ok(Inbound::Deliver(deliver)) if deliver.seq == 0 => self.on_late_event(&deliver),
             Ok(Inbound::Invoke(invoke)) if invoke.action == RELEASE && !self.knows(&invoke) => {
                 self.on_invoke(&invoke, Came::Late);

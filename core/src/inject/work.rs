@@ -204,7 +204,7 @@ impl Work {
         self.since = cx.now.mono;
     }
 
-    /// As of the machine (invariant 6 there).
+    /// What has been waited is counted from `later` of each instant (invariant 6 of `machine`).
     pub(super) fn put_off(&mut self, later: impl Fn(Mono) -> Mono) {
         for since in [&mut self.started, &mut self.since, &mut self.progress] {
             *since = later(*since);

@@ -283,12 +283,8 @@ fn a_gap_is_not_given_up_before_the_first_inventory_with_which_an_engine_fills_i
 fn an_event_that_comes_while_its_link_is_given_up_counts_until_that_ends_or_another_is_confirmed() {
     for ends in [true, false] {
         let (mut rig, bob) = with_agent(Some(0));
-        let given_up = rig.link();
+        let given_up = rig.give_up();
         let send = |rig: &mut Rig, frame: Value| rig.feed(Event::Text(given_up, frame.to_string()));
-        (rig.engine.pongs, rig.engine.inventories, rig.hold_downs) = (false, false, true);
-        while rig.closes.is_empty() {
-            rig.advance(Span::millis(10));
-        }
         for _ in 0..2 {
             send(&mut rig, fan_out(&bob, "evt_1", "901", "action.completed"));
         }

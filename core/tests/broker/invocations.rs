@@ -1,7 +1,6 @@
 //! Work that the engine asks for: spawn and release by invocation, once each, and their results.
 
-use crate::support::{Agents, Event, Rig, Upgrade};
-use relay_core::ids::LinkId;
+use crate::support::{Agents, Event, Rig, Upgrade, invoke};
 use relay_core::time::Span;
 use relay_core::{FaultKind, Input};
 use serde_json::{Value, json};
@@ -281,31 +280,13 @@ fn a_release_is_answered_before_the_engine_is_told_that_the_agent_has_left() {
     assert_eq!(result(&rig, "inv_2")["output"]["released"], true, "what is wanted is already so");
 }
 
-/// Makes the broker give its link up, which brings on what the engine has sent; the next one is as good as ever.
-fn give_up(rig: &mut Rig) -> LinkId {
-    let given_up = rig.link();
-    (rig.engine.pongs, rig.engine.inventories, rig.hold_downs) = (false, false, true);
-    while rig.closes.is_empty() {
-        rig.advance(Span::millis(10));
-    }
-    (rig.engine.pongs, rig.engine.inventories) = (true, true);
-    rig.sent.clear();
-    given_up
-}
-
-fn late(rig: &mut Rig, link: LinkId, invocation: &str, action: &str) {
-    let frame = json!({ "v": 1, "type": "action.invoke", "invocation_id": invocation, "action": action,
-        "input": { "name": "bob" } });
-    rig.feed(Event::Text(link, frame.to_string()));
-}
-
 #[test]
 fn a_release_on_a_link_that_is_given_up_counts_for_it_may_never_come_again() {
     let mut rig = Rig::online();
     rig.spawn_immortal("bob");
-    let given_up = give_up(&mut rig);
-    late(&mut rig, given_up, "inv_1", "release");
-    late(&mut rig, given_up, "inv_2", "spawn:cat");
+    let given_up = rig.give_up();
+    rig.feed(Event::Text(given_up, invoke("inv_1", "release", bob()).to_string()));
+    rig.feed(Event::Text(given_up, invoke("inv_2", "spawn:cat", bob()).to_string()));
     while rig.health()["relaycastConnected"] != true {
         rig.advance(Span::millis(10));
     }
@@ -322,12 +303,12 @@ fn a_release_on_a_link_that_is_given_up_counts_for_it_may_never_come_again() {
 fn a_release_on_a_link_that_another_has_followed_may_be_of_who_had_the_name_before() {
     let mut rig = Rig::online();
     let first = rig.spawn("bob");
-    let given_up = give_up(&mut rig);
+    let given_up = rig.give_up();
     rig.exits(first.process, 0);
     rig.advance(Span::secs(3));
     assert_eq!(rig.health()["relaycastConnected"], true);
     rig.spawn("bob");
-    late(&mut rig, given_up, "inv_1", "release");
+    rig.feed(Event::Text(given_up, invoke("inv_1", "release", bob()).to_string()));
     rig.advance(Span::secs(5));
     assert_eq!(rig.get("/api/spawned").1["agents"][0]["name"], "bob");
 }
@@ -339,8 +320,8 @@ fn a_late_copy_of_a_release_is_not_answered_by_itself() {
     rig.invoke("inv_1", "release", json!({ "name": "bob" }));
     rig.advance(Span::secs(130));
     assert_eq!(results(&rig, "inv_1").len(), 1);
-    let given_up = give_up(&mut rig);
-    late(&mut rig, given_up, "inv_1", "release");
+    let given_up = rig.give_up();
+    rig.feed(Event::Text(given_up, invoke("inv_1", "release", bob()).to_string()));
     rig.advance(Span::secs(70));
     assert_eq!(results(&rig, "inv_1").len(), 0, "an answer has shown that the engine has the result");
 }

@@ -1,10 +1,18 @@
 //! What a jump of the clock, as after a sleep of the machine, takes from nobody: the time to go on.
 
-use crate::support::{Program, Rig, deliver, just_started, with_agent, with_agent_of_older_engine};
+use crate::support::{Program, Rig, Spawned, deliver, just_started, with_agent, with_agent_of_older_engine};
 use relay_core::time::Span;
 use serde_json::{Value, json};
 
 const SECOND: Span = Span::secs(1);
+
+/// A program that starts, and a message for it.
+fn starting(cli: &str) -> (Rig, Spawned) {
+    let (mut rig, bob) = just_started(cli);
+    rig.deliver(&bob, 1, "one");
+    rig.prints(bob.process, "starting\r\n");
+    (rig, bob)
+}
 
 /// The machine sleeps until long after the next wake, and the broker is the first to know.
 fn sleep(rig: &mut Rig) {
@@ -14,9 +22,7 @@ fn sleep(rig: &mut Rig) {
 
 #[test]
 fn a_screen_that_is_not_recognised_is_given_its_minute_awake() {
-    let (mut rig, bob) = just_started("codex");
-    rig.deliver(&bob, 1, "one");
-    rig.prints(bob.process, "starting\r\n");
+    let (mut rig, bob) = starting("codex");
     rig.advance(Span::millis(1_500));
     sleep(&mut rig);
     rig.advance(Span::secs(57));
@@ -27,9 +33,7 @@ fn a_screen_that_is_not_recognised_is_given_its_minute_awake() {
 
 #[test]
 fn a_sleep_is_told_from_patience_by_a_wake_that_is_near() {
-    let (mut rig, bob) = just_started("codex");
-    rig.deliver(&bob, 1, "one");
-    rig.prints(bob.process, "starting\r\n");
+    let (mut rig, bob) = starting("codex");
     for _ in 0..5 {
         rig.advance(Span::millis(1_500));
         // Short enough not to be seen as a jump.
@@ -43,9 +47,7 @@ fn a_sleep_is_told_from_patience_by_a_wake_that_is_near() {
 
 #[test]
 fn a_program_is_not_quiet_because_it_slept() {
-    let (mut rig, bob) = just_started("cat");
-    rig.deliver(&bob, 1, "one");
-    rig.prints(bob.process, "starting\r\n");
+    let (mut rig, bob) = starting("cat");
     rig.advance(Span::millis(100));
     sleep(&mut rig);
     rig.advance(Span::millis(200));

@@ -12,7 +12,9 @@ mod verbs;
 
 pub(crate) use engine::{Agents, Engine, Mints, Registers, Upgrade};
 pub(crate) use terminal::Program;
-pub(crate) use verbs::{Spawned, deliver, fan_out, just_started, with_agent, with_agent_of_older_engine};
+pub(crate) use verbs::{
+    Spawned, deliver, fan_out, invoke, just_started, with_agent, with_agent_of_older_engine,
+};
 
 use engine::Call;
 use relay_core::ids::{LinkId, ProcessId, StoreId};

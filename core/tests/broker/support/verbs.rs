@@ -150,6 +150,19 @@ impl Rig {
         confirm(self);
     }
 
+    /// Makes the broker give its link up, which brings on what the engine has sent; the next one is as good as
+    /// ever.
+    pub(crate) fn give_up(&mut self) -> LinkId {
+        let given_up = self.link();
+        (self.engine.pongs, self.engine.inventories, self.hold_downs) = (false, false, true);
+        while self.closes.is_empty() {
+            self.advance(Span::millis(10));
+        }
+        (self.engine.pongs, self.engine.inventories) = (true, true);
+        self.sent.clear();
+        given_up
+    }
+
     pub(crate) fn cut(&mut self) {
         self.feed(Event::Down(self.link()));
     }
@@ -160,9 +173,7 @@ impl Rig {
     }
 
     pub(crate) fn invoke(&mut self, invocation: &str, action: &str, input: Value) {
-        self.frame(&json!({
-            "v": 1, "type": "action.invoke", "invocation_id": invocation, "action": action, "input": input,
-        }));
+        self.frame(&invoke(invocation, action, input));
     }
 
     // What was sent.
@@ -267,6 +278,11 @@ pub(crate) fn deliver(agent: &Spawned, seq: u64, text: &str) -> Value {
             "id": message, "agent_name": "alice", "text": text, "channel_name": "general", "from_name": "alice",
         } },
     })
+}
+
+/// An `action.invoke` frame.
+pub(crate) fn invoke(invocation: &str, action: &str, input: Value) -> Value {
+    json!({ "v": 1, "type": "action.invoke", "invocation_id": invocation, "action": action, "input": input })
 }
 
 /// An event outside of the sequence.
