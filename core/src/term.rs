@@ -4,8 +4,8 @@
 //! Must not know: what stands on the screen or why.
 //!
 //! 1. No byte sequence and no size makes it fail; sizes are clamped to [`ROWS`] and [`COLS`].
-//! 2. It has no scrollback. One grid costs 32 bytes per cell (60 KiB at 24 by 80); a second one is
-//!    made when the program first enters the alternate screen, and stays.
+//! 2. It has no scrollback. One grid costs 32 bytes per cell (60 KiB at 24 by 80); it is made with the first
+//!    output, a second one when the program first enters the alternate screen, and both stay.
 //! 3. Answers wait in a bounded buffer; a program that asks without reading loses answers.
 
 use alloc::format;
@@ -32,9 +32,13 @@ const EMOJI_SELECTOR: [u8; 3] = [0xef, 0xb8, 0x8f];
 /// The last byte of U+FE0E, which has no width and asks for no change of any.
 const TEXT_SELECTOR_END: u8 = 0x8e;
 
+type Emulator = vt100::Parser<Replies>;
+
 /// The screen of one program.
 pub(crate) struct Terminal {
-    parser: vt100::Parser<Replies>,
+    size: (NonZeroU16, NonZeroU16),
+    /// None before the first output: many an agent is refused before its program starts.
+    emulator: Option<Emulator>,
     fed: u64,
     /// The last two bytes of output, in which an emoji selector may have begun.
     before: [u8; 2],
@@ -43,9 +47,12 @@ pub(crate) struct Terminal {
 impl Terminal {
     /// An empty screen. Sizes outside [`ROWS`] and [`COLS`] are clamped.
     pub(crate) fn new(rows: u16, cols: u16) -> Self {
-        let (rows, cols) = clamped(rows, cols);
-        let parser = vt100::Parser::new_with_callbacks(rows, cols, 0, Replies::default());
-        Self { parser, fed: 0, before: [0; 2] }
+        Self { size: clamped(rows, cols), emulator: None, fed: 0, before: [0; 2] }
+    }
+
+    /// What is shown, if there was any output.
+    fn screen(&self) -> Option<&vt100::Screen> {
+        self.emulator.as_ref().map(vt100::Parser::screen)
     }
 
     /// Takes output of the program. Sequences may be split anywhere between calls.
@@ -64,23 +71,24 @@ impl Terminal {
 
     fn process(&mut self, output: &[u8]) {
         match *output {
-            [] => {}
+            [] => return,
             [last] => self.before = [self.before[1], last],
             [.., one, last] => self.before = [one, last],
         }
-        self.parser.process(output);
+        self.emulator.get_or_insert_with(|| empty(self.size)).process(output);
     }
 
     /// Changes the size; content that no longer fits is cut, not reflowed.
     pub(crate) fn resize(&mut self, rows: u16, cols: u16) {
-        let (rows, cols) = clamped(rows, cols);
-        self.parser.set_size(rows, cols);
+        self.size = clamped(rows, cols);
+        if let Some(emulator) = &mut self.emulator {
+            emulator.set_size(self.size.0, self.size.1);
+        }
     }
 
     /// Rows and columns.
     pub(crate) fn size(&self) -> (u16, u16) {
-        let (rows, cols) = self.parser.screen().size();
-        (rows.get(), cols.get())
+        (self.size.0.get(), self.size.1.get())
     }
 
     /// How many bytes of output came so far.
@@ -90,22 +98,22 @@ impl Terminal {
 
     /// Whether the program has asked for pastes in brackets.
     pub(crate) fn bracketed_paste(&self) -> bool {
-        self.parser.screen().bracketed_paste()
+        self.screen().is_some_and(vt100::Screen::bracketed_paste)
     }
 
     /// Whether the program shows the alternate screen.
     pub(crate) fn alternate_screen(&self) -> bool {
-        self.parser.screen().alternate_screen()
+        self.screen().is_some_and(vt100::Screen::alternate_screen)
     }
 
     /// Whether the program hides the cursor, so that its place means nothing.
     pub(crate) fn cursor_hidden(&self) -> bool {
-        self.parser.screen().hide_cursor()
+        self.screen().is_some_and(vt100::Screen::hide_cursor)
     }
 
     /// Row and column of the cursor, from 0, always on the screen.
     pub(crate) fn cursor(&self) -> (u16, u16) {
-        cursor_on(self.parser.screen())
+        self.screen().map(cursor_on).unwrap_or_default()
     }
 
     /// The text of some rows, the last included, with LF after each row that does not run on into
@@ -113,37 +121,44 @@ impl Terminal {
     pub(crate) fn text(&self, rows: RangeInclusive<u16>) -> String {
         let (height, _) = self.size();
         let end = (*rows.end()).min(height - 1) + 1;
-        self.parser.screen().contents_between(*rows.start(), 0, end, 0)
+        match self.screen() {
+            Some(screen) => screen.contents_between(*rows.start(), 0, end, 0),
+            None => "\n".repeat(usize::from(end.saturating_sub(*rows.start()))),
+        }
     }
 
     /// All rows as text, as in [`Terminal::text`], without empty rows at the end.
     pub(crate) fn snapshot_plain(&self) -> String {
-        self.parser.screen().contents()
+        self.screen().map(vt100::Screen::contents).unwrap_or_default()
     }
 
     /// Bytes that draw this screen, with its input modes, on another terminal.
     pub(crate) fn snapshot_ansi(&self) -> Vec<u8> {
-        self.parser.screen().state_formatted().into_bytes()
+        match self.screen() {
+            Some(screen) => screen.state_formatted().into_bytes(),
+            None => empty(self.size).screen().state_formatted().into_bytes(),
+        }
     }
 
     /// The last rows that show anything, at most `count`, top first, without trailing spaces.
     pub(crate) fn last_lines(&self, count: usize) -> Vec<String> {
         let (_, cols) = self.size();
-        let mut lines: Vec<String> = self
-            .parser
-            .screen()
-            .rows(0, cols)
-            .map(|row| String::from(row.trim_end()))
-            .filter(|row| !row.is_empty())
-            .collect();
+        let rows = self.screen().into_iter().flat_map(|screen| screen.rows(0, cols));
+        let lines = rows.map(|row| String::from(row.trim_end())).filter(|row| !row.is_empty());
+        let mut lines: Vec<String> = lines.collect();
         lines.split_off(lines.len().saturating_sub(count))
     }
 
     /// What is to be written to the program because its output asked the terminal for something:
     /// its state, the cursor's place, or what kind of terminal it is.
     pub(crate) fn take_replies(&mut self) -> Vec<u8> {
-        core::mem::take(&mut self.parser.callbacks_mut().bytes)
+        let emulator = self.emulator.as_mut();
+        emulator.map(|emulator| core::mem::take(&mut emulator.callbacks_mut().bytes)).unwrap_or_default()
     }
+}
+
+fn empty((rows, cols): (NonZeroU16, NonZeroU16)) -> Emulator {
+    vt100::Parser::new_with_callbacks(rows, cols, 0, Replies::default())
 }
 
 fn clamped(rows: u16, cols: u16) -> (NonZeroU16, NonZeroU16) {
@@ -222,6 +237,25 @@ mod tests {
         assert_eq!(terminal.text(0..=99).trim_end(), "one\ntwo  \n\nfour");
         assert_eq!(terminal.last_lines(2), ["two", "four"]);
         assert_eq!(terminal.last_lines(9), ["one", "two", "four"]);
+    }
+
+    #[test]
+    fn a_terminal_without_output_looks_like_an_empty_screen() {
+        let (none, mut cleared) = (Terminal::new(24, 80), screen(b"x\x1b[2J\x1b[H"));
+        assert_eq!(none.text(0..=99), cleared.text(0..=99));
+        assert_eq!(none.cursor(), cleared.cursor());
+        assert_eq!(none.snapshot_plain(), cleared.snapshot_plain());
+        assert_eq!(screen(&none.snapshot_ansi()).snapshot_plain(), "");
+        assert_eq!(none.last_lines(3), cleared.last_lines(3));
+        assert!(!none.bracketed_paste() && !none.alternate_screen() && !none.cursor_hidden());
+        let mut resized = none;
+        resized.resize(30, 40);
+        cleared.resize(30, 40);
+        assert_eq!(resized.text(3..=4), "\n\n");
+        resized.feed(b"\x1b[99;99H\x1b[6n");
+        cleared.feed(b"\x1b[99;99H\x1b[6n");
+        assert_eq!(resized.take_replies(), cleared.take_replies());
+        assert_eq!(resized.size(), (30, 40));
     }
 
     #[test]
