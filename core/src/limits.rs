@@ -80,7 +80,7 @@ pub const REMEMBERED: usize = 1_024;
 /// Identities that left during one link whose windows are known if they come back: 40 KiB each at most.
 pub(crate) const LEFT: usize = 64;
 /// How long rows behind a gap, or above a provisional base, wait for the missing ones.
-pub(crate) const GAP_WAIT: Span = Span::secs(2);
+pub const GAP_WAIT: Span = Span::secs(2);
 /// At most one request for a replay per this period, doubling …
 pub(crate) const REPLAY_FIRST: Span = Span::secs(60);
 /// … to this.

@@ -85,9 +85,10 @@ fn a_picture_of_a_trace_from_which_the_core_parts_is_drawn_and_says_so_in_one_li
     assert_eq!((output.status.code(), text_of(&output.stderr)), (Some(0), ""));
 }
 
-/// The end says that the core panicked, and its last input lets it panic: that is what was recorded.
+/// The end says that the core panicked, and its last input lets it panic: that is what was recorded. Who judges
+/// finds it all the same.
 #[test]
-fn a_panic_that_was_recorded_is_no_finding_of_a_replay() {
+fn a_panic_that_was_recorded_is_no_finding_of_a_replay_but_one_of_a_judge() {
     let folder = TempDir::new().unwrap();
     let [_, file] = traces(&folder);
     let text = fs::read_to_string(&file).unwrap();
@@ -97,8 +98,39 @@ fn a_panic_that_was_recorded_is_no_finding_of_a_replay() {
     fs::write(&file, lines[..=at].concat() + &end).unwrap();
     for args in COMMANDS {
         let output = relay_sim(args, &file, &folder.path().join("out"));
-        assert_eq!((output.status.code(), text_of(&output.stderr)), (Some(0), ""), "{args:?}");
+        let told = [text_of(&output.stdout), text_of(&output.stderr)].concat();
+        let judges = ["check", "view"].contains(&args[0]);
+        assert_eq!(output.status.code(), Some(if judges { 10 } else { 0 }), "{args:?}: {told}");
+        assert_eq!(told.contains("panic: recorded"), judges, "{args:?}: {told}");
     }
+}
+
+/// A request that has waited for its answer for more than a minute when the record ends.
+fn unanswered(folder: &TempDir) -> PathBuf {
+    let whole = fixture("traces/cold-start.jsonl");
+    let lines: Vec<&str> = whole.split_inclusive('\n').collect();
+    let asked = lines.iter().position(|line| line.contains("/api/spawn")).unwrap();
+    let (caused, _) = lines[asked + 1].split_once("\"i\":").unwrap();
+    let later = caused.replacen("\"now\":[2", "\"now\":[72", 1) + "\"i\":{\"link_pong\":{\"link\":6}}}\n";
+    let end = relay_core::trace::last_line(asked as u64 + 1, "shutdown");
+    let path = folder.path().join("unanswered");
+    fs::write(&path, lines[..=asked].concat() + &later + &end).unwrap();
+    path
+}
+
+#[test]
+fn a_picture_of_a_trace_shows_what_a_check_of_it_finds() {
+    let folder = TempDir::new().unwrap();
+    let (file, page) = (unanswered(&folder), folder.path().join("page.html"));
+    let rule = "S10";
+    let checked = relay_sim(&["check", "FILE"], &file, &page);
+    assert_eq!(checked.status.code(), Some(11), "{}", text_of(&checked.stderr));
+    assert!(text_of(&checked.stdout).contains(rule), "{}", text_of(&checked.stdout));
+    let drawn = relay_sim(&["view", "FILE", "-o", "OUT"], &file, &page);
+    let said = text_of(&drawn.stderr);
+    assert_eq!(drawn.status.code(), Some(11), "{said}");
+    assert!(said.lines().count() == 1 && said.contains(rule), "{said}");
+    assert!(fs::read_to_string(&page).unwrap().contains("S10 is broken"));
 }
 
 #[test]

@@ -196,3 +196,33 @@ fn a_second_start_mints_nothing() {
     let (lines, _) = transcript(&trace, &[]);
     assert!(lines.iter().all(|line| !line.contains("\"/v1/nodes\"")));
 }
+
+#[test]
+fn a_broker_that_was_restarted_takes_up_what_its_last_life_has_left() {
+    let makes = |name: &str, what: &str| {
+        let text = kept(name);
+        let (lines, _) = transcript(&Trace::read(&text).unwrap(), &[]);
+        lines.iter().any(|line| line.starts_with("< Call") && line.contains(what))
+    };
+    for made in ["/v1/agents\"", "/v1/nodes\""] {
+        assert!(makes("cold-start", made) && !makes("restart", made), "{made}");
+    }
+    let text = kept("restart");
+    let trace = Trace::read(&text).unwrap();
+    let boot = &trace.boot;
+    assert!(boot.identity.is_some() && !boot.tokens.is_empty() && boot.journal.contains("agent-0"));
+    let (lines, _) = transcript(&trace, &[]);
+    let row = |line: &String| line.contains("dm.received") && line.contains("\\\"seq\\\":1,");
+    assert!(lines.iter().any(row), "what was not acked comes again");
+}
+
+#[test]
+fn a_link_that_is_lost_in_an_injection_changes_nothing_of_it() {
+    let text = kept("link-lost-in-injection");
+    let (lines, _) = transcript(&Trace::read(&text).unwrap(), &[]);
+    let first = |what: &str| lines.iter().position(|line| line.contains(what)).unwrap();
+    let typed = |line: &&String| line.starts_with("< PtyWrite") && line.contains("<m1.0>");
+    assert_eq!(lines.iter().filter(typed).count(), 1, "the row that comes again is not typed again");
+    let begun = lines.iter().position(|line| typed(&line)).unwrap();
+    assert!(begun < first("> LinkDown") && first("> LinkDown") < first("delivery.ack"));
+}

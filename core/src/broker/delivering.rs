@@ -185,6 +185,9 @@ impl Broker {
     /// Nobody has seen the message, so it is not acked; the engine is told once that the agent is not here.
     fn on_unknown_agent(&mut self, deliver: &Deliver<'_>) {
         self.cx.marks.hit(Mark::UnknownAgent);
+        if canary!(MissingWorker) {
+            return;
+        }
         let Some(id) = deliver.identity.agent_id().map(AgentId::from) else {
             return;
         };

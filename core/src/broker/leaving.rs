@@ -108,7 +108,7 @@ impl Broker {
         {
             let phase = self.roster.get(process).map(|agent| agent.phase.clone());
             let died = phase == Some(Phase::Running);
-            if canary!(NotDeregistered) || (canary!(MissingWorker) && died) {
+            if (canary!(NotDeregistered) && !died) || (canary!(MissingWorker) && died) {
                 return;
             }
         }

@@ -3,6 +3,7 @@
 //! Owns: what is printed of each, and the exit code. Must not know: any rule.
 //!
 //! 1. Who is not judged is told why, and what to do instead.
+//! 2. A panic of the core is wrong, also where it is what was recorded.
 
 use super::code::Code;
 use super::refuse;
@@ -22,8 +23,8 @@ pub(crate) fn run(args: &Args) -> Code {
             Code::found(difference.class())
         })?;
         let (inputs, commands) = (replayed.inputs, replayed.commands);
-        if violations.is_empty() {
-            let end = shown(&trace.end);
+        let end = shown(&trace.end);
+        if violations.is_empty() && !replayed.panicked {
             say!("held: {place}: {inputs} inputs, {commands} commands; it ends with: {end}");
             return Ok(());
         }
@@ -33,6 +34,10 @@ pub(crate) fn run(args: &Args) -> Code {
         }
         if violations.len() > TOLD {
             say!("  and {} more", violations.len() - TOLD);
+        }
+        if replayed.panicked {
+            say!("  line {}: the core panicked: {end}", trace.end_line);
+            return Err(Code::found(Class::Panic));
         }
         Err(Code::found(Class::Safety))
     })

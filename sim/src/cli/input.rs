@@ -5,6 +5,7 @@
 //!
 //! 1. A file is opened once and read once: it may be a pipe.
 //! 2. No more is read than the largest file of its kind has, and little of what cannot be of that kind.
+//! 3. The mark that an editor may have put before either is no part of it.
 
 use relay_core::trace::{FORMAT, LARGEST, Trace, check_size};
 use relay_sim::scenario::{self, Scenario};
@@ -133,7 +134,7 @@ fn begin(file: &File) -> Result<Vec<u8>, String> {
     Ok(begin)
 }
 
-/// Without what an editor may have put before the rest.
+/// What is looked at to tell one kind from another.
 fn trimmed(begin: &[u8]) -> &[u8] {
     begin.strip_prefix(MARK).unwrap_or(begin).trim_ascii_start()
 }
@@ -169,7 +170,7 @@ fn sized(file: &File) -> Result<(), String> {
 fn trace_in(file: impl Read) -> Result<String, String> {
     // What is no plain file does not tell its size before.
     let bytes = bounded(file, LARGEST, "trace")?;
-    String::from_utf8(bytes).map_err(|error| {
+    String::from_utf8(unmarked(bytes)).map_err(|error| {
         let line =
             1 + error.as_bytes()[..error.utf8_error().valid_up_to()].iter().filter(|b| **b == b'\n').count();
         format!("line {line}: this is no text (UTF-8), so it is no trace")
@@ -178,8 +179,17 @@ fn trace_in(file: impl Read) -> Result<String, String> {
 
 fn scenario_in(file: impl Read) -> Result<Scenario, String> {
     let bytes = bounded(file, scenario::FILE as u64, "scenario")?;
-    let text = String::from_utf8(bytes).map_err(|_| "this is no text (UTF-8), so it is no scenario")?;
+    let text =
+        String::from_utf8(unmarked(bytes)).map_err(|_| "this is no text (UTF-8), so it is no scenario")?;
     Scenario::parse(&text).map_err(|error| error.to_string())
+}
+
+/// Without what an editor may have put before the rest.
+fn unmarked(mut bytes: Vec<u8>) -> Vec<u8> {
+    if bytes.starts_with(MARK) {
+        bytes.drain(..MARK.len());
+    }
+    bytes
 }
 
 /// All of a file, unless it has more bytes than any of its kind.

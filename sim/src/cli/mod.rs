@@ -74,8 +74,15 @@ fn summary(report: &Report) -> String {
     )
 }
 
+/// What a case failed by, in a line.
 fn verdict(failure: &Failure) -> String {
-    format!("{} {}: {}", class_name(failure.class), failure.rule, failure.message)
+    format!("{}: {}", broken(failure), shown(&failure.message))
+}
+
+/// The class of what was broken, and the rule; a panic is its own rule.
+fn broken(failure: &Failure) -> String {
+    let class = class_name(failure.class);
+    if class == failure.rule { class.into() } else { format!("{class} {}", failure.rule) }
 }
 
 /// One word per class.

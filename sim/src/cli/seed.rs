@@ -79,8 +79,8 @@ pub(super) fn parse(text: &str) -> Result<u64, String> {
     }
     let shown: String = text.chars().take(HASH).collect();
     Err(format!(
-        "{shown:?} is no seed: give a number up to {}, or a git hash of at least {SHORT} digits, or 0x and \
-         hexadecimal digits",
+        "{shown:?} is no seed: give a number up to {}, or a git hash of {SHORT} to {HASH} digits, or 0x \
+         and hexadecimal digits",
         u64::MAX
     ))
 }

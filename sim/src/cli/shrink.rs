@@ -11,7 +11,7 @@ use relay_sim::plan;
 #[cfg(canary)]
 use relay_sim::scenario::Expected;
 use relay_sim::scenario::{self, Progress};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 /// Between two lines of progress.
@@ -72,20 +72,30 @@ fn shrink(args: &Args) -> Result<(), Code> {
         shrunk.scenario.expect = Expected::Finds { canary, rule: shrunk.failure.rule.into() };
     }
     let text = shrunk.scenario.to_text();
-    match &args.output {
-        None => say!("{}", text.trim_end()),
-        Some(path) => output::write(path, &text, Readers::Usual)?,
+    let written = args.output.as_ref().map(|path| output::write(path, &text, Readers::Usual));
+    // What took so long is not lost with a name that cannot be written.
+    if !matches!(written, Some(Ok(()))) {
+        say!("{}", text.trim_end());
     }
     let (steps, runs) = (shrunk.scenario.plan.steps.len(), shrunk.runs);
-    let kept = format!("fixtures/regressions/{}.json", shrunk.name);
-    complain!("{seed} {}: {}", shrunk.failure.rule, shrunk.failure.message);
+    let kept = unused(&shrunk.name);
+    let kept = kept.display();
+    complain!("{seed} {}", super::verdict(&shrunk.failure));
     complain!("{before} steps became {steps} in {runs} runs");
-    match &args.output {
-        None => complain!("to keep them, store what was printed as {kept}, or name that file with -o"),
-        Some(path) => {
+    match (&args.output, &written) {
+        (Some(path), Some(Ok(()))) => {
             complain!("to keep them, store them as {kept}");
             complain!("{}", again::file("run", path));
         }
+        _ => complain!("to keep them, store what was printed as {kept}, or name that file with -o"),
     }
-    Ok(())
+    written.unwrap_or(Ok(()))
+}
+
+/// Where the scenario may be kept without taking the place of another.
+fn unused(name: &str) -> PathBuf {
+    let folder = Path::new("fixtures/regressions");
+    let numbered = (2_u32..).map(|number| folder.join(format!("{name}-{number}.json")));
+    let mut names = std::iter::once(folder.join(format!("{name}.json"))).chain(numbered);
+    names.find(|file| !file.exists()).expect("some number is not taken")
 }

@@ -8,10 +8,11 @@
 
 use super::code::Code;
 use super::{again, class_name, terminal};
+use relay_core::Mark;
 use relay_sim::engine::ProfileName;
 use relay_sim::oracles::Failure;
 use relay_sim::story::Colour;
-use relay_sim::world::Report;
+use relay_sim::world::{FaultMark, Report};
 use serde_json::json;
 use std::collections::BTreeMap;
 use std::time::Instant;
@@ -51,7 +52,11 @@ pub(super) struct Tally {
 impl Tally {
     pub(super) fn new(profiles: &[ProfileName], keep_going: bool) -> Self {
         let sums = profiles.iter().map(|profile| (*profile, Sum::default())).collect();
-        Self { begun: Instant::now(), keep_going, sums, marks: BTreeMap::new(), broken: Vec::new() }
+        // Also what no case tells of, as when the first one fails.
+        let marks = Mark::ALL.iter().map(|mark| mark.name());
+        let marks =
+            marks.chain(FaultMark::ALL.iter().map(|mark| mark.name())).map(|mark| (mark, 0)).collect();
+        Self { begun: Instant::now(), keep_going, sums, marks, broken: Vec::new() }
     }
 
     /// Adds a case; cases come in order.
@@ -151,8 +156,8 @@ impl Tally {
         }
         for broken in &self.broken {
             let Broken { seed, profile, failure, count } = broken;
-            let class = class_name(failure.class);
-            say!("\n{bad}{class} {}{plain}, {count} times: {}", failure.rule, failure.message);
+            let (what, message) = (super::broken(failure), terminal::shown(&failure.message));
+            say!("\n{bad}{what}{plain}, {count} times: {message}");
             say!("  first: {}", again::seed(*seed, *profile));
             say!("  {}", again::shrink(*seed, *profile));
         }

@@ -10,10 +10,11 @@ use super::input::{self, Input};
 use super::output::{self, Readers};
 use super::terminal::{place, shown};
 use super::{again, refuse};
+use relay_core::trace::Trace;
 use relay_sim::engine::ProfileName;
 use relay_sim::oracles::{Class, Failure};
 use relay_sim::plan::{self, Plan};
-use relay_sim::replay::{self, Replayed};
+use relay_sim::replay::{self, Checked};
 use relay_sim::view::View;
 use std::path::{Path, PathBuf};
 
@@ -102,33 +103,38 @@ fn of_case(mut view: View, plan: Plan) -> Drawn {
     Drawn { view, found }
 }
 
-/// The picture of a recorded life: it is lived again, so that commands are shown as well.
+/// The picture of a recorded life: it is lived again, so that commands are shown as well, and judged.
 fn of_trace(file: &Path, text: &str) -> Result<Drawn, String> {
     let trace = input::read(text)?;
     let reproduction = again::file("replay", file);
     let title = format!("{}, recorded by {} with core {}", place(file), trace.driver, trace.core);
     let mut view = View::new(&title, &reproduction);
     let found = match replay::narrate(&trace, |moment| view.add(moment)) {
-        Ok(Replayed { panicked: true, .. }) => {
-            view.failed(&Failure { class: Class::Panic, rule: "panic", message: trace.end.to_string() });
-            // It did what was recorded.
-            None
-        }
-        Ok(done) => {
-            view.passed(&format!(
-                "replayed: {} inputs, {} commands; the trace ends with: {}",
-                done.inputs, done.commands, trace.end
-            ));
-            None
-        }
+        Ok(checked) => wrong_with(&trace, &checked),
         Err(difference) => {
             let message = format!("the replay parts from the trace at {difference}");
-            let failure = Failure { class: difference.class(), rule: "replay", message };
-            view.failed(&failure);
-            Some(failure)
+            Some(Failure { class: difference.class(), rule: "replay", message })
         }
     };
+    match &found {
+        Some(failure) => view.failed(failure),
+        None => view.passed(&format!("nothing is wrong; the trace ends with: {}", trace.end)),
+    }
     Ok(Drawn { view, found })
+}
+
+/// What is wrong with a life that was lived again as it was recorded.
+fn wrong_with(trace: &Trace<'_>, checked: &Checked) -> Option<Failure> {
+    if let [first, ..] = &checked.violations[..] {
+        let count = checked.violations.len();
+        let message = format!(
+            "{count} violations, the first on line {}: {}: {}",
+            first.line, first.rule, first.message
+        );
+        return Some(Failure { class: Class::Safety, rule: first.rule, message });
+    }
+    let panic = || Failure { class: Class::Panic, rule: "panic", message: trace.end.to_string() };
+    checked.replayed.panicked.then(panic)
 }
 
 #[cfg(test)]

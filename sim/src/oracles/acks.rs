@@ -51,6 +51,11 @@ impl Acks {
             .map_err(|why| ("S1", format!("ack of {name} up to {seq}: {why}")))
     }
 
+    /// The greatest sequence that the broker has acked of an identity; 0 for none.
+    pub(super) fn latest(&self, id: &str) -> u64 {
+        self.judged.get(id).copied().unwrap_or(0)
+    }
+
     /// Something happens at the engine.
     pub(super) fn engine(&mut self, event: &Event) -> Result<(), String> {
         match event {

@@ -201,7 +201,7 @@ impl Oracles {
         }
         match frame.kind() {
             "deliver" => {
-                self.order.arrived(frame);
+                self.order.arrived(at.mono, frame);
                 if let Some(id) = frame.agent_id.as_deref().filter(|_| frame.seq.is_some_and(|seq| seq > 0)) {
                     self.health.arrived(at, id, frame);
                     self.ledger.arrived(id, frame.seq.unwrap_or(0), frame.delivery_id.as_deref());
@@ -442,10 +442,11 @@ impl Oracles {
     }
 
     /// A process has read a whole message; it has thrown input away so many times before.
-    pub fn took(&mut self, process: Of<ProcessId>, token: Token, flushes: u64) {
+    pub fn took(&mut self, at: At, process: Of<ProcessId>, token: Token, flushes: u64) {
         match self.takes.took(&mut self.ledger, process, token, flushes) {
             Ok(Some((id, seq))) => {
-                let judged = self.order.read(&id, seq);
+                let cursor = self.ledger.identities.get(&id).map_or(0, |identity| identity.cursor);
+                let judged = self.order.read(at.mono, &id, seq, self.acks.latest(&id).max(cursor));
                 self.note("S6", judged);
             }
             Ok(None) => {}

@@ -5,18 +5,22 @@
 //!
 //! 1. Of two messages that an agent's process has to be shown, the one with the smaller sequence is
 //!    read first, if its frame arrived no later than the other's.
-//! 2. Only a `steer` may be read before a `wait` that came before it.
+//! 2. So it is if its frame arrived later: the other waits for what is missing below it for [`GAP_WAIT`],
+//!    unless that was acked, as what is gone for good is.
+//! 3. Only a `steer` may be read before a `wait` that came before it.
 //!
-//! A frame that arrives behind a gap may be shown before what fills the gap, which arrives later; what
-//! was read once may be read again, which is another oracle's question.
+//! What was read once may be read again, which is another oracle's question.
 
 use super::facts::Frame;
+use relay_core::limits::GAP_WAIT;
 use std::collections::BTreeMap;
 
 #[derive(Clone, Copy, Debug)]
 struct Arrived {
     /// Counts the arrivals at this life of the broker.
     number: u64,
+    /// The machine's clock, in µs.
+    at: u64,
     steer: bool,
 }
 
@@ -24,6 +28,10 @@ struct Arrived {
 struct Read {
     seq: u64,
     number: u64,
+    /// It has waited for what was missing below it.
+    waited: bool,
+    /// The broker, or the engine, had acked so much by then.
+    acked: u64,
 }
 
 /// What one process has read last, by sequence.
@@ -42,14 +50,14 @@ pub(super) struct Order {
 }
 
 impl Order {
-    /// A frame reaches the broker.
-    pub(super) fn arrived(&mut self, frame: &Frame<'_>) {
+    /// A frame reaches the broker; `at` is the machine's clock, in µs.
+    pub(super) fn arrived(&mut self, at: u64, frame: &Frame<'_>) {
         let (Some(id), Some(seq @ 1..)) = (frame.agent_id.as_deref(), frame.seq) else {
             return;
         };
         self.arrivals += 1;
         let steer = frame.mode.is("steer");
-        let arrived = Arrived { number: self.arrivals, steer };
+        let arrived = Arrived { number: self.arrivals, at, steer };
         if let Some(rows) = self.arrived.get_mut(id) {
             rows.entry(seq).or_insert(arrived);
         } else {
@@ -64,8 +72,9 @@ impl Order {
         self.latest.remove(id);
     }
 
-    /// The process of an identity has read the message of a row for the first time.
-    pub(super) fn read(&mut self, id: &str, seq: u64) -> Result<(), String> {
+    /// The process of an identity has read the message of a row for the first time. `at` is the machine's clock,
+    /// in µs; `acked` is the greatest sequence that was acked by then.
+    pub(super) fn read(&mut self, at: u64, id: &str, seq: u64, acked: u64) -> Result<(), String> {
         let Some(this) = self.arrived.get_mut(id).and_then(|rows| rows.remove(&seq)) else {
             return Ok(());
         };
@@ -75,19 +84,25 @@ impl Order {
         let Some(latest) = self.latest.get_mut(id) else {
             return Ok(());
         };
-        let passed =
-            |other: &Option<Read>| other.filter(|other| other.seq > seq && other.number >= this.number);
+        // It came first, or was missing, and was not waited for.
+        let had_to_wait = |other: &Read| other.number >= this.number || !(other.waited || seq <= other.acked);
+        let passed = |other: &Option<Read>| other.filter(|other| other.seq > seq && had_to_wait(other));
         let mut overtaker = passed(&latest.wait);
         if this.steer {
             overtaker = overtaker.or_else(|| passed(&latest.steer));
         }
         let slot = if this.steer { &mut latest.steer } else { &mut latest.wait };
         if slot.is_none_or(|other| other.seq < seq) {
-            *slot = Some(Read { seq, number: this.number });
+            let waited = at.saturating_sub(this.at) >= GAP_WAIT.0;
+            *slot = Some(Read { seq, number: this.number, waited, acked });
         }
         match overtaker {
-            Some(other) => Err(format!(
+            Some(other) if other.number >= this.number => Err(format!(
                 "row {seq} was read after row {}, which is later and had not arrived before it",
+                other.seq
+            )),
+            Some(other) => Err(format!(
+                "row {seq} was read after row {}, which is later and did not wait for what was missing",
                 other.seq
             )),
             None => Ok(()),
@@ -104,20 +119,24 @@ impl Order {
 mod tests {
     use super::*;
 
+    /// In µs: enough, and not enough.
+    const WAITED: u64 = GAP_WAIT.0;
+    const SOON: u64 = GAP_WAIT.0 - 1;
+
     fn arrived(order: &mut Order, seq: u64, mode: &str) {
         let text = format!(r#"{{"type":"deliver","agent_id":"7","seq":{seq},"mode":"{mode}"}}"#);
-        order.arrived(&Frame::read(&text));
+        order.arrived(0, &Frame::read(&text));
     }
 
     #[test]
     fn what_arrived_in_order_is_read_in_order() {
         let mut order = Order::default();
         (1..=3).for_each(|seq| arrived(&mut order, seq, "wait"));
-        assert_eq!(order.read("7", 1), Ok(()));
-        assert_eq!(order.read("7", 3), Ok(()));
-        assert!(order.read("7", 2).is_err());
+        assert_eq!(order.read(SOON, "7", 1, 0), Ok(()));
+        assert_eq!(order.read(SOON, "7", 3, 0), Ok(()));
+        assert!(order.read(SOON, "7", 2, 0).is_err());
         order.begins_anew("7");
-        assert_eq!(order.read("7", 2), Ok(()), "it did not come for this process");
+        assert_eq!(order.read(SOON, "7", 2, 0), Ok(()), "it did not come for this process");
     }
 
     #[test]
@@ -125,7 +144,18 @@ mod tests {
         let mut order = Order::default();
         [1, 3, 2].into_iter().for_each(|seq| arrived(&mut order, seq, "wait"));
         for seq in [1, 3, 2] {
-            assert_eq!(order.read("7", seq), Ok(()));
+            assert_eq!(order.read(WAITED, "7", seq, 1), Ok(()));
+        }
+    }
+
+    #[test]
+    fn what_is_missing_is_waited_for_unless_it_was_acked() {
+        for (at, acked, good) in [(SOON, 1, false), (WAITED, 1, true), (SOON, 2, true)] {
+            let mut order = Order::default();
+            [1, 3, 2].into_iter().for_each(|seq| arrived(&mut order, seq, "wait"));
+            assert_eq!(order.read(SOON, "7", 1, 0), Ok(()));
+            assert_eq!(order.read(at, "7", 3, acked), Ok(()), "nobody knows yet that it was too soon");
+            assert_eq!(order.read(at, "7", 2, acked).is_ok(), good, "{at} {acked}");
         }
     }
 
@@ -135,12 +165,12 @@ mod tests {
         for (seq, mode) in [(1, "wait"), (2, "steer"), (3, "wait"), (4, "steer")] {
             arrived(&mut order, seq, mode);
         }
-        assert_eq!(order.read("7", 4), Ok(()));
-        assert_eq!(order.read("7", 1), Ok(()));
-        assert!(order.read("7", 2).is_err());
+        assert_eq!(order.read(SOON, "7", 4, 0), Ok(()));
+        assert_eq!(order.read(SOON, "7", 1, 0), Ok(()));
+        assert!(order.read(SOON, "7", 2, 0).is_err());
         let mut order = Order::default();
         [(1, "steer"), (2, "wait")].into_iter().for_each(|(seq, mode)| arrived(&mut order, seq, mode));
-        assert_eq!(order.read("7", 2), Ok(()));
-        assert!(order.read("7", 1).is_err());
+        assert_eq!(order.read(SOON, "7", 2, 0), Ok(()));
+        assert!(order.read(SOON, "7", 1, 0).is_err());
     }
 }

@@ -128,6 +128,14 @@ fn occasion(
             let count = rng.between(Stream::Fault, key(number, 12), 120, 200) as usize;
             vec![(at.saturating_sub(SECOND / 5), Step::Burst { to, count })]
         }
+        // Messages that follow each other closely enough for one to overtake the other.
+        Fault::Reorder { .. } => {
+            let drawn = |stream, low, high| rng.between(Stream::Fault, key(number, stream), low, high);
+            let message =
+                Step::Direct { to: drawn(13, 0, agents.len() as u64 - 1) as usize, steer: false, size: 20 };
+            let sent = (at + drawn(14, 1, SECOND)).min(busy);
+            vec![(sent, message), ((sent + drawn(15, 1, SECOND / 100)).min(busy), message)]
+        }
         // An order for an agent that does not run.
         Fault::Neighbour { .. } => {
             let Some(agent) = agents.iter().position(|agent| agent.kind.is_placeable()) else {

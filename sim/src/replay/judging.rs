@@ -5,7 +5,7 @@
 //! 1. A trace holds no commands, only their prints: it is judged only if it replays, because else the
 //!    commands are not those that the recorded broker gave.
 
-use super::{Difference, Replayed, replay_with};
+use super::{Difference, Moment, Replayed, replay_with};
 use crate::oracles::{Field, Violation};
 use relay_core::trace::Trace;
 
@@ -23,10 +23,22 @@ pub struct Checked {
 /// # Errors
 /// Where it does not replay.
 pub fn check(trace: &Trace<'_>) -> Result<Checked, Difference> {
+    check_with(trace, |_, _| {})
+}
+
+/// The same; `each` sees every step, and all that is wrong by then.
+///
+/// # Errors
+/// Where it does not replay.
+pub(super) fn check_with(
+    trace: &Trace<'_>,
+    mut each: impl FnMut(&Moment<'_>, &[Violation]),
+) -> Result<Checked, Difference> {
     let mut field = Field::new(&trace.boot.journal);
     let replayed = replay_with(trace, |moment| {
         field.input(moment.line, moment.now, moment.input.as_ref());
         moment.commands.iter().for_each(|command| field.command(command));
+        each(moment, field.violations());
     })?;
     field.end();
     Ok(Checked { replayed, violations: field.violations().to_vec() })

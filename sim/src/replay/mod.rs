@@ -13,6 +13,7 @@ mod redact;
 mod telling;
 
 pub use bless::{Panicked, bless};
+use judging::check_with;
 pub use judging::{Checked, check};
 pub use redact::{NotRedacted, Redacted, redact};
 pub use telling::narrate;
@@ -173,7 +174,7 @@ pub fn replay_with(trace: &Trace<'_>, mut each: impl FnMut(&Moment<'_>)) -> Resu
                 done.checks += u64::from(moment.check.is_some());
             }
             Ok(None) if expects_panic => {
-                let what = format!("no panic, recorded was: {}", trace.end);
+                let what = format!("no panic, recorded was: {}", trace.end.escape_debug());
                 return Err(Difference { line: trace.end_line, what });
             }
             Ok(None) => return Ok(done),

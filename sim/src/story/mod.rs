@@ -17,7 +17,7 @@ mod words;
 pub use line::{Colour, Columns};
 
 use crate::engine::Event;
-use crate::oracles::Failure;
+use crate::oracles::{Class, Failure};
 use crate::world::Of;
 use relay_core::ids::ProcessId;
 use relay_core::{Command, ExitStatus, Input};
@@ -167,7 +167,10 @@ impl Moment {
 
     /// The moment in which a rule was broken.
     pub fn verdict(at: u64, failure: &Failure) -> Self {
-        let text = format!("{:?} {} is broken: {}", failure.class, failure.rule, failure.message);
+        let text = match failure.class {
+            Class::Panic => format!("the core panicked: {}", failure.message),
+            class => format!("{class:?} {} is broken: {}", failure.rule, failure.message),
+        };
         let verdict = Self::new(Lane::Oracle, Lane::Oracle, Kind::Verdict, text);
         Self { at, ..verdict.detail(&failure.message) }
     }

@@ -50,7 +50,7 @@ impl View {
 
     /// Says which rule was broken, unless the story has told it: a panic ends a story without a word.
     pub fn failed(&mut self, failure: &Failure) {
-        if self.moments.back().is_some_and(|last| last.kind == Kind::Verdict) {
+        if self.moments.iter().any(|moment| moment.kind == Kind::Verdict) {
             return;
         }
         let at = self.moments.back().map_or(0, |last| last.at);

@@ -451,10 +451,11 @@ impl<'a> World<'a> {
         self.tape.input(now, &input);
         self.oracles.input(At { life, mono: now.mono.0, now: self.now }, &input);
         current.broker.handle(now, input);
-        let remembered = current.broker.stats().remembered;
-        self.oracles.remembers(remembered);
-        self.oracles.holds(&current.broker.held(), self.plan.agents.len());
         self.drain();
+        if let Some(Life { broker, .. }) = &self.life {
+            self.oracles.remembers(broker.stats().remembered);
+            self.oracles.holds(&broker.held(), self.plan.agents.len());
+        }
         self.repeat_a_completion(completion);
     }
 

@@ -150,7 +150,7 @@ impl World<'_> {
                     for token in tokens {
                         let told = Fact::Took(process, token);
                         self.trace.tell(self.now, "TOOK", &(process, token), &told);
-                        self.oracles.took(process, token, flushes);
+                        self.oracles.took(self.at(process.0), process, token, flushes);
                     }
                 }
                 Effect::Exit(status) => self.exit(process, status),
