@@ -63,7 +63,8 @@ enum Command {
     /// (names of agents, senders and channels, ids, programs, models, directories, the keys of JSON),
     /// everything that is no letter or digit, and what a program shows that nobody sent, or in a form of
     /// its own. Read it before you show it to others. A trace that does not replay is refused with 13, or
-    /// with 10 where the core panics.
+    /// with 10 where the core panics. Where other words would make the broker do something else, what is
+    /// written ends before that, and the command with 1: one line tells how much was kept.
     Redact(cli::replay::RedactArgs),
     /// Make a scenario of a recorded broker's trace, that does about the same in a world.
     Distill(cli::distill::Args),

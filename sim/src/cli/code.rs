@@ -12,7 +12,7 @@ use std::process::ExitCode;
 pub(crate) const HELP: &str = "\
 Exit codes:
    0  everything held
-   1  bad usage or input, or output that cannot be written
+   1  bad usage or input, or output that cannot be written, or only in part
   10  the core broke an assertion of its own
   11  a rule of safety was broken
   12  a rule of liveness was broken
@@ -27,7 +27,7 @@ pub(crate) struct Code(u8);
 impl Code {
     /// Everything held.
     pub(crate) const HELD: Self = Self(0);
-    /// Bad usage or input, or output that cannot be written.
+    /// Bad usage or input, or output that cannot be written, or only in part.
     pub(crate) const REFUSED: Self = Self(1);
 
     /// Something was found.

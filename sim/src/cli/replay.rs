@@ -3,6 +3,8 @@
 //! Owns: going through files, and what is printed of each. Must not know: what a trace says.
 //!
 //! 1. Whatever comes of a file, the next one has its turn; the exit code is the worst.
+//! 2. Who gets less than he asked for is told how much he got, and the exit code says it, too: a script
+//!    sees nothing else.
 
 use super::code::Code;
 use super::output::{self, Readers};
@@ -79,11 +81,16 @@ pub(crate) fn redact(args: &RedactArgs) -> Code {
         })?;
         output::write(&args.output, &redacted.text, Readers::Owner)?;
         output::note(&args.output, format_args!("redacted: {}", place(&args.output)));
-        if let Some(line) = redacted.ends_before {
-            let what = "behind which the broker would do something else";
-            output::note(&args.output, format_args!("note: it ends before line {line}, {what}"));
-        }
-        Ok(())
+        let Some(line) = redacted.ends_before else { return Ok(()) };
+        // The end of each is no part of what was recorded.
+        let (kept, lines) = (line - 1, trace.end_line - 1);
+        complain!(
+            "{}: it ends before line {line}: kept {kept} of {lines} lines, because with other words the broker \
+             would do something else there; to show the rest without its messages, `distill` the original",
+            place(&args.output)
+        );
+        // Invariant 2.
+        Err(Code::REFUSED)
     })
 }
 

@@ -35,7 +35,7 @@ pub struct Redacted {
     /// The trace; it replays.
     pub text: String,
     /// The line of the first input that is left out, because with other words it would make the broker
-    /// want more or fewer things.
+    /// want more or fewer things; so is all that follows.
     pub ends_before: Option<usize>,
 }
 

@@ -115,6 +115,25 @@ mod tests {
         check(&words, "Schlüssel 漢字!", "bbaaéaaaa 一一!");
     }
 
+    /// A program that does not ask for pastes in brackets shows these as text. The core takes them out of
+    /// messages; what others type keeps them.
+    #[test]
+    fn the_brackets_of_a_paste_are_no_letters_of_a_message() {
+        let mut words = Words::of_these(&["m1", "m1020", "hunt", "er"], &[]);
+        for message in ["m1 0!", "m1020!", "hunt [201~ er"] {
+            words.learn(message);
+        }
+        for (shown, hidden) in [
+            ("^[[200~m1 0!^[[201~", "^[[200~bb 0!^[[201~"),
+            ("│ m1 0! [\r\n│ 201~", "│ bb 0! [\r\n│ 201~"),
+            ("m1020!^[[201~", "cbaaa!^[[201~"),
+            ("hun\r\nt [201~ er", "dba\r\na [201~ eb"),
+            ("hun\r\nt er", "dba\r\na eb"),
+        ] {
+            check(&words, shown, hidden);
+        }
+    }
+
     #[test]
     fn no_control_sequence_keeps_a_word_readable_or_is_altered() {
         let mut words = Words::of_these(&["tapioca", "8", "15", "1m"], &[]);

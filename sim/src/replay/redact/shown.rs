@@ -6,14 +6,20 @@
 //! 1. A control sequence is no text, so nothing of it is ever written over: introducers, parameters,
 //!    finals, and the number that tells which command an OSC is. What a string says between its
 //!    beginning and its end (a title, a link, the body of a DCS) is text, but none of the screen's.
-//! 2. Every letter is in one of both texts, whatever the bytes are: a string that nothing ends hides
-//!    nothing, and where terminals disagree about the end of a sequence, what follows stands for itself.
+//! 2. Every other letter, but for 4, is in one of both texts, whatever the bytes are: a string that
+//!    nothing ends hides nothing, and where terminals disagree about the end of a sequence, what follows
+//!    stands for itself.
 //! 3. One pass over the bytes. They may be no UTF-8.
+//! 4. The brackets of a paste (`[200~`, `[201~`) are no text either where a program shows them without
+//!    their ESC, in one row or over several: they stand beside a message, and their digits with the
+//!    letters of one message may be those of another.
 
 /// So many parts that only colours hold together are one word; whoever draws more draws a picture.
 const PARTS: usize = 32;
 /// Over so many rows a word is looked for.
 const ROWS: usize = 4;
+/// Digits of a bracket of a paste.
+const BRACKET: usize = 3;
 
 const BELL: char = '\u{7}';
 const CANCEL: char = '\u{18}';
@@ -41,6 +47,8 @@ pub(super) struct Shown {
     gaps: Vec<Gap>,
     /// The gap before the next letter, and how many dots it ends with.
     open: (Gap, usize),
+    /// How much of a bracket of a paste came last, whatever rows and borders part it.
+    bracket: usize,
 }
 
 /// Where a word that begins at some letter may end.
@@ -61,7 +69,7 @@ impl Shown {
     }
 
     const fn new() -> Self {
-        Self { chars: Vec::new(), places: Vec::new(), gaps: Vec::new(), open: (Gap::Cut, 0) }
+        Self { chars: Vec::new(), places: Vec::new(), gaps: Vec::new(), open: (Gap::Cut, 0), bracket: 0 }
     }
 
     pub(super) fn chars(&self) -> &[char] {
@@ -74,6 +82,16 @@ impl Shown {
 
     fn push(&mut self, at: usize, char: char) {
         let (gap, dots) = self.open;
+        self.bracket = match (self.bracket, char) {
+            (_, '[') => 1,
+            (1, '2') => 2,
+            // Signs in the same row would make it something else.
+            (2, '0') if gap != Gap::Signs => 3,
+            (3, '0' | '1') if gap != Gap::Signs => 4,
+            (4, '~') if gap != Gap::Signs => return self.take_bracket(),
+            _ if char.is_alphanumeric() => 0,
+            (came, _) => came,
+        };
         self.open = match char {
             _ if char.is_alphanumeric() => {
                 self.chars.push(char);
@@ -87,6 +105,15 @@ impl Shown {
             _ if char.is_control() => (Gap::Cut, 0),
             _ => (gap.max(Gap::Signs), 0),
         };
+    }
+
+    /// Takes away the digits of a whole bracket (invariant 4).
+    fn take_bracket(&mut self) {
+        let digits = self.chars.len() - BRACKET;
+        self.chars.truncate(digits);
+        self.places.truncate(digits);
+        self.open = (self.gaps.drain(digits..).fold(self.open.0, Gap::max), 0);
+        self.bracket = 0;
     }
 
     /// Whether a text may have been cut before this letter; where it ends it may have been, too.
@@ -305,6 +332,9 @@ mod tests {
             ("a\x1b[1\r\n2mb\x1b[3\x18c\x1b(\x1b[1md", "|a|b'c'd", ""),
             ("a\x1b[é\x1bébc", "|a'é'é'bc", ""),
             ("a\r\nb\tc...d…e. . .f..g", "|a|b c|d|e f g", ""),
+            ("a^[[200~b^[[201~1[201~c\x1b]0;d[200~e\x07", "|a b 1 c", "|d e"),
+            ("a [\r\n| 201~b[2\r\n| 01~c[\x1b[m20\x1b[m0~d", "|a|b|c d", ""),
+            ("[2 0 1~[202~ 201~ [201 ~ [2001~ [[201~a", "|2 0 1 202 201 201 2001 a", ""),
         ] {
             assert_eq!(read(bytes.as_bytes()), [screen, strings], "{bytes:?}");
         }

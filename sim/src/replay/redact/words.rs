@@ -23,6 +23,9 @@ use std::ops::Bound::{Included, Unbounded};
 /// core takes out of messages.
 const OURS: [&str; 7] = ["Relay", "message", "from", "in", "thread", "200", "201"];
 
+/// The brackets of a paste behind their first sign.
+const BRACKETS: [&str; 2] = ["200~", "201~"];
+
 /// So many letters and digits tell messages apart well enough to look closer.
 const BEGINNING: usize = 4;
 
@@ -269,9 +272,14 @@ fn hash(run: &[char]) -> usize {
     (mixed >> (u32::BITS - HASH)) as usize
 }
 
-/// The letters and digits of a text.
+/// The letters and digits of a text, without those of the brackets of pastes: `shown.rs` takes them away,
+/// too. Filler makes and breaks none, because their digits stay.
 fn legible(text: &str) -> Vec<char> {
-    text.chars().filter(|char| char.is_alphanumeric()).collect()
+    let mut parts = text.split('[');
+    let first = parts.next();
+    let behind = |part| BRACKETS.iter().find_map(|bracket| str::strip_prefix(part, bracket)).unwrap_or(part);
+    let parts = first.into_iter().chain(parts.map(behind));
+    parts.flat_map(str::chars).filter(|char| char.is_alphanumeric()).collect()
 }
 
 /// Whether the core writes this word itself.
