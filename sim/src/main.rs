@@ -42,6 +42,9 @@ enum Command {
     /// Run scenario files.
     Run(cli::run::Args),
     /// Let recorded brokers live again: each must do what it did, bit for bit.
+    ///
+    /// A trace without its end, as a broker leaves it that is killed, is compared as far as it goes. It ends
+    /// with 1 if all that is there is equal; one line tells what makes it whole, for the other commands too.
     Replay(cli::replay::Args),
     /// Judge recorded brokers by their inputs and commands: whether any rule of safety was broken.
     ///

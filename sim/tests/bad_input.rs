@@ -212,6 +212,48 @@ fn a_first_line_that_cannot_be_read_is_not_said_to_be_missing() {
     }
 }
 
+/// What is left by a broker that was killed: whole lines, or one more in part, be it in the middle of a character.
+#[test]
+fn a_trace_that_was_cut_off_tells_how_it_becomes_whole() {
+    let files = Files::new();
+    let ticks = |n| format!("{{\"n\":{n},\"now\":[{n},1790000000000],\"i\":\"tick\"}}\n");
+    let boot = fixture("traces/direct.jsonl").lines().next().unwrap().to_owned() + "\n";
+    let whole = boot + &(1..=260).map(ticks).collect::<String>() + &last_line(260, "the end");
+    let whole = bless(&Trace::read(&whole).unwrap()).unwrap();
+    let lines: Vec<&str> = whole.split_inclusive('\n').collect();
+    let check = lines.iter().position(|line| line.starts_with("{\"t\":\"check\"")).unwrap();
+    for (kept, inputs) in [(1, 0), (40, 39), (check + 1, check - 1)] {
+        let (there, next) = (lines[..kept].concat(), lines[kept]);
+        let end = last_line(inputs as u64, "cut off");
+        for torn in [
+            &b""[..],
+            b"{",
+            b"\0\0\0",
+            &next.as_bytes()[..20],
+            b"{\"n\":\xe2\x80",
+            next.trim_end().as_bytes(),
+        ] {
+            let file = files.write("cut.jsonl", [there.as_bytes(), torn].concat());
+            for args in OF_TRACES {
+                let said = refusal(args, &file, &files.path("out"));
+                let cut = format!(
+                    "line {}: the trace was cut off here: it has no end, after {inputs} inputs",
+                    kept + 1
+                );
+                assert!(said.contains(&cut) && said.ends_with(&end), "{args:?}: {said}");
+                assert_eq!(said.contains("remove this line"), !torn.is_empty(), "{args:?}: {said}");
+                assert_eq!(said.contains("replayed"), args[0] == "replay", "{args:?}: {said}");
+            }
+        }
+        let mended = files.write("mended.jsonl", there + &end);
+        for args in OF_TRACES {
+            let output = relay_sim(args, &mended, &files.path("out"));
+            assert_eq!(output.status.code(), Some(0), "{args:?}: {output:?}");
+        }
+        fs::remove_file(files.path("out")).unwrap();
+    }
+}
+
 #[test]
 fn an_impossible_seed_is_one_line_for_every_command_that_takes_one() {
     let files = Files::new();

@@ -133,6 +133,25 @@ fn a_picture_of_a_trace_shows_what_a_check_of_it_finds() {
     assert!(fs::read_to_string(&page).unwrap().contains("S10 is broken"));
 }
 
+/// A broker that was killed leaves no end, and what it has done before can still be compared.
+#[test]
+fn what_is_different_before_a_trace_was_cut_off_counts_more_than_the_cut() {
+    let folder = TempDir::new().unwrap();
+    for (file, code) in traces(&folder).iter().zip(CODES) {
+        let text = fs::read_to_string(file).unwrap();
+        let end = text.trim_end().rfind('\n').unwrap() + 1;
+        let whole = relay_sim(&["replay", "FILE"], file, file);
+        for cut in [end, end + 9] {
+            fs::write(file, &text[..cut]).unwrap();
+            let output = relay_sim(&["replay", "FILE"], file, file);
+            assert_eq!(output.status.code(), Some(code), "{output:?}");
+            assert!(output.stdout == whole.stdout && output.stderr.is_empty(), "{output:?}");
+            let output = relay_sim(&["check", "FILE"], file, file);
+            assert_eq!(output.status.code(), Some(1), "{output:?}");
+        }
+    }
+}
+
 #[test]
 fn a_trace_that_is_not_judged_says_what_to_do_about_it() {
     let folder = TempDir::new().unwrap();

@@ -6,8 +6,10 @@
 //! 1. A file is opened once and read once: it may be a pipe.
 //! 2. No more is read than the largest file of its kind has, and little of what cannot be of that kind.
 //! 3. The mark that an editor may have put before either is no part of it.
+//! 4. A trace that was cut off is none, but what is there of it is not lost: whoever gives one is told how
+//!    it becomes whole.
 
-use relay_core::trace::{FORMAT, LARGEST, Trace, check_size};
+use relay_core::trace::{FORMAT, LARGEST, Trace, check_size, last_line};
 use relay_sim::scenario::{self, Scenario};
 use serde::Deserialize;
 use serde_json::Value;
@@ -15,7 +17,7 @@ use std::fs::File;
 use std::io::{self, Read};
 use std::path::Path;
 
-/// How a trace begins.
+/// How a trace begins, and every line of one that is no input.
 const TRACE: &[u8] = b"{\"t\":";
 /// How one begins whose first line nobody has put in another order.
 const BOOT: &str = "{\"t\":\"boot\"";
@@ -92,12 +94,52 @@ pub(super) fn either(path: &Path) -> Result<Input, String> {
     found.map(|scenario| Input::Scenario(Box::new(scenario)))
 }
 
+/// What is there of a trace that has no end, because whoever wrote it was killed, say.
+pub(super) struct Cut {
+    /// The lines that are whole, and an end.
+    pub(super) text: String,
+    /// The first line that is not there, or not all of it.
+    line: usize,
+    is_torn: bool,
+    inputs: u64,
+    end: String,
+}
+
+impl Cut {
+    /// In words, how it becomes whole (invariant 3); `done` says what was done with the inputs.
+    pub(super) fn told(&self, done: &str) -> String {
+        let Self { line, inputs, end, .. } = self;
+        let how = if self.is_torn { "remove this line and append this one" } else { "append this line" };
+        let end = end.trim_end();
+        format!(
+            "line {line}: the trace was cut off here: it has no end, after {inputs} inputs{done}; {how}, and every \
+             command takes it: {end}"
+        )
+    }
+}
+
+/// What is there of a trace; `None` where more than its end is missing, or nothing.
+pub(super) fn cut(text: &str) -> Option<Cut> {
+    // A line is whole when its newline is there.
+    let whole = &text[..=text.rfind('\n')?];
+    let is_input = |line: &&str| !line.as_bytes().starts_with(TRACE);
+    let inputs = whole.lines().skip(1).filter(is_input).count() as u64;
+    let end = last_line(inputs, "cut off");
+    let mended = whole.to_owned() + &end;
+    Trace::read(&mended).ok()?;
+    let (line, is_torn) = (whole.lines().count() + 1, whole.len() < text.len());
+    Some(Cut { text: mended, line, is_torn, inputs, end })
+}
+
 /// A trace from its text; the words for the reader where it is none.
 pub(super) fn read(text: &str) -> Result<Trace<'_>, String> {
     if let Some(why) = text.lines().next().and_then(unreadable_head) {
         return Err(format!("line 1: {why}"));
     }
     Trace::read(text).map_err(|error| {
+        if let Some(cut) = cut(text) {
+            return cut.told("");
+        }
         let error = error.to_string();
         // What is told of a line as a whole stands in no column of it.
         error.strip_suffix(", at column 0").unwrap_or(&error).to_owned()
@@ -170,10 +212,14 @@ fn sized(file: &File) -> Result<(), String> {
 fn trace_in(file: impl Read) -> Result<String, String> {
     // What is no plain file does not tell its size before.
     let bytes = bounded(file, LARGEST, "trace")?;
-    String::from_utf8(unmarked(bytes)).map_err(|error| {
+    String::from_utf8(unmarked(bytes)).or_else(|error| {
+        if error.utf8_error().error_len().is_none() {
+            // Cut off in the middle of a character: its line is told where it is read.
+            return Ok(String::from_utf8_lossy(error.as_bytes()).into_owned());
+        }
         let line =
             1 + error.as_bytes()[..error.utf8_error().valid_up_to()].iter().filter(|b| **b == b'\n').count();
-        format!("line {line}: this is no text (UTF-8), so it is no trace")
+        Err(format!("line {line}: this is no text (UTF-8), so it is no trace"))
     })
 }
 

@@ -12,7 +12,7 @@ use super::terminal::{place, shown};
 use super::{input, refuse};
 use relay_core::trace::Trace;
 use relay_sim::oracles::Class;
-use relay_sim::replay::{NotRedacted, bless as blessed, redact as redacted, replay};
+use relay_sim::replay::{NotRedacted, Replayed, bless as blessed, redact as redacted, replay};
 use std::path::{Path, PathBuf};
 use std::slice;
 
@@ -32,25 +32,40 @@ pub(crate) struct RedactArgs {
     output: PathBuf,
 }
 
-/// `replay`: every trace must do again what it did.
+/// `replay`: every trace must do again what it did, and what is there of one that was cut off, too: a
+/// difference counts more than the missing end.
 pub(crate) fn run(args: &Args) -> Code {
-    each(&args.files, |file, trace, _| match replay(trace) {
-        Ok(done) => {
-            let ended = if done.panicked { ", the last with the panic that was recorded" } else { "" };
-            say!(
-                "replayed: {}: {} inputs{ended}, {} commands, {} digests of the state, all equal",
-                place(file),
-                done.inputs,
-                done.commands,
-                done.checks
-            );
-            Ok(())
-        }
-        Err(difference) => {
-            let lines: Vec<_> = difference.to_string().lines().map(shown).collect();
-            say!("different: {}: {}", place(file), lines.join("\n"));
-            Err(Code::found(difference.class()))
-        }
+    each_text(&args.files, |file, text| {
+        let trace = input::read(text).map_err(|why| cut_off(file, text, &why))?;
+        let done = compared(file, &trace)?;
+        let ended = if done.panicked { ", the last with the panic that was recorded" } else { "" };
+        say!(
+            "replayed: {}: {} inputs{ended}, {} commands, {} digests of the state, all equal",
+            place(file),
+            done.inputs,
+            done.commands,
+            done.checks
+        );
+        Ok(())
+    })
+}
+
+/// What comes of a text that is no whole trace.
+fn cut_off(file: &Path, text: &str, why: &str) -> Code {
+    let Some(cut) = input::cut(text) else { return refuse(file, &why) };
+    let replayed = input::read(&cut.text).map_err(|why| refuse(file, &why));
+    match replayed.and_then(|trace| compared(file, &trace)) {
+        Ok(_) => refuse(file, &cut.told(" (replayed, all equal)")),
+        Err(code) => code,
+    }
+}
+
+/// Replays a trace; a difference is printed.
+fn compared(file: &Path, trace: &Trace<'_>) -> Result<Replayed, Code> {
+    replay(trace).map_err(|difference| {
+        let lines: Vec<_> = difference.to_string().lines().map(shown).collect();
+        say!("different: {}: {}", place(file), lines.join("\n"));
+        Code::found(difference.class())
     })
 }
 
@@ -99,14 +114,20 @@ pub(super) fn each(
     files: &[PathBuf],
     mut act: impl FnMut(&Path, &Trace<'_>, &str) -> Result<(), Code>,
 ) -> Code {
+    each_text(files, |file, text| {
+        let trace = input::read(text).map_err(|why| refuse(file, &why))?;
+        act(file, &trace, text)
+    })
+}
+
+/// Does something with the text of every trace, which may not be one (invariant 1).
+fn each_text(files: &[PathBuf], mut act: impl FnMut(&Path, &str) -> Result<(), Code>) -> Code {
     // The words of a panic are in the difference.
     std::panic::set_hook(Box::new(|_| {}));
     let mut code = Code::HELD;
     for file in files {
-        let done = input::trace(file).map_err(|why| refuse(file, &why)).and_then(|text| {
-            let trace = input::read(&text).map_err(|why| refuse(file, &why))?;
-            act(file, &trace, &text)
-        });
+        let text = input::trace(file).map_err(|why| refuse(file, &why));
+        let done = text.and_then(|text| act(file, &text));
         code = code.worst(done.err().unwrap_or(Code::HELD));
     }
     code
