@@ -11,7 +11,8 @@
 //!    digits, everything else is left alone. [`shape`] is therefore the same before and after.
 //! 4. The output of one terminal is one text, however it is cut into chunks.
 //!
-//! A credential that a program draws in pieces, with other bytes in between, is not recognised.
+//! Of a registered secret that the end of a chunk cuts within its first five bytes these stay: a word may end
+//! so, too. A credential that a program draws in pieces, with other bytes in between, is not recognised.
 
 use crate::ids::ProcessId;
 use crate::secret::Secret;
@@ -141,23 +142,27 @@ impl Mask {
     fn masked(&self, bytes: &[u8], stream: bool) -> Option<Vec<u8>> {
         self.key.as_ref()?;
         let mut out: Option<Vec<u8>> = None;
-        let mut from = 0;
-        while let Some(found) = self.first(bytes, from, stream) {
+        let mut hide = |found: &Found| {
             let out = out.get_or_insert_with(|| bytes.to_vec());
             self.fill(&mut out[found.hide..found.end], &bytes[found.hide..found.end]);
+        };
+        // Each is looked for by itself: they may overlap, also in what has no filler.
+        for secret in &self.exact {
+            let mut from = 0;
+            while let Some(found) = exactly(bytes, from, secret, stream) {
+                hide(&found);
+                from = found.start + 1;
+            }
+        }
+        let mut from = 0;
+        while let Some(found) = next(bytes, from, stream) {
+            hide(&found);
             from = found.end;
         }
         out
     }
 
-    /// The first credential at or behind `from`.
-    fn first(&self, bytes: &[u8], from: usize, stream: bool) -> Option<Found> {
-        let formed = next(bytes, from, stream);
-        let exact = self.exact.iter().filter_map(|secret| exactly(bytes, from, secret, stream));
-        exact.chain(formed).min_by_key(|found| found.start)
-    }
-
-    /// Puts filler for `body` into `out`. Invariants 1 to 3 are made here.
+    /// Puts filler for `body` into `out`, where there is none yet. Invariants 1 to 3 are made here.
     fn fill(&self, out: &mut [u8], body: &[u8]) {
         let Some(Secrecy(key)) = &self.key else { return };
         let mut hash = Sha256::new_with_prefix(key);
@@ -167,7 +172,7 @@ impl Mask {
                 hash.update([*byte]);
                 print = hash.clone().finalize().into();
             }
-            if byte.is_ascii_alphanumeric() {
+            if byte.is_ascii_alphanumeric() && out[at] == *byte {
                 out[at] = DIGITS[usize::from(print[at % PERIOD]) % DIGITS.len()];
             }
         }
@@ -175,15 +180,20 @@ impl Mask {
 
     /// The end of `bytes` from where a credential may have begun.
     fn open_tail(&self, bytes: &[u8]) -> Option<Vec<u8>> {
-        let formed = open_form(bytes);
-        let exact = self.exact.iter().filter_map(|secret| {
+        let begun = self.exact.iter().filter_map(|secret| {
             let longest = secret.len().min(bytes.len() + 1) - 1;
-            (1..=longest).rev().find(|len| bytes.ends_with(&secret[..*len])).map(|len| bytes.len() - len)
+            (1..=longest).rev().find(|len| bytes.ends_with(&secret[..*len]))
         });
-        let start = exact.chain(formed).min()?;
-        let mut tail = bytes[start..].to_vec();
-        // Of a long one the middle is left out in whole periods, so that the filler goes on in step.
-        while tail.len() > 4 * PERIOD {
+        // A registered secret is recognised only by all of it.
+        let exact = begun.max().unwrap_or(0);
+        let formed = open_form(bytes).map_or(0, |start| bytes.len() - start);
+        let mut tail = bytes[bytes.len() - exact.max(formed)..].to_vec();
+        if tail.is_empty() {
+            return None;
+        }
+        // Of a long one of the forms the middle is left out in whole periods, so that the filler goes on in
+        // step.
+        while tail.len() > exact + 4 * PERIOD {
             tail.drain(2 * PERIOD..3 * PERIOD);
         }
         Some(tail)

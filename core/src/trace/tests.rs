@@ -294,3 +294,140 @@ proptest! {
         prop_assert_eq!(String::from_utf8(out).unwrap(), whole);
     }
 }
+
+/// So few bytes of a registered secret, before the end of a chunk, may be a word.
+const WORD: usize = 5;
+
+/// Secrets of any form but the fabric's. Behind what may be a word each has a letter that no filler has, so
+/// that none can become itself.
+fn secrets() -> impl Strategy<Value = Vec<String>> {
+    let secret = prop_oneof![
+        4 => "[ab1.=-]{5,7}[gh][ab1g.=-]{0,7}",
+        2 => "[!-~]{5,12}[g-zG-Z][!-~]{0,12}",
+        1 => "[!-~][ -~é]{4,9}[g-zG-Z][ -~é]{0,5}[!-~]",
+        1 => "[!-~]{100,290}[g-z]",
+    ];
+    prop::collection::vec(secret, 1..4)
+}
+
+/// Output in which these secrets stand, whole and in part.
+fn output_with(secrets: &[String]) -> impl Strategy<Value = Vec<u8>> + use<> {
+    let secret = || prop::sample::select(secrets.to_vec()).prop_map(String::into_bytes);
+    let at = any::<prop::sample::Index>;
+    let piece = prop_oneof![
+        3 => secret(),
+        2 => (secret(), at()).prop_map(|(secret, at)| secret[..at.index(secret.len())].to_vec()),
+        1 => (secret(), at()).prop_map(|(secret, at)| secret[at.index(secret.len())..].to_vec()),
+        2 => "[ab1g.=-]{0,6}|[ -~\n\u{1b}é]{0,12}".prop_map(String::into_bytes),
+        1 => prop::collection::vec(any::<u8>(), 0..4),
+    ];
+    let has_form = |text: &Vec<u8>| {
+        text.windows(3).any(|part| part == b"br_") || text.windows(6).any(|part| part == b"_live_")
+    };
+    prop::collection::vec(piece, 0..8)
+        .prop_map(|pieces| pieces.concat())
+        .prop_filter("a form of the fabric is masked by other rules", move |text| !has_form(text))
+}
+
+fn secrets_and_output() -> impl Strategy<Value = (Vec<String>, Vec<u8>)> {
+    secrets().prop_flat_map(|secrets| (Just(secrets.clone()), output_with(&secrets)))
+}
+
+/// What becomes of a byte.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+enum Fate {
+    Stays,
+    /// What was before the end of its chunk could have become a secret, or was too little of one.
+    MayBeFiller,
+    IsFiller,
+}
+
+/// The fate of the byte at `at`, whose chunk ends before `end`.
+fn fate(text: &[u8], at: usize, end: usize, secrets: &[String]) -> Fate {
+    let in_secret = |secret: &String| {
+        let secret = secret.as_bytes();
+        let begun_at = |start: usize| {
+            let is_whole = text[start..].starts_with(secret);
+            let seen = &text[start..end];
+            match (is_whole, seen.len() > WORD) {
+                (true, true) => Fate::IsFiller,
+                (true, false) => Fate::MayBeFiller,
+                (false, true) if secret.starts_with(seen) => Fate::MayBeFiller,
+                (false, _) => Fate::Stays,
+            }
+        };
+        ((at + 1).saturating_sub(secret.len())..=at).map(begun_at).max()
+    };
+    secrets.iter().filter_map(in_secret).max().unwrap_or(Fate::Stays)
+}
+
+/// Whether `masked` is what the rules say of `text`, whose chunks end before `ends`.
+fn check_masked(masked: &[u8], text: &[u8], ends: &[usize], secrets: &[String]) {
+    assert_eq!(masked.len(), ends.last().map_or(0, |end| text.len().min(*end)));
+    for secret in secrets.iter().map(String::as_bytes) {
+        // Where there was none, filler behind a piece of one may make it whole by chance.
+        let mut places = text.windows(secret.len()).zip(masked.windows(secret.len()));
+        assert!(!places.any(|(was, is)| was == secret && is == secret), "a secret is there");
+    }
+    for (at, (was, is)) in text.iter().zip(masked).enumerate() {
+        let end = ends.iter().find(|end| **end > at).expect("every byte is in a chunk");
+        let is_filler = !was.is_ascii_alphanumeric() || b"0123456789abcdef".contains(is);
+        let stays = is == was;
+        let is_right = match fate(text, at, *end, secrets) {
+            Fate::Stays => stays,
+            Fate::MayBeFiller => stays || was.is_ascii_alphanumeric() && is_filler,
+            Fate::IsFiller => is_filler && (stays || was.is_ascii_alphanumeric()),
+        };
+        assert!(is_right, "byte {at}, {:?}, became {:?}", char::from(*was), char::from(*is));
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 512, failure_persistence: None, ..<_>::default() })]
+
+    #[test]
+    fn no_output_shows_a_registered_secret_however_it_is_cut(
+        (secrets, text) in secrets_and_output(),
+        cuts in prop::collection::vec(prop_oneof![0..9_usize, 0..200_usize], 0..40),
+    ) {
+        let mut mask = mask();
+        secrets.iter().for_each(|secret| mask.register(secret));
+        let (mut masked, mut ends) = (Vec::new(), Vec::new());
+        for cut in cuts.into_iter().chain([text.len()]) {
+            let start = masked.len();
+            let chunk = &text[start..text.len().min(start + cut)];
+            masked.extend_from_slice(&mask.output(ProcessId(1), chunk));
+            prop_assert_eq!(masked.len(), start + chunk.len());
+            ends.push(masked.len());
+            mask.output(ProcessId(2), &secrets[0].as_bytes()[..WORD]);
+        }
+        check_masked(&masked, &text, &ends, &secrets);
+    }
+
+    #[test]
+    fn no_text_shows_a_registered_secret((secrets, text) in secrets_and_output()) {
+        let mut mask = mask();
+        secrets.iter().for_each(|secret| mask.register(secret));
+        // Nothing goes on behind it: no secret has a newline.
+        let line = [&text[..], b"\n"].concat();
+        check_masked(&[&mask.bytes(&text), &b"\n"[..]].concat(), &line, &[line.len()], &secrets);
+    }
+}
+
+#[test]
+fn a_long_secret_stays_hidden_when_it_comes_in_many_chunks() {
+    let secret: String = (0..300).map(|at| char::from(b'g' + (at % 19) as u8)).collect();
+    let mut mask = mask();
+    mask.register(&secret);
+    let chunks = secret.as_bytes().chunks(140).map(|chunk| mask.output(ProcessId(1), chunk).into_owned());
+    let masked = chunks.collect::<Vec<_>>().concat();
+    assert_eq!(String::from_utf8_lossy(&masked), mask.text(&secret));
+}
+
+#[test]
+fn secrets_that_share_a_mark_are_both_hidden() {
+    let mut mask = mask();
+    ["ghijkl==", "==mnopqr"].iter().for_each(|secret| mask.register(secret));
+    let masked = mask.text("ghijkl==mnopqr").into_owned();
+    assert!(masked.bytes().all(|byte| b"=0123456789abcdef".contains(&byte)), "{masked}");
+}
