@@ -408,4 +408,6 @@ impl Delivery {
 }
 
 #[cfg(test)]
+mod bounds_tests;
+#[cfg(test)]
 mod tests;

@@ -183,7 +183,7 @@ impl Window {
 
     /// Whether there is room again for what was dropped.
     pub(crate) fn has_room(&self) -> bool {
-        self.rows.len() * 2 <= limits::WINDOW_ROWS && self.bytes * 2 <= limits::WINDOW_BYTES
+        self.row_count() * 2 <= limits::WINDOW_ROWS && self.bytes * 2 <= limits::WINDOW_BYTES
     }
 
     /// The sequence directly behind the cursor.
@@ -278,11 +278,12 @@ impl Window {
         if canary!(OneDedupSet) {
             self.fan_outs.insert(&frame.msg_id.0);
         }
-        if !self.fan_outs.insert(&frame.delivery_id.0) && !frame.recurs {
-            return Taken::Duplicate;
-        }
+        // Only what is taken is remembered: what found no room may come again.
         if self.is_full(frame.payload.len()) {
             return Taken::Overflow;
+        }
+        if !self.fan_outs.insert(&frame.delivery_id.0) && !frame.recurs {
+            return Taken::Duplicate;
         }
         if frame.shown {
             self.push_loose(frame, round);
@@ -320,10 +321,15 @@ impl Window {
         self.loose.insert(number, Row::new(frame, RowState::Queued, round));
     }
 
+    /// Rows of both kinds.
+    fn row_count(&self) -> usize {
+        self.rows.len() + self.loose.len()
+    }
+
     fn is_full(&self, payload: usize) -> bool {
-        let rows = self.rows.len() + self.loose.len();
         // A single payload larger than the bound must still find room in an empty window.
-        rows >= limits::WINDOW_ROWS || (self.bytes > 0 && self.bytes + payload > limits::WINDOW_BYTES)
+        let is_too_much = self.bytes > 0 && self.bytes + payload > limits::WINDOW_BYTES;
+        is_too_much || self.row_count() >= limits::WINDOW_ROWS
     }
 
     fn insert(&mut self, seq: u64, frame: Frame, round: u64) {
@@ -399,13 +405,15 @@ impl Window {
         queue.insert(queue.len() - later, key);
     }
 
-    /// The first frames have been collected for long enough: the lowest of them is the first.
+    /// The first frames have been collected for long enough: the lowest of them is the first, whether there was
+    /// room for it or not.
     fn fix_base(&mut self) {
         let Some(lowest) = self.rows.keys().next().copied() else {
             return;
         };
+        let first = self.first_dropped.map_or(lowest, |(dropped, _)| lowest.min(dropped));
         self.base = Base::Found;
-        self.acked = lowest - 1;
+        self.acked = first - 1;
         self.told = Told::new(self.acked);
         let seqs: Vec<u64> = self.rows.keys().copied().collect();
         for seq in &seqs {

@@ -1,0 +1,264 @@
+//! The window at its bounds: no room, no memory, and an identity that leaves and comes back, one rule of
+//! `core/PROTOCOL.md` §5 or of the window's invariants at a time.
+
+use super::{Frame, RowKey, Taken, Window};
+use crate::ids::{DeliveryId, MessageId};
+use crate::limits;
+use crate::time::Now;
+use crate::wire::Mode;
+use alloc::format;
+use alloc::string::String;
+use alloc::vec::Vec;
+
+/// A frame that brings so many bytes.
+pub(super) fn frame(id: &str, bytes: usize) -> Frame {
+    Frame {
+        delivery_id: DeliveryId::from(id),
+        msg_id: MessageId::from("m"),
+        mode: Mode::Wait,
+        payload: "x".repeat(bytes),
+        shown: true,
+        recurs: false,
+        at: Now::default(),
+    }
+}
+
+fn row(window: &mut Window, seq: u64, bytes: usize, round: u64) -> Taken {
+    window.accept(seq, frame(&format!("d{seq}"), bytes), round)
+}
+
+/// The terminal takes the next message; which that is.
+fn take(window: &mut Window) -> Option<(RowKey, String)> {
+    window.take_next().map(|(key, frame)| (key, frame.delivery_id.0.clone()))
+}
+
+/// The agent takes all that is queued.
+fn settle_all(window: &mut Window) -> Vec<String> {
+    let mut ids = Vec::new();
+    while let Some((key, id)) = take(window) {
+        window.settle(key);
+        ids.push(id);
+    }
+    ids
+}
+
+/// A window whose first row is with the agent and leaves room for ten bytes.
+fn nearly_full() -> (Window, RowKey) {
+    let mut window = Window::new(Some(0));
+    assert_eq!(row(&mut window, 1, limits::WINDOW_BYTES - 10, 0), Taken::InOrder);
+    let (first, _) = take(&mut window).unwrap();
+    (window, first)
+}
+
+/// A window that has proven 2 a hole while the engine's word was that it has acked nothing.
+fn with_hole() -> Window {
+    let mut window = Window::new(Some(0));
+    for round in 0..=u64::from(limits::HOLE_PROOFS) {
+        row(&mut window, 1, 1, round);
+        row(&mut window, 3, 1, round);
+    }
+    assert_eq!(settle_all(&mut window), ["d1", "d3"]);
+    assert_eq!((window.cursor(), window.hole_count()), (Some(3), 1));
+    window
+}
+
+#[test]
+fn an_event_that_found_no_room_is_taken_when_it_comes_again() {
+    let (mut window, first) = nearly_full();
+    assert_eq!(window.accept_fan_out(frame("e", 11), 0), Taken::Overflow);
+    assert_eq!(window.accept_fan_out(frame("e", 11), 0), Taken::Overflow, "there is still no room");
+    window.settle(first);
+    assert_eq!(window.accept_fan_out(frame("e", 11), 0), Taken::InOrder);
+    assert_eq!(window.accept_fan_out(frame("e", 11), 0), Taken::Duplicate);
+    assert_eq!(settle_all(&mut window), ["e"]);
+}
+
+#[test]
+fn an_event_whose_id_recurs_counts_each_time_that_there_is_room() {
+    let (mut window, first) = nearly_full();
+    let denied = || Frame { recurs: true, ..frame("e", 5) };
+    let taken = [(); 3].map(|()| window.accept_fan_out(denied(), 0));
+    assert_eq!(taken, [Taken::InOrder, Taken::InOrder, Taken::Overflow]);
+    window.settle(first);
+    assert_eq!(window.accept_fan_out(denied(), 0), Taken::InOrder);
+    assert_eq!(settle_all(&mut window), ["e", "e", "e"]);
+}
+
+#[test]
+fn an_event_that_is_not_shown_is_remembered_and_takes_no_room() {
+    let mut window = Window::new(Some(0));
+    let read = || Frame { shown: false, ..frame("e", limits::WINDOW_BYTES) };
+    assert_eq!(window.accept_fan_out(read(), 0), Taken::InOrder);
+    assert_eq!(window.accept_fan_out(read(), 0), Taken::Duplicate);
+    assert_eq!((window.bytes(), window.open(), take(&mut window)), (0, 0, None));
+}
+
+#[test]
+fn one_payload_above_the_bound_finds_room_only_where_nothing_is_or_where_all_wait_for_it() {
+    let mut window = Window::new(Some(0));
+    assert_eq!(row(&mut window, 2, limits::WINDOW_BYTES + 1, 0), Taken::Held);
+    assert_eq!(row(&mut window, 3, 1, 0), Taken::Overflow);
+    assert_eq!(row(&mut window, 1, 1, 0), Taken::InOrder, "nothing goes on without it");
+    assert_eq!(settle_all(&mut window), ["d1", "d2"]);
+    assert!(window.has_dropped() && window.has_room());
+    assert_eq!(row(&mut window, 3, 1, 1), Taken::InOrder);
+    assert!(!window.has_dropped() && !window.wants_replay());
+}
+
+#[test]
+fn a_row_that_found_no_room_in_any_replay_is_no_hole() {
+    let (mut window, first) = nearly_full();
+    assert_eq!(row(&mut window, 3, 1, 0), Taken::Held);
+    for round in 1..5 {
+        assert_eq!(row(&mut window, 1, limits::WINDOW_BYTES - 10, round), Taken::Duplicate);
+        assert_eq!(row(&mut window, 2, 10, round), Taken::Overflow);
+        assert_eq!(row(&mut window, 3, 1, round), Taken::Duplicate);
+    }
+    window.settle(first);
+    assert_eq!((window.cursor(), window.hole_count()), (Some(1), 0));
+    assert!(window.wants_replay());
+    assert_eq!(row(&mut window, 2, 10, 5), Taken::InOrder);
+    assert_eq!(settle_all(&mut window), ["d2", "d3"]);
+    assert_eq!(window.cursor(), Some(3));
+}
+
+#[test]
+fn what_comes_behind_a_row_without_room_waits_for_a_replay_that_brings_or_passes_it() {
+    for comes in [true, false] {
+        let (mut window, first) = nearly_full();
+        assert_eq!(row(&mut window, 2, 11, 0), Taken::Overflow);
+        assert_eq!(row(&mut window, 3, 1, 0), Taken::Overflow, "it would be shown before 2");
+        assert_eq!(row(&mut window, 4, 1, 1), Taken::Overflow, "sent since, before the replay");
+        window.settle(first);
+        assert!(window.has_dropped() && window.has_room());
+        let order: &[u64] = if comes { &[2, 3, 4] } else { &[3, 4] };
+        for seq in order {
+            assert!(matches!(row(&mut window, *seq, 1, 2), Taken::InOrder | Taken::Held));
+        }
+        assert_eq!((window.has_dropped(), window.wants_replay()), (false, !comes));
+        window.release_held();
+        assert_eq!(settle_all(&mut window).len(), order.len());
+        assert_eq!(window.cursor(), Some(if comes { 4 } else { 1 }));
+    }
+}
+
+#[test]
+fn the_first_row_is_the_lowest_that_came_also_when_there_was_no_room_for_it() {
+    let mut window = Window::new(None);
+    assert_eq!(row(&mut window, 7, limits::WINDOW_BYTES, 0), Taken::Held);
+    assert_eq!(row(&mut window, 5, 1, 1), Taken::Overflow);
+    assert_eq!(row(&mut window, 6, 1, 1), Taken::Overflow);
+    window.release_held();
+    assert_eq!((window.cursor(), window.wants_replay()), (Some(4), true));
+    window.release_held();
+    assert_eq!(settle_all(&mut window), ["d7"]);
+    assert_eq!(window.cursor(), Some(4), "5 and 6 are not read");
+    assert_eq!([5, 6].map(|seq| row(&mut window, seq, 1, 2)), [Taken::InOrder; 2]);
+    assert_eq!(settle_all(&mut window), ["d5", "d6"]);
+    assert_eq!(window.cursor(), Some(7));
+}
+
+#[test]
+fn no_more_rows_than_the_bound_are_held_and_half_of_them_must_go_before_a_replay() {
+    let mut window = Window::new(Some(0));
+    let bound = limits::WINDOW_ROWS as u64;
+    for seq in 2..=bound + 1 {
+        assert_eq!(row(&mut window, seq, 0, 0), Taken::Held);
+    }
+    assert_eq!(row(&mut window, bound + 2, 0, 0), Taken::Overflow);
+    assert_eq!(window.accept_fan_out(frame("e", 0), 0), Taken::Overflow);
+    assert_eq!(row(&mut window, 1, 0, 0), Taken::InOrder);
+    while !window.has_room() {
+        let (key, _) = take(&mut window).unwrap();
+        window.settle(key);
+    }
+    assert_eq!(window.cursor(), Some(bound / 2 + 1));
+    settle_all(&mut window);
+    assert_eq!((window.cursor(), window.has_dropped()), (Some(bound + 1), true));
+    assert_eq!(row(&mut window, bound + 2, 0, 1), Taken::InOrder);
+}
+
+#[test]
+fn events_take_room_as_rows_do() {
+    let mut window = Window::new(Some(0));
+    for event in 0..limits::WINDOW_ROWS {
+        window.accept_fan_out(frame(&format!("e{event}"), 0), 0);
+    }
+    assert_eq!(row(&mut window, 2, 0, 0), Taken::Overflow);
+    assert!(window.has_dropped() && !window.has_room(), "a replay would bring it in vain");
+    settle_all(&mut window);
+    assert!(window.has_room());
+}
+
+#[test]
+fn an_event_is_known_as_long_as_it_is_among_the_last_that_are_remembered() {
+    let mut window = Window::new(Some(0));
+    let again = |window: &mut Window, id: &str| {
+        let taken = window.accept_fan_out(frame(id, 1), 0);
+        settle_all(window);
+        taken
+    };
+    assert_eq!(again(&mut window, "e"), Taken::InOrder);
+    for other in 1..limits::REMEMBERED {
+        assert_eq!(again(&mut window, &format!("e{other}")), Taken::InOrder);
+    }
+    assert_eq!(again(&mut window, "e"), Taken::Duplicate);
+    assert_eq!(again(&mut window, "one too many"), Taken::InOrder);
+    assert_eq!(again(&mut window, "e"), Taken::InOrder);
+    assert_eq!(window.remembered(), limits::REMEMBERED);
+}
+
+#[test]
+fn an_event_that_was_given_back_and_taken_again_is_known_no_shorter_than_others() {
+    let mut window = Window::new(Some(1));
+    window.accept_fan_out(frame("e", 1), 0);
+    let mut window = Window::resume(window.into_past());
+    assert_eq!(window.accept_fan_out(frame("e", 1), 0), Taken::InOrder, "nobody has taken it");
+    for other in 1..limits::REMEMBERED {
+        window.accept_fan_out(frame(&format!("e{other}"), 1), 0);
+    }
+    assert_eq!(window.accept_fan_out(frame("e", 1), 0), Taken::Duplicate);
+}
+
+#[test]
+fn a_row_below_the_cursor_is_known_as_long_as_it_is_among_the_last_that_are_remembered() {
+    let mut window = Window::new(None);
+    let last = limits::REMEMBERED as u64 + 1;
+    for seq in 1..=last {
+        row(&mut window, seq, 1, 0);
+        settle_all(&mut window);
+    }
+    assert_eq!((window.cursor(), window.remembered()), (Some(last), limits::REMEMBERED));
+    assert_eq!(row(&mut window, 2, 1, 1), Taken::Duplicate);
+    assert_eq!(row(&mut window, 1, 1, 1), Taken::Late, "rather twice than not at all");
+}
+
+#[test]
+fn who_comes_back_is_not_shown_what_was_taken_but_what_was_not() {
+    let mut window = with_hole();
+    row(&mut window, 4, 1, 2);
+    row(&mut window, 2, 1, 2);
+    for id in ["e", "f"] {
+        window.accept_fan_out(frame(id, 1), 2);
+    }
+    let taken: Vec<_> = core::iter::from_fn(|| take(&mut window)).collect();
+    let (done, _) = taken.iter().find(|(_, id)| id == "e").unwrap();
+    window.settle(*done);
+    let mut window = Window::resume(window.into_past());
+    assert_eq!((window.cursor(), window.bytes(), window.open()), (Some(3), 0, 0));
+    assert_eq!(window.accept_fan_out(frame("e", 1), 2), Taken::Duplicate);
+    assert_eq!(window.accept_fan_out(frame("f", 1), 2), Taken::InOrder);
+    assert_eq!(row(&mut window, 2, 1, 2), Taken::Late, "it turned up in a hole and was not taken");
+    assert_eq!(row(&mut window, 3, 1, 2), Taken::Duplicate);
+    assert_eq!(row(&mut window, 4, 1, 2), Taken::InOrder);
+    assert_eq!(settle_all(&mut window), ["f", "d2", "d4"]);
+    assert_eq!(window.cursor(), Some(4));
+}
+
+#[test]
+fn what_turns_up_in_a_hole_after_its_agent_came_back_is_shown() {
+    let mut window = Window::resume(with_hole().into_past());
+    assert_eq!(row(&mut window, 2, 1, 3), Taken::Late);
+    assert_eq!(row(&mut window, 2, 1, 3), Taken::Duplicate);
+    assert_eq!(settle_all(&mut window), ["d2"]);
+}
