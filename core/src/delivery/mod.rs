@@ -410,4 +410,6 @@ impl Delivery {
 #[cfg(test)]
 mod bounds_tests;
 #[cfg(test)]
+mod engine_tests;
+#[cfg(test)]
 mod tests;

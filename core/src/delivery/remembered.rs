@@ -63,6 +63,8 @@ fn fingerprint(id: &str) -> u64 {
 mod tests {
     use super::*;
     use alloc::format;
+    use alloc::vec::Vec;
+    use proptest::prelude::*;
 
     #[test]
     fn the_oldest_id_is_forgotten_first() {
@@ -74,5 +76,34 @@ mod tests {
         }
         assert_eq!(ids.len(), 3);
         assert!(!ids.contains("a") && ids.contains("b0") && ids.contains("b2"));
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig { cases: 300, failure_persistence: None, ..<_>::default() })]
+
+        #[test]
+        fn the_last_ids_that_were_added_and_not_taken_out_are_known(
+            steps in prop::collection::vec((prop::bool::weighted(0.8), 0..8_u8), 0..60),
+        ) {
+            let (mut ids, mut last) = (Remembered::new(4), Vec::new());
+            for (adds, number) in steps {
+                let id = format!("d{number}");
+                let was_known = last.contains(&id);
+                if adds {
+                    assert_eq!(ids.insert(&id), !was_known);
+                } else {
+                    ids.forget(&id);
+                }
+                if adds != was_known {
+                    last.retain(|other| *other != id);
+                    last.extend(adds.then_some(id));
+                    last.drain(..last.len().saturating_sub(4));
+                }
+                let known: Vec<_> = (0..8).map(|n| format!("d{n}")).filter(|id| ids.contains(id)).collect();
+                let mut expected = last.clone();
+                expected.sort();
+                assert_eq!((known, ids.len()), (expected, last.len()));
+            }
+        }
     }
 }

@@ -1,0 +1,495 @@
+//! The window against a small engine, which keeps what is not acked and sends it again, with little room left: what
+//! must hold however the window brings it about.
+//!
+//! 1. A number is acked only when its message is settled, or when the engine has given it up and
+//!    [`limits::HOLE_PROOFS`] replays repeated a higher one without it.
+//! 2. A message is handed out once, unless it was given back, or its agent left before it was acked.
+//! 3. What comes, or comes again, is taken if there is room; a row only if none below it was refused that the engine
+//!    still has, or that a replay passed over. What was refused is asked for, and in the end all is taken and acked.
+//! 4. A row is handed out behind all lower ones, unless it was let past a gap before these came.
+
+use super::bounds_tests::frame;
+use super::{Frame, RowKey, Taken, Window};
+use crate::limits;
+use crate::wire::Mode;
+use alloc::collections::{BTreeMap, BTreeSet};
+use alloc::format;
+use alloc::string::String;
+use alloc::vec;
+use alloc::vec::Vec;
+use proptest::prelude::*;
+
+/// The bytes that one large event leaves free.
+const ROOM: usize = 60;
+/// So many replays bring everything in the end: one that passes over what was refused and is gone, one that
+/// brings what was refused behind it, and the proofs of what is missing.
+const CALM: usize = 2 + limits::HOLE_PROOFS as usize;
+/// The event whose id recurs, and the one that is not shown.
+const RECURRING: u8 = 0;
+const UNSEEN: u8 = 1;
+
+#[derive(Clone, Copy, Debug)]
+struct Message {
+    bytes: usize,
+    steer: bool,
+    shown: bool,
+}
+
+#[derive(Clone, Copy, Debug)]
+enum Fate {
+    Comes,
+    /// A later step brings it, at the latest the next replay.
+    UnderWay,
+    Lost,
+}
+
+#[derive(Clone, Copy, Debug)]
+enum Step {
+    /// Somebody writes to the agent.
+    Send(Message, Fate),
+    /// A message that is under way comes, by its place among those.
+    Arrive(usize),
+    /// The engine gives an open message up.
+    GiveUp(usize),
+    /// A message at or below the cursor comes, once more or after all.
+    Stray(usize),
+    /// An event outside of the sequence.
+    Event(u8),
+    /// One that leaves hardly any room.
+    LargeEvent,
+    /// The engine sends again what is open; if told so only so much, after which the link breaks and it begins anew.
+    Replay(Option<usize>),
+    /// Acks arrive.
+    Ack,
+    /// Held rows have waited long enough.
+    Release,
+    /// The terminal takes the next message.
+    Take,
+    /// A message at the terminal, by its place among those, is done.
+    Settle(usize),
+    /// It is given back.
+    PutBack(usize),
+    /// The agent leaves, and comes back on the same link.
+    Leave,
+}
+
+fn steps() -> impl Strategy<Value = Vec<Step>> {
+    let fate = prop_oneof![4 => Just(Fate::Comes), 2 => Just(Fate::UnderWay), 2 => Just(Fate::Lost)];
+    let message = (1..ROOM / 2, prop::bool::weighted(0.1), prop::bool::weighted(0.9))
+        .prop_map(|(bytes, steer, shown)| Message { bytes, steer, shown });
+    let step = prop_oneof![
+        12 => (message, fate).prop_map(|(message, fate)| Step::Send(message, fate)),
+        3 => (0..4_usize).prop_map(Step::Arrive),
+        2 => (0..6_usize).prop_map(Step::GiveUp),
+        1 => any::<usize>().prop_map(Step::Stray),
+        2 => (0..4_u8).prop_map(Step::Event),
+        1 => Just(Step::LargeEvent),
+        4 => prop::option::weighted(0.2, 0..4_usize).prop_map(Step::Replay),
+        1 => Just(Step::Ack),
+        2 => Just(Step::Release),
+        6 => Just(Step::Take),
+        5 => (0..4_usize).prop_map(Step::Settle),
+        1 => (0..4_usize).prop_map(Step::PutBack),
+        1 => Just(Step::Leave),
+    ];
+    prop::collection::vec(step, 0..80)
+}
+
+/// What the engine keeps of one agent.
+#[derive(Debug, Default)]
+struct Engine {
+    states_cursors: bool,
+    /// The message of number n is the n-th.
+    sent: Vec<Message>,
+    open: BTreeSet<u64>,
+    acked: u64,
+    under_way: Vec<u64>,
+}
+
+/// A row that the window took.
+#[derive(Clone, Copy, Debug)]
+struct Here {
+    round: u64,
+    /// When it came, by the steps before.
+    at: usize,
+    let_past: Option<usize>,
+}
+
+/// What is known of this life of the agent.
+#[derive(Debug, Default)]
+struct Life {
+    here: BTreeMap<u64, Here>,
+    refused: BTreeSet<u64>,
+    /// Those of them that have not been passed over, and the round in which they were refused.
+    in_the_way: BTreeMap<u64, u64>,
+    /// The last round in which a row came, whatever became of it.
+    came_in: BTreeMap<u64, u64>,
+    /// In which rounds a higher row came again without it.
+    absent: BTreeMap<u64, BTreeSet<u64>>,
+    /// The rows that were handed out, with what they were then.
+    handed_rows: Vec<(u64, bool, Here)>,
+    terminal: Vec<(RowKey, String, bool)>,
+}
+
+#[derive(Debug)]
+struct World {
+    engine: Engine,
+    window: Window,
+    life: Life,
+    round: u64,
+    at: usize,
+    large_events: usize,
+    /// The engine stated where this window began.
+    given: bool,
+    settled: BTreeSet<u64>,
+    holes: BTreeSet<u64>,
+    /// Ids of what was taken.
+    known: BTreeSet<String>,
+    handed: BTreeSet<String>,
+    given_back: BTreeSet<String>,
+}
+
+fn seq_of(id: &str) -> Option<u64> {
+    id.strip_prefix('d').map(|seq| seq.parse().unwrap())
+}
+
+impl World {
+    fn new(states_cursors: bool) -> Self {
+        Self {
+            engine: Engine { states_cursors, ..Engine::default() },
+            window: Window::new(states_cursors.then_some(0)),
+            life: Life::default(),
+            round: 0,
+            at: 0,
+            large_events: 0,
+            given: states_cursors,
+            settled: BTreeSet::new(),
+            holes: BTreeSet::new(),
+            known: BTreeSet::new(),
+            handed: BTreeSet::new(),
+            given_back: BTreeSet::new(),
+        }
+    }
+
+    fn held_bytes(&self) -> usize {
+        self.window.pending().map(|(frame, _)| frame.payload.len()).sum()
+    }
+
+    fn fits(&self, bytes: usize) -> bool {
+        let held = self.held_bytes();
+        held == 0 || held + bytes <= limits::WINDOW_BYTES
+    }
+
+    /// The numbers above the cursor and below `seq` that are not here.
+    fn missing_below(&self, seq: u64) -> Vec<u64> {
+        let cursor = self.window.cursor().unwrap_or(0);
+        (cursor + 1..seq).filter(|seq| !self.life.here.contains_key(seq)).collect()
+    }
+
+    fn send(&mut self, message: Message, fate: Fate) {
+        self.engine.sent.push(message);
+        let seq = self.engine.sent.len() as u64;
+        self.engine.open.insert(seq);
+        match fate {
+            Fate::Comes => self.deliver(seq),
+            Fate::UnderWay => self.engine.under_way.push(seq),
+            Fate::Lost => {}
+        }
+    }
+
+    /// The frame of a message comes.
+    fn deliver(&mut self, seq: u64) {
+        let (message, id) = (self.engine.sent[seq as usize - 1], format!("d{seq}"));
+        let mode = if message.steer { Mode::Steer } else { Mode::Wait };
+        let row = Frame { mode, shown: message.shown, ..frame(&id, message.bytes) };
+        let (before, fits) = (self.window.cursor(), self.fits(message.bytes));
+        if before >= Some(seq) {
+            let is_known = self.known.contains(&id) || (self.given && !self.holes.contains(&seq));
+            let expected = match (is_known, fits) {
+                (true, _) => Taken::Duplicate,
+                (false, true) => Taken::Late,
+                (false, false) => Taken::Overflow,
+            };
+            assert_eq!(self.window.accept(seq, row, self.round), expected, "{seq} below {before:?}");
+            if expected == Taken::Late {
+                self.known.insert(id);
+            }
+            return self.check(before);
+        }
+        self.life.came_in.insert(seq, self.round);
+        self.life.absent.remove(&seq);
+        if let Some(here) = self.life.here.get(&seq).copied() {
+            if here.round < self.round && before.is_some() {
+                for missing in self.missing_below(seq) {
+                    if self.life.came_in.get(&missing) != Some(&self.round) {
+                        self.life.absent.entry(missing).or_default().insert(self.round);
+                    }
+                }
+            }
+            assert_eq!(self.window.accept(seq, row, self.round), Taken::Duplicate, "{seq} again");
+            return self.check(before);
+        }
+        let is_awaited = before == Some(seq - 1);
+        match self.window.accept(seq, row, self.round) {
+            Taken::Overflow => {
+                let is_behind = self.life.refused.first().is_some_and(|first| *first < seq);
+                assert!(!is_awaited && (!fits || is_behind), "{seq} was refused");
+                self.life.refused.insert(seq);
+                self.life.in_the_way.insert(seq, self.round);
+            }
+            taken => {
+                assert!(matches!(taken, Taken::InOrder | Taken::Held), "{seq} was {taken:?}");
+                assert!(is_awaited || fits, "{seq} was taken without room");
+                self.check_way(seq);
+                self.life.refused.remove(&seq);
+                self.life.here.insert(seq, Here { round: self.round, at: self.at, let_past: None });
+                self.known.insert(id);
+                self.follow();
+            }
+        }
+        self.check(before);
+    }
+
+    /// A row was taken that was not here: those that were refused come before it, or the engine does not have them.
+    fn check_way(&mut self, seq: u64) {
+        let way = &mut self.life.in_the_way;
+        let (lowest, highest) = (way.first_key_value(), way.last_key_value());
+        // Only a later replay brings, in order, what is not above all that was refused.
+        if lowest.is_some_and(|(_, round)| *round < self.round)
+            && highest.is_some_and(|(last, _)| seq <= *last)
+        {
+            way.clear();
+        }
+        way.remove(&seq);
+        let is_before = |lower: &u64| *lower < seq && self.engine.open.contains(lower);
+        assert!(!way.keys().any(is_before), "{seq} was taken behind a refused one");
+    }
+
+    /// What follows a row that was let past a gap does not wait for what is in that gap either.
+    fn follow(&mut self) {
+        let mut below = (0, None);
+        for (seq, here) in &mut self.life.here {
+            if below.0 + 1 == *seq {
+                here.let_past = here.let_past.or(below.1);
+            }
+            below = (*seq, here.let_past);
+        }
+    }
+
+    fn event(&mut self, id: String, bytes: usize, recurs: bool, shown: bool) {
+        let expected = match (self.fits(bytes), self.known.contains(&id) && !recurs) {
+            (false, _) => Taken::Overflow,
+            (true, true) => Taken::Duplicate,
+            (true, false) => Taken::InOrder,
+        };
+        let event = Frame { recurs, shown, ..frame(&id, bytes) };
+        assert_eq!(self.window.accept_fan_out(event, self.round), expected, "event {id}");
+        if expected == Taken::InOrder {
+            self.known.insert(id);
+        }
+    }
+
+    /// One that leaves hardly any room.
+    fn large_event(&mut self) {
+        let bytes = (limits::WINDOW_BYTES - ROOM).saturating_sub(self.held_bytes());
+        self.large_events += 1;
+        self.event(format!("l{}", self.large_events), bytes, false, true);
+    }
+
+    fn replay(&mut self, cut: Option<usize>) {
+        for seq in core::mem::take(&mut self.engine.under_way) {
+            self.deliver(seq);
+        }
+        for count in cut.into_iter().chain([usize::MAX]) {
+            self.round += 1;
+            let open: Vec<u64> = self.engine.open.iter().copied().take(count).collect();
+            open.into_iter().for_each(|seq| self.deliver(seq));
+        }
+    }
+
+    fn ack(&mut self) {
+        self.engine.acked = self.engine.acked.max(self.window.cursor().unwrap_or(0));
+        self.engine.open = self.engine.open.split_off(&(self.engine.acked + 1));
+    }
+
+    fn release(&mut self) {
+        let before = self.window.cursor();
+        // The lowest row is not taken for the first before a replay could bring lower ones.
+        if before.is_none() && self.life.here.values().next().is_some_and(|lowest| lowest.round == self.round)
+        {
+            return;
+        }
+        let at = self.at;
+        for seq in self.life.here.keys().copied().collect::<Vec<_>>() {
+            if before.is_some() && !self.missing_below(seq).is_empty() {
+                self.life.here.get_mut(&seq).unwrap().let_past.get_or_insert(at);
+            }
+        }
+        self.window.release_held();
+        self.check(before);
+    }
+
+    /// The terminal takes the next message; whether there was one.
+    fn take(&mut self) -> bool {
+        let Some((key, row)) = self.window.take_next() else { return false };
+        let (id, steer, recurs) = (row.delivery_id.0.clone(), row.mode == Mode::Steer, row.recurs);
+        let is_back = self.given_back.remove(&id);
+        let is_new = self.handed.insert(id.clone());
+        assert!(is_new || is_back || recurs, "{id} is handed out twice");
+        if let RowKey::Sequenced(seq) = key
+            && !is_back
+        {
+            self.check_order(seq, steer);
+        }
+        self.life.terminal.push((key, id, steer));
+        true
+    }
+
+    /// A row is handed out for the first time in this life.
+    fn check_order(&mut self, seq: u64, steer: bool) {
+        assert!(self.window.cursor().is_some(), "{seq} is handed out before the first row is known");
+        let here = self.life.here[&seq];
+        assert!(
+            here.let_past.is_some() || self.missing_below(seq).is_empty(),
+            "{seq} did not wait for lower ones"
+        );
+        for (higher, other_steer, other) in &self.life.handed_rows {
+            let is_excused = other.let_past.is_some_and(|at| here.at >= at);
+            assert!(*higher < seq || *other_steer != steer || is_excused, "{higher} went before {seq}");
+        }
+        self.life.handed_rows.push((seq, steer, here));
+    }
+
+    fn settle(&mut self, place: usize) {
+        if place < self.life.terminal.len() {
+            let (key, id, _) = self.life.terminal.remove(place);
+            let before = self.window.cursor();
+            self.settled.extend(seq_of(&id));
+            self.window.settle(key);
+            self.check(before);
+        }
+    }
+
+    fn put_back(&mut self, place: usize) {
+        if place < self.life.terminal.len() {
+            let (key, id, _) = self.life.terminal.remove(place);
+            self.given_back.insert(id);
+            self.window.put_back(key);
+        }
+    }
+
+    /// As its owner does it.
+    fn leave(&mut self) {
+        let cursor = self.window.cursor();
+        let stated = self.engine.states_cursors.then_some(self.engine.acked);
+        let pending: BTreeSet<String> =
+            self.window.pending().map(|(frame, _)| frame.delivery_id.0.clone()).collect();
+        let old = core::mem::replace(&mut self.window, Window::new(stated));
+        (self.life, self.given_back) = (Life::default(), BTreeSet::new());
+        // What it took above the cursor is not acked and goes back to the engine, too.
+        self.settled.retain(|seq| Some(*seq) <= cursor);
+        if cursor > Some(0) && stated < cursor {
+            self.window = Window::resume(old.into_past());
+            self.known.retain(|id| !pending.contains(id));
+            self.handed.retain(|id| !pending.contains(id) && seq_of(id) <= cursor);
+        } else {
+            (self.known, self.handed, self.holes) = Default::default();
+            self.given = stated.is_some();
+        }
+        assert_eq!(self.window.bytes(), 0);
+        self.replay(None);
+    }
+
+    /// The cursor was `before`; it is what it is now.
+    fn check(&mut self, before: Option<u64>) {
+        let cursor = self.window.cursor();
+        assert!(cursor >= before, "the cursor went back from {before:?} to {cursor:?}");
+        for seq in before.unwrap_or(0) + 1..=cursor.unwrap_or(0) {
+            let is_unseen = self.life.here.contains_key(&seq) && !self.engine.sent[seq as usize - 1].shown;
+            if self.settled.contains(&seq) || is_unseen {
+                continue;
+            }
+            assert!(!self.engine.open.contains(&seq), "{seq} is acked unread");
+            let proofs = self.life.absent.get(&seq).map_or(0, BTreeSet::len);
+            assert!(before.is_none() || proofs >= usize::from(limits::HOLE_PROOFS), "{seq} is no hole yet");
+            self.holes.extend(before.is_some().then_some(seq));
+        }
+        let is_above = |seq: &u64| Some(*seq) > cursor;
+        self.life.here.retain(|seq, _| is_above(seq));
+        self.life.refused.retain(is_above);
+        self.life.in_the_way.retain(|seq, _| is_above(seq));
+        assert_eq!(self.window.bytes(), self.held_bytes(), "only what is open takes room");
+        let is_asked_for = cursor.is_none() || self.life.refused.is_empty() || self.window.wants_replay();
+        assert!(is_asked_for, "nobody asks for {:?}", self.life.refused);
+    }
+
+    fn step(&mut self, step: Step) {
+        self.at += 1;
+        match step {
+            Step::Send(message, fate) => self.send(message, fate),
+            Step::Arrive(place) if place < self.engine.under_way.len() => {
+                let seq = self.engine.under_way.remove(place);
+                self.deliver(seq);
+            }
+            Step::GiveUp(place) => {
+                if let Some(seq) = self.engine.open.iter().nth(place).copied() {
+                    self.engine.open.remove(&seq);
+                }
+            }
+            Step::Stray(number) => {
+                if let Some(cursor) = self.window.cursor().filter(|cursor| *cursor > 0) {
+                    self.deliver(number as u64 % cursor + 1);
+                }
+            }
+            Step::Event(number) => {
+                self.event(format!("e{number}"), 10, number == RECURRING, number != UNSEEN);
+            }
+            Step::LargeEvent => self.large_event(),
+            Step::Replay(cut) => self.replay(cut),
+            Step::Ack => self.ack(),
+            Step::Release => self.release(),
+            Step::Take => {
+                self.take();
+            }
+            Step::Settle(place) => self.settle(place),
+            Step::PutBack(place) => self.put_back(place),
+            Step::Leave => self.leave(),
+            Step::Arrive(_) => {}
+        }
+    }
+
+    /// The agent takes whatever there is, and the engine sends until nothing is open.
+    fn calm_down(&mut self) {
+        for _ in 0..CALM {
+            self.at += 1;
+            while self.take() || !self.life.terminal.is_empty() {
+                self.settle(0);
+            }
+            self.ack();
+            self.replay(None);
+            self.release();
+        }
+        while self.take() {
+            self.settle(0);
+        }
+        self.ack();
+        assert!(self.engine.open.is_empty(), "{:?} were never acked", self.engine.open);
+        assert_eq!((self.window.bytes(), self.window.open()), (0, 0));
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 600, failure_persistence: None, ..<_>::default() })]
+
+    #[test]
+    fn with_little_room_nothing_is_lost_acked_unread_shown_twice_or_out_of_order(
+        states_cursors in any::<bool>(),
+        steps in steps(),
+    ) {
+        let mut world = World::new(states_cursors);
+        for step in steps {
+            world.step(step);
+        }
+        world.calm_down();
+    }
+}
