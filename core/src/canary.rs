@@ -117,6 +117,12 @@ mod list {
             "an agent stayed registered although its process had not started",
         ReleasedTooSoon "left-before-release-answered"
             "the engine was told that an agent has left before its release was answered, and took that for failed",
+        AnsweredTooSoon "release-answered-before-exit"
+            "a release was answered as done while the program still ran",
+        FailureIsSuccess "failed-spawn-answered-as-done"
+            "a spawn that had failed was answered as done, and its caller waited for nobody",
+        RefusedIsSent "refused-message-answered-as-sent"
+            "a message that the engine had refused was answered as sent",
         ReleaseNotKept "release-not-kept"
             "a release was not written down, and nobody answered it when the broker ended before the engine had the result",
         StaleRelease "stale-release-state"

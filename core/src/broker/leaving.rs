@@ -44,6 +44,14 @@ impl Broker {
         let Some(agent) = self.roster.get_mut(process) else {
             return;
         };
+        #[cfg(canary)]
+        if let (Origin::Invocation(id), Phase::Running) = (&waiter, &agent.phase)
+            && canary!(AnsweredTooSoon)
+        {
+            let outcome = released(agent.name());
+            self.finish(id, outcome);
+            return self.dismiss(process);
+        }
         agent.waiters.push(waiter);
         match agent.phase {
             Phase::Leaving => self.leaving.put_behind(agent.name()),

@@ -109,16 +109,21 @@ fn of_trace(file: &Path, text: &str) -> Result<Drawn, String> {
     let reproduction = again::file("replay", file);
     let title = format!("{}, recorded by {} with core {}", place(file), trace.driver, trace.core);
     let mut view = View::new(&title, &reproduction);
-    let found = match replay::narrate(&trace, |moment| view.add(moment)) {
-        Ok(checked) => wrong_with(&trace, &checked),
+    let checked = replay::narrate(&trace, |moment| view.add(moment));
+    let found = match &checked {
+        Ok(checked) => wrong_with(&trace, checked),
         Err(difference) => {
             let message = format!("the replay parts from the trace at {difference}");
             Some(Failure { class: difference.class(), rule: "replay", message })
         }
     };
-    match &found {
-        Some(failure) => view.failed(failure),
-        None => view.passed(&format!("nothing is wrong; the trace ends with: {}", trace.end)),
+    if let Some(failure) = &found {
+        view.failed(failure);
+    } else if let Ok(Checked { replayed, .. }) = &checked {
+        view.passed(&format!(
+            "replayed: {} inputs, {} commands, nothing is wrong; the trace ends with: {}",
+            replayed.inputs, replayed.commands, trace.end
+        ));
     }
     Ok(Drawn { view, found })
 }

@@ -24,6 +24,7 @@ mod identity;
 mod invocations;
 mod ledger;
 mod order;
+mod published;
 mod reconnect;
 mod registrations;
 mod requests;
@@ -32,6 +33,7 @@ mod results;
 mod scene;
 mod secrets;
 mod takes;
+mod truth;
 
 use crate::agents::reader::Token;
 use crate::engine::{Event, Record};
@@ -109,12 +111,14 @@ pub struct Oracles {
     identity: identity::Identity,
     invocations: invocations::Invocations,
     order: order::Order,
+    published: published::Published,
     reconnect: reconnect::Reconnect,
     registrations: registrations::Registrations,
     requests: requests::Requests,
     resent: resent::Resent,
     results: results::Results,
     takes: takes::Takes,
+    truth: truth::Truth,
     /// Since when there is nothing to do for the broker: virtual µs.
     quiet_since: Option<u64>,
     /// The engine has given a row up since a link was last closed.
@@ -166,6 +170,7 @@ impl Oracles {
         }
         if let Input::Api { request, method, target, body, .. } = input {
             self.requests.asked((at.life, *request), format!("{method} {target}"), at.now);
+            self.published.asked((at.life, *request), target, body);
             if *target == "/api/spawn" {
                 self.invocations.asked(*request, body);
             }
@@ -211,6 +216,7 @@ impl Oracles {
                 let scene = &self.scene;
                 let runs = |name: &str| scene.hosts(name) && scene.runs(name);
                 self.invocations.given(at.mono, link, frame, runs);
+                self.truth.given(frame);
             }
             _ => {}
         }
@@ -308,6 +314,9 @@ impl Oracles {
                 }
                 let judged = self.invocations.ends(frame, text);
                 self.note("S15", judged);
+                let is_done = text.contains("\"output\":");
+                let judged = self.truth.ends(frame, is_done, |name| self.scene.runs(name));
+                self.note("S15", judged);
             }
             _ => {}
         }
@@ -325,6 +334,8 @@ impl Oracles {
         self.note("S13", health);
         self.invocations.answered(request);
         let judged = self.requests.answered(of, at.now);
+        self.note("S10", judged);
+        let judged = self.published.answered(of, command);
         self.note("S10", judged);
     }
 
@@ -346,6 +357,7 @@ impl Oracles {
 
     /// The client of a request goes away; false if it was answered before.
     pub fn left(&mut self, request: Of<RequestId>) -> bool {
+        self.published.left(request);
         self.requests.left(request)
     }
 
@@ -354,6 +366,7 @@ impl Oracles {
     /// A sender got this id for its message.
     pub fn posted(&mut self, msg_id: &str, token: Token) {
         self.ledger.posted(msg_id, token);
+        self.published.posted(token);
     }
 
     /// The engine did something.
@@ -439,6 +452,7 @@ impl Oracles {
             self.health.started(id, deaf);
         }
         self.takes.started(&mut self.ledger, process, name, deaf);
+        self.truth.started(name);
     }
 
     /// A process has read a whole message; it has thrown input away so many times before.
@@ -457,7 +471,9 @@ impl Oracles {
     /// The broker is gone, and with it whoever waits for it.
     pub fn died(&mut self, life: u64) {
         self.requests.died(life);
+        self.published.died(life);
         self.invocations.died();
+        self.truth.died();
         self.reconnect.died();
         self.bounds.died();
         self.health.died();
