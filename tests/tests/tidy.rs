@@ -1,5 +1,6 @@
 //! The shape of the project: who may depend on whom, what must not stand where, and what lies where.
 
+use relay_tests::binary::Driver;
 use serde_json::Value;
 use std::collections::BTreeSet;
 use std::fs;
@@ -171,7 +172,9 @@ fn no_build_but_their_own_has_a_canary() {
     assert_eq!(found(simulator("--cfg canary", "target/canary")), words);
     let none: [String; 0] = [];
     assert_eq!(found(simulator("", "target")), none);
-    assert_eq!(found(fs::read(relay_tests::binary::relay_broker()).unwrap()), none);
+    for broker in ["tokio", "smol"] {
+        assert_eq!(found(fs::read(Driver::ours(broker).program).unwrap()), none, "{broker}");
+    }
 }
 
 #[test]
