@@ -133,6 +133,33 @@ fn a_picture_of_a_trace_shows_what_a_check_of_it_finds() {
     assert!(fs::read_to_string(&page).unwrap().contains("S10 is broken"));
 }
 
+/// Both are wrong with this life: a request is not answered, and then the core panics.
+#[test]
+fn a_panic_counts_more_than_a_violation_and_hides_none() {
+    let folder = TempDir::new().unwrap();
+    let (file, page) = (unanswered(&folder), folder.path().join("page.html"));
+    let text = fs::read_to_string(&file).unwrap();
+    let mut lines: Vec<&str> = text.split_inclusive('\n').collect();
+    lines.pop();
+    let inputs = lines.len() as u64;
+    let (_, now) = lines.last().unwrap().split_once("\"now\":").unwrap();
+    let (now, _) = now.split_once(']').unwrap();
+    let drained = "{\"stream_drained\":{\"subscriber\":2,\"bytes\":9223372036854775807}}";
+    let panics = format!("{{\"n\":{inputs},\"now\":{now}],\"i\":{drained}}}\n");
+    let end = relay_core::trace::last_line(inputs, "panic: recorded");
+    fs::write(&file, lines.concat() + &panics + &end).unwrap();
+    // Only the core knows the prints of what it did before.
+    assert_eq!(relay_sim(&["bless", "FILE"], &file, &page).status.code(), Some(0));
+    let checked = relay_sim(&["check", "FILE"], &file, &page);
+    let told = text_of(&checked.stdout);
+    assert_eq!(checked.status.code(), Some(10), "{told}{}", text_of(&checked.stderr));
+    assert!(told.contains("S10") && told.contains("panic: recorded"), "{told}");
+    let drawn = relay_sim(&["view", "FILE", "-o", "OUT"], &file, &page);
+    assert_eq!(drawn.status.code(), Some(10), "{}", text_of(&drawn.stderr));
+    let drawn = fs::read_to_string(&page).unwrap();
+    assert!(drawn.contains("S10 is broken") && drawn.contains("the core panicked"));
+}
+
 /// A broker that was killed leaves no end, and what it has done before can still be compared.
 #[test]
 fn what_is_different_before_a_trace_was_cut_off_counts_more_than_the_cut() {

@@ -116,7 +116,8 @@ impl Broker {
         {
             let phase = self.roster.get(process).map(|agent| agent.phase.clone());
             let died = phase == Some(Phase::Running);
-            if (canary!(NotDeregistered) && !died) || (canary!(MissingWorker) && died) {
+            let withheld = if died { canary!(MissingWorker) } else { canary!(NotDeregistered) };
+            if withheld {
                 return;
             }
         }

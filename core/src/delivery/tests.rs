@@ -2,9 +2,7 @@
 //! possible, recomputed from scratch after every step.
 
 use super::{Frame, RowKey, Window};
-use crate::ids::{DeliveryId, MessageId};
 use crate::limits;
-use crate::time::Now;
 use crate::wire::Mode;
 use alloc::collections::{BTreeMap, BTreeSet, VecDeque};
 use alloc::format;
@@ -217,15 +215,8 @@ impl Model {
 }
 
 fn frame(id: &str, steer: bool, shown: bool) -> Frame {
-    Frame {
-        delivery_id: DeliveryId::from(id),
-        msg_id: MessageId::from("m"),
-        mode: if steer { Mode::Steer } else { Mode::Wait },
-        payload: "{}".into(),
-        shown,
-        recurs: false,
-        at: Now::default(),
-    }
+    let mode = if steer { Mode::Steer } else { Mode::Wait };
+    Frame { mode, shown, ..super::bounds_tests::frame(id, 2) }
 }
 
 /// What is at the terminal.

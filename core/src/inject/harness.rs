@@ -53,14 +53,16 @@ impl Harness {
     /// be typed.
     pub(crate) fn dialog(self, screen: &Terminal) -> Option<&'static str> {
         // Without dialogs there is no need to read the screen.
-        if self == Self::Other { None } else { self.dialog_in(screen.text(0..=u16::MAX)) }
+        (self != Self::Other).then(|| screen.text(0..=u16::MAX)).and_then(|text| self.dialog_in(&text))
     }
 
     /// The dialog in the text of a whole screen.
-    pub(super) fn dialog_in(self, mut text: String) -> Option<&'static str> {
+    pub(super) fn dialog_in(self, text: &str) -> Option<&'static str> {
+        if self == Self::Other {
+            return None;
+        }
         // All that dialogs are known by is ASCII.
-        text.make_ascii_lowercase();
-        let screen = Shown { text };
+        let screen = Shown { text: text.to_ascii_lowercase() };
         match self {
             Self::Claude => claude_dialog(&screen),
             Self::Codex => codex_dialog(&screen),

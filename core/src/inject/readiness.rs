@@ -63,7 +63,7 @@ pub(crate) fn ready(harness: Harness, screen: &Terminal, quiet_for: Span, since_
         return Readiness::Ready { unrecognised: false };
     }
     let text = screen.text(0..=u16::MAX);
-    if let Some(dialog) = harness.dialog_in(text.clone()) {
+    if let Some(dialog) = harness.dialog_in(&text) {
         return Readiness::Blocked { dialog };
     }
     let (quiet_counts, at_latest) = match harness {

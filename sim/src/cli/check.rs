@@ -10,7 +10,7 @@ use super::refuse;
 use super::replay::{Args, each};
 use super::terminal::{place, shown};
 use relay_sim::oracles::Class;
-use relay_sim::replay::{Checked, Difference, check};
+use relay_sim::replay::{Checked, Difference, Replayed, check};
 
 /// Violations that are told of one trace; the rest is counted.
 const TOLD: usize = 20;
@@ -18,16 +18,17 @@ const TOLD: usize = 20;
 pub(crate) fn run(args: &Args) -> Code {
     each(&args.files, |file, trace, _| {
         let place = place(file);
-        let Checked { replayed, violations } = check(trace).map_err(|difference| {
+        let checked = check(trace).map_err(|difference| {
             refuse(file, &not_judged(&difference, &trace.core));
             Code::found(difference.class())
         })?;
-        let (inputs, commands) = (replayed.inputs, replayed.commands);
+        let class = checked.class();
+        let Checked { replayed: Replayed { inputs, commands, .. }, violations } = checked;
         let end = shown(&trace.end);
-        if violations.is_empty() && !replayed.panicked {
+        let Some(class) = class else {
             say!("held: {place}: {inputs} inputs, {commands} commands; it ends with: {end}");
             return Ok(());
-        }
+        };
         say!("broken: {place}: {} violations in {inputs} inputs, {commands} commands", violations.len());
         for violation in violations.iter().take(TOLD) {
             say!("  line {}: {}: {}", violation.line, violation.rule, shown(&violation.message));
@@ -35,11 +36,10 @@ pub(crate) fn run(args: &Args) -> Code {
         if violations.len() > TOLD {
             say!("  and {} more", violations.len() - TOLD);
         }
-        if replayed.panicked {
+        if class == Class::Panic {
             say!("  line {}: the core panicked: {end}", trace.end_line);
-            return Err(Code::found(Class::Panic));
         }
-        Err(Code::found(Class::Safety))
+        Err(Code::found(class))
     })
 }
 

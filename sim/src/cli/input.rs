@@ -13,6 +13,7 @@ use relay_core::trace::{FORMAT, LARGEST, Trace, check_size, last_line};
 use relay_sim::scenario::{self, Scenario};
 use serde::Deserialize;
 use serde_json::Value;
+use std::fmt::{self, Display};
 use std::fs::File;
 use std::io::{self, Read};
 use std::path::Path;
@@ -94,6 +95,23 @@ pub(super) fn either(path: &Path) -> Result<Input, String> {
     found.map(|scenario| Input::Scenario(Box::new(scenario)))
 }
 
+/// Why a text is no trace.
+pub(super) enum Unread {
+    /// It was one, and is cut off.
+    Cut(Cut),
+    /// In words.
+    Wrong(String),
+}
+
+impl Display for Unread {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Cut(cut) => f.write_str(&cut.told("")),
+            Self::Wrong(why) => f.write_str(why),
+        }
+    }
+}
+
 /// What is there of a trace that has no end, because whoever wrote it was killed, say.
 pub(super) struct Cut {
     /// The lines that are whole, and an end.
@@ -106,7 +124,7 @@ pub(super) struct Cut {
 }
 
 impl Cut {
-    /// In words, how it becomes whole (invariant 3); `done` says what was done with the inputs.
+    /// In words, how it becomes whole (invariant 4); `done` says what was done with the inputs.
     pub(super) fn told(&self, done: &str) -> String {
         let Self { line, inputs, end, .. } = self;
         let how = if self.is_torn { "remove this line and append this one" } else { "append this line" };
@@ -119,7 +137,7 @@ impl Cut {
 }
 
 /// What is there of a trace; `None` where more than its end is missing, or nothing.
-pub(super) fn cut(text: &str) -> Option<Cut> {
+fn cut(text: &str) -> Option<Cut> {
     // A line is whole when its newline is there.
     let whole = &text[..=text.rfind('\n')?];
     let is_input = |line: &&str| !line.as_bytes().starts_with(TRACE);
@@ -131,18 +149,20 @@ pub(super) fn cut(text: &str) -> Option<Cut> {
     Some(Cut { text: mended, line, is_torn, inputs, end })
 }
 
-/// A trace from its text; the words for the reader where it is none.
-pub(super) fn read(text: &str) -> Result<Trace<'_>, String> {
+/// A trace from its text; why it is none, for the reader, where it is none.
+pub(super) fn read(text: &str) -> Result<Trace<'_>, Unread> {
     if let Some(why) = text.lines().next().and_then(unreadable_head) {
-        return Err(format!("line 1: {why}"));
+        return Err(Unread::Wrong(format!("line 1: {why}")));
     }
     Trace::read(text).map_err(|error| {
-        if let Some(cut) = cut(text) {
-            return cut.told("");
-        }
-        let error = error.to_string();
-        // What is told of a line as a whole stands in no column of it.
-        error.strip_suffix(", at column 0").unwrap_or(&error).to_owned()
+        cut(text).map_or_else(
+            || {
+                let error = error.to_string();
+                // What is told of a line as a whole stands in no column of it.
+                Unread::Wrong(error.strip_suffix(", at column 0").unwrap_or(&error).to_owned())
+            },
+            Unread::Cut,
+        )
     })
 }
 

@@ -7,6 +7,7 @@
 //!    sees nothing else.
 
 use super::code::Code;
+use super::input::Unread;
 use super::output::{self, Readers};
 use super::terminal::{place, shown};
 use super::{input, refuse};
@@ -36,7 +37,7 @@ pub(crate) struct RedactArgs {
 /// difference counts more than the missing end.
 pub(crate) fn run(args: &Args) -> Code {
     each_text(&args.files, |file, text| {
-        let trace = input::read(text).map_err(|why| cut_off(file, text, &why))?;
+        let trace = input::read(text).map_err(|why| unread(file, &why))?;
         let done = compared(file, &trace)?;
         let ended = if done.panicked { ", the last with the panic that was recorded" } else { "" };
         say!(
@@ -51,8 +52,8 @@ pub(crate) fn run(args: &Args) -> Code {
 }
 
 /// What comes of a text that is no whole trace.
-fn cut_off(file: &Path, text: &str, why: &str) -> Code {
-    let Some(cut) = input::cut(text) else { return refuse(file, &why) };
+fn unread(file: &Path, why: &Unread) -> Code {
+    let Unread::Cut(cut) = why else { return refuse(file, why) };
     let replayed = input::read(&cut.text).map_err(|why| refuse(file, &why));
     match replayed.and_then(|trace| compared(file, &trace)) {
         Ok(_) => refuse(file, &cut.told(" (replayed, all equal)")),

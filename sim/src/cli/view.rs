@@ -105,41 +105,43 @@ fn of_case(mut view: View, plan: Plan) -> Drawn {
 
 /// The picture of a recorded life: it is lived again, so that commands are shown as well, and judged.
 fn of_trace(file: &Path, text: &str) -> Result<Drawn, String> {
-    let trace = input::read(text)?;
+    let trace = input::read(text).map_err(|why| why.to_string())?;
     let reproduction = again::file("replay", file);
     let title = format!("{}, recorded by {} with core {}", place(file), trace.driver, trace.core);
     let mut view = View::new(&title, &reproduction);
-    let checked = replay::narrate(&trace, |moment| view.add(moment));
-    let found = match &checked {
-        Ok(checked) => wrong_with(&trace, checked),
+    let found = match replay::narrate(&trace, |moment| view.add(moment)) {
+        Ok(checked) => judged(&mut view, &trace, &checked),
         Err(difference) => {
             let message = format!("the replay parts from the trace at {difference}");
-            Some(Failure { class: difference.class(), rule: "replay", message })
+            let failure = Failure { class: difference.class(), rule: "replay", message };
+            view.failed(&failure);
+            Some(failure)
         }
     };
-    if let Some(failure) = &found {
-        view.failed(failure);
-    } else if let Ok(Checked { replayed, .. }) = &checked {
-        view.passed(&format!(
-            "replayed: {} inputs, {} commands, nothing is wrong; the trace ends with: {}",
-            replayed.inputs, replayed.commands, trace.end
-        ));
-    }
     Ok(Drawn { view, found })
 }
 
-/// What is wrong with a life that was lived again as it was recorded.
-fn wrong_with(trace: &Trace<'_>, checked: &Checked) -> Option<Failure> {
-    if let [first, ..] = &checked.violations[..] {
-        let count = checked.violations.len();
-        let message = format!(
-            "{count} violations, the first on line {}: {}: {}",
-            first.line, first.rule, first.message
-        );
-        return Some(Failure { class: Class::Safety, rule: first.rule, message });
+/// What is wrong with a life that was lived again as it was recorded; the story tells its violations.
+fn judged(view: &mut View, trace: &Trace<'_>, checked: &Checked) -> Option<Failure> {
+    match (checked.class(), checked.violations.first()) {
+        (Some(Class::Panic), _) => {
+            let failure = Failure { class: Class::Panic, rule: "panic", message: trace.end.to_string() };
+            view.failed(&failure);
+            Some(failure)
+        }
+        (_, Some(first)) => {
+            let failure = Failure::from(first);
+            view.failed(&failure);
+            Some(Failure { message: super::verdict(&failure), ..failure })
+        }
+        (_, None) => {
+            view.passed(&format!(
+                "replayed: {} inputs, {} commands, nothing is wrong; the trace ends with: {}",
+                checked.replayed.inputs, checked.replayed.commands, trace.end
+            ));
+            None
+        }
     }
-    let panic = || Failure { class: Class::Panic, rule: "panic", message: trace.end.to_string() };
-    checked.replayed.panicked.then(panic)
 }
 
 #[cfg(test)]

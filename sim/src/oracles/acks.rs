@@ -52,7 +52,7 @@ impl Acks {
     }
 
     /// The greatest sequence that the broker has acked of an identity; 0 for none.
-    pub(super) fn latest(&self, id: &str) -> u64 {
+    pub(super) fn acked(&self, id: &str) -> u64 {
         self.judged.get(id).copied().unwrap_or(0)
     }
 

@@ -460,7 +460,7 @@ impl Oracles {
         match self.takes.took(&mut self.ledger, process, token, flushes) {
             Ok(Some((id, seq))) => {
                 let cursor = self.ledger.identities.get(&id).map_or(0, |identity| identity.cursor);
-                let judged = self.order.read(at.mono, &id, seq, self.acks.latest(&id).max(cursor));
+                let judged = self.order.read(at.mono, &id, seq, self.acks.acked(&id).max(cursor));
                 self.note("S6", judged);
             }
             Ok(None) => {}

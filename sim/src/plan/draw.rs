@@ -114,25 +114,25 @@ fn occasion(
     at: u64,
     busy: u64,
 ) -> Vec<(u64, Step)> {
+    let drawn = |stream, low, high| rng.between(Stream::Fault, key(number, stream), low, high);
     match fault {
         // An event outside of the sequence.
         Fault::Echo { .. } => {
             vec![(at + 1, Step::Channel { size: 20 }), (at + SECOND / 2, Step::React { read: false })]
         }
         // Many messages, whose acks are lost although they are read.
-        Fault::HalfOpen { .. } if rng.between(Stream::Fault, key(number, 11), 0, FLOODED - 1) == 0 => {
+        Fault::HalfOpen { .. } if drawn(11, 0, FLOODED - 1) == 0 => {
             let quick = |agent: &AgentPlan| !matches!(agent.kind, Kind::Slow | Kind::Deaf);
             let Some(to) = agents.iter().position(quick) else {
                 return Vec::new();
             };
-            let count = rng.between(Stream::Fault, key(number, 12), 120, 200) as usize;
+            let count = drawn(12, 120, 200) as usize;
             vec![(at.saturating_sub(SECOND / 5), Step::Burst { to, count })]
         }
         // Messages that follow each other closely enough for one to overtake the other.
         Fault::Reorder { .. } => {
-            let drawn = |stream, low, high| rng.between(Stream::Fault, key(number, stream), low, high);
-            let message =
-                Step::Direct { to: drawn(13, 0, agents.len() as u64 - 1) as usize, steer: false, size: 20 };
+            let to = drawn(13, 0, agents.len() as u64 - 1) as usize;
+            let message = Step::Direct { to, steer: false, size: 20 };
             let sent = (at + drawn(14, 1, SECOND)).min(busy);
             vec![(sent, message), ((sent + drawn(15, 1, SECOND / 100)).min(busy), message)]
         }
@@ -141,9 +141,8 @@ fn occasion(
             let Some(agent) = agents.iter().position(|agent| agent.kind.is_placeable()) else {
                 return Vec::new();
             };
-            let later = |stream| rng.between(Stream::Fault, key(number, stream), 0, 3 * SECOND);
-            let released = (at + later(7)).min(busy);
-            let ordered = (released + later(8)).min(busy);
+            let released = (at + drawn(7, 0, 3 * SECOND)).min(busy);
+            let ordered = (released + drawn(8, 0, 3 * SECOND)).min(busy);
             vec![(released, Step::Release { agent }), (ordered, Step::Invoke { agent })]
         }
         _ => Vec::new(),

@@ -6,7 +6,7 @@
 //!    commands are not those that the recorded broker gave.
 
 use super::{Difference, Moment, Replayed, replay_with};
-use crate::oracles::{Field, Violation};
+use crate::oracles::{Class, Field, Violation};
 use relay_core::trace::Trace;
 
 /// What a check came to.
@@ -16,6 +16,14 @@ pub struct Checked {
     pub replayed: Replayed,
     /// All that is wrong, in its order.
     pub violations: Vec<Violation>,
+}
+
+impl Checked {
+    /// What kind of wrong there is, if any. A panic of the core counts more than a rule that was broken.
+    pub fn class(&self) -> Option<Class> {
+        let is_broken = || !self.violations.is_empty();
+        if self.replayed.panicked { Some(Class::Panic) } else { is_broken().then_some(Class::Safety) }
+    }
 }
 
 /// Judges a recorded life.

@@ -6,7 +6,6 @@
 //!    answer that never came, stands there.
 
 use super::{Checked, Difference, check_with};
-use crate::oracles::{Class, Failure, Violation};
 use crate::story::{Fact, Moment, Narrator};
 use relay_core::trace::Trace;
 
@@ -29,17 +28,12 @@ pub fn narrate(trace: &Trace<'_>, mut listen: impl FnMut(Moment)) -> Result<Chec
             tell(at, &fact);
         }
         for violation in &violations[told..] {
-            tell(at, &Fact::Failed(&verdict(violation)));
+            tell(at, &Fact::Failed(&violation.into()));
         }
         told = violations.len();
     })?;
     for violation in &checked.violations[told..] {
-        tell(at, &Fact::Failed(&verdict(violation)));
+        tell(at, &Fact::Failed(&violation.into()));
     }
     Ok(checked)
-}
-
-fn verdict(violation: &Violation) -> Failure {
-    let message = format!("line {}: {}", violation.line, violation.message);
-    Failure { class: Class::Safety, rule: violation.rule, message }
 }

@@ -48,13 +48,15 @@ impl View {
         self.end = end.into();
     }
 
-    /// Says which rule was broken, unless the story has told it: a panic ends a story without a word.
+    /// Says which rule was broken, unless the story has told it, and the page still has it: a panic ends a story
+    /// without a word.
     pub fn failed(&mut self, failure: &Failure) {
-        if self.moments.iter().any(|moment| moment.kind == Kind::Verdict) {
-            return;
-        }
         let at = self.moments.back().map_or(0, |last| last.at);
-        self.add(Moment::verdict(at, failure));
+        let verdict = Moment::verdict(at, failure);
+        let tells = |moment: &Moment| moment.kind == Kind::Verdict && moment.text == verdict.text;
+        if !self.moments.iter().any(tells) {
+            self.add(verdict);
+        }
     }
 
     /// Whether nothing happened.

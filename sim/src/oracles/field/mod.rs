@@ -14,7 +14,7 @@ use super::bounds::Bounds;
 use super::facts::Frame;
 use super::requests::Requests;
 use super::scene::Scene;
-use super::{At, Broken, hosting, secrets};
+use super::{At, Broken, Class, Failure, hosting, secrets};
 use dialect::Dialect;
 use relay_core::ids::RequestId;
 use relay_core::limits::AGENTS;
@@ -39,6 +39,12 @@ pub struct Violation {
     pub rule: &'static str,
     /// How it was broken.
     pub message: String,
+}
+
+impl From<&Violation> for Failure {
+    fn from(Violation { line, rule, message }: &Violation) -> Self {
+        Self { class: Class::Safety, rule, message: format!("line {line}: {message}") }
+    }
 }
 
 /// All oracles of a recorded life.
