@@ -12,7 +12,8 @@
 //! 3. S15: an inventory does not leave out what the engine has asked for on its link and still waits for,
 //!    unless that takes long by the broker's clock, or the inventory has waited for many such: the engine would
 //!    give it to another node as well. What it had queued counts as asked for from when it leaves the engine,
-//!    for a moment. A release is never moved.
+//!    for a moment. A release is never moved. A broker that stops takes releases only: whatever else comes to it
+//!    then is for another, and may be left out, but not begun.
 //! 4. S15: what a process was started for, in any life, is not handed back: the engine would give it to another
 //!    node. Today the core hands back only actions that it does not know; this guards that.
 //! 5. S15: a release is taken and answered only with a record of it on its way to the disk or there: no engine
@@ -76,6 +77,8 @@ pub(super) struct Invocations {
     unwritten: Option<String>,
     /// What the engine has ended: its frame may still be under way.
     finished: BTreeSet<String>,
+    /// Whether this life is asked to stop.
+    stops: bool,
 }
 
 impl Invocations {
@@ -103,6 +106,9 @@ impl Invocations {
                 self.unwritten = Some(id.to_owned());
             }
         }
+        if self.stops && !self.releases.contains(id) && !self.begun.contains_key(id) {
+            return;
+        }
         if !self.finished.contains(id) && !self.ended.contains(id) {
             self.begun.insert(id.to_owned(), (link, mono));
         }
@@ -115,6 +121,11 @@ impl Invocations {
                 orders.push(order);
             }
         }
+    }
+
+    /// The broker is asked to stop.
+    pub(super) fn stops(&mut self) {
+        self.stops = true;
     }
 
     /// A spawn is asked for on the local API.
@@ -276,6 +287,7 @@ impl Invocations {
         self.carried.retain(|id| promised.contains(id));
         self.written.clear();
         self.unwritten = None;
+        self.stops = false;
     }
 
     /// An invocation without an end.
@@ -404,6 +416,21 @@ mod tests {
         let release = r#"{"type":"action.invoke","invocation_id":"i3","action":"release","input":{}}"#;
         invocations.given(0, LinkId(1), &Frame::read(release), |_| true);
         assert_eq!(invocations.listed(0, LinkId(1), &Frame::read(EMPTY), true), Ok(()), "it is never moved");
+    }
+
+    #[test]
+    fn a_broker_that_stops_leaves_out_and_does_not_begin_what_comes_to_it_then() {
+        let mut invocations = Invocations::default();
+        invocations.stops();
+        given(&mut invocations);
+        assert_eq!(invocations.listed(0, LinkId(1), &Frame::read(EMPTY), true), Ok(()));
+        assert!(invocations.spawns("bob").is_err());
+        invocations.died();
+        given(&mut invocations);
+        invocations.stops();
+        given(&mut invocations);
+        assert!(invocations.listed(0, LinkId(1), &Frame::read(EMPTY), true).is_err(), "it had begun before");
+        assert_eq!(invocations.spawns("bob"), Ok(()));
     }
 
     #[test]

@@ -168,6 +168,9 @@ impl Oracles {
         if let (Input::LinkText { link, .. }, Some(frame)) = (input, &frame) {
             self.arrived(at, *link, frame);
         }
+        if matches!(input, Input::Terminate) {
+            self.invocations.stops();
+        }
         if let Input::Api { request, method, target, body, .. } = input {
             self.requests.asked((at.life, *request), format!("{method} {target}"), at.now);
             self.published.asked((at.life, *request), target, body);
