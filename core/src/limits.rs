@@ -88,9 +88,9 @@ pub(crate) const REPLAY_MAX: Span = Span::secs(600);
 /// Proofs of absence that make a missing sequence a hole.
 pub(crate) const HOLE_PROOFS: u8 = 2;
 /// Typed attempts before a row is a dead letter.
-pub(crate) const ATTEMPTS: u8 = 3;
+pub const ATTEMPTS: u8 = 3;
 /// An agent that lives but does not take a message for this long gets it as dead letter.
-pub(crate) const UNVERIFIED: Span = Span::secs(30 * 60);
+pub const UNVERIFIED: Span = Span::secs(30 * 60);
 /// Dead letters kept; the oldest goes first.
 pub(crate) const DEAD_LETTERS: usize = 500;
 /// Frames held for an agent whose registration is pending, per agent name.

@@ -184,6 +184,11 @@ impl Agent {
         self.kind
     }
 
+    /// Whether bracketed paste is on.
+    pub const fn pastes(&self) -> bool {
+        self.paste
+    }
+
     fn delay(&mut self, low: u64, high: u64) -> u64 {
         self.turns += 1;
         self.rng.skewed(Stream::Turn, key(self.id, self.turns), low, high)
@@ -338,7 +343,7 @@ impl Agent {
             self.reading = false;
             return self.written().into_iter().chain(self.wants_read()).collect();
         }
-        let taken = self.reader.read(&bytes);
+        let taken = self.reader.read(&bytes, self.paste);
         let mut effects = Vec::new();
         if !taken.is_empty() {
             effects.push(Effect::Took(taken));

@@ -183,11 +183,11 @@ impl Engine {
         self.out.push_back(Output::Send { connection, text });
     }
 
-    /// Tells an agent that it may not invoke an action: outside of the sequence, under the action's name.
-    pub fn deny_action(&mut self, now_ms: i64, agent_id: &str, action: &str) {
+    /// Tells an agent that it may not invoke an action, and why: outside of the sequence, under the action's name.
+    pub fn deny_action(&mut self, now_ms: i64, agent_id: &str, action: &str, why: &str) {
         if let Some(key) = self.state.agent_by_id(agent_id) {
             let caller = self.state.agents[key.0].name.clone();
-            let data = json!({ "action_name": action, "caller_name": &*caller, "error": "not authorized" });
+            let data = json!({ "action_name": action, "caller_name": &*caller, "error": why });
             let event = format!("{action}_{agent_id}");
             self.send_event(now_ms, key, "action.denied", &event, action, &data);
         }

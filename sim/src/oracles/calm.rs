@@ -5,16 +5,20 @@
 //! a broker that is never registered again; a result that never arrives; links opened, calls made or
 //! files written for ever although there is nothing to do.
 //!
-//! 1. L1: every row of an agent that reads is acked; one that does not read gets a dead letter.
+//! 1. L1: every row of an agent that reads is acked, and its first task is read; one that does not read gets a
+//!    dead letter.
 //! 2. L2: the broker is registered. L5: no invocation is open.
 //! 3. L4: when all this is so, a broker that nobody asks anything sends heartbeats and inventories,
 //!    and repeats its cursors after those. After the engine has given a row up it may close one link:
 //!    what is missing below that row, only a new one can tell. It may ask who is deaf. For a while it may
 //!    still write what it could not, make or join channels, and note who has left for good.
 
-use super::Oracles;
 use super::facts::Frame;
+use super::{At, Oracles};
+use crate::agents::reader::Token;
 use crate::engine::Engine;
+use crate::world::Of;
+use relay_core::ids::ProcessId;
 use relay_core::{Command, StoreAction, limits};
 
 /// An open row of an agent that reads.
@@ -40,13 +44,24 @@ impl Oracles {
         if self.scene.ids_of(name).any(|id| !engine.has_agent(id)) {
             return None;
         }
-        // What an old engine stores at or below its cursor no ack can end.
-        let cursor = engine.ack_cursor(id);
-        let row = engine.rows(id).find(|row| row.state.is_open() && row.seq > cursor)?;
         let identity = self.ledger.identities.get(id)?;
-        let token = identity.rows.get(&row.seq)?.token;
-        let taken = token.is_some_and(|token| identity.taken.contains_key(&token));
-        Some(Unsettled { seq: row.seq, taken })
+        let cursor = engine.ack_cursor(id);
+        let mut open = engine.rows(id).filter(|row| row.state.is_open());
+        open.find_map(|open| {
+            let row = identity.rows.get(&open.seq)?;
+            let taken = row.token.is_some_and(|token| identity.taken.contains_key(&token));
+            // What an old engine stores at or below its cursor no ack can end, and it is sent once. It is read.
+            let was_lost = || {
+                !taken && row.token.is_some() && row.arrived.is_some_and(|at| self.was_there(id, name, at))
+            };
+            (open.seq > cursor || was_lost()).then_some(Unsettled { seq: open.seq, taken })
+        })
+    }
+
+    /// Whether the process of an identity was there at this time, and has not thrown input away too often since.
+    fn was_there(&self, id: &str, name: &str, at: At) -> bool {
+        let runs = |process: Of<ProcessId>| self.scene.process(process.1) == Some(name);
+        self.takes.has_since(id, at, runs) && self.takes.thrown_since(id, at) < u64::from(limits::ATTEMPTS)
     }
 
     /// Whether a message for an agent that does not read was given up, if there is one.
@@ -76,9 +91,16 @@ impl Oracles {
         since.is_some()
     }
 
-    /// A result that reached the broker for an agent and was not typed into it.
-    pub fn untyped_result(&self, name: &str) -> Option<u64> {
-        self.results.first_due(name)
+    /// A process of this agent that has not read its first task.
+    pub fn unread_task(&self, name: &str) -> Option<Of<ProcessId>> {
+        let is_there = |process: &Of<ProcessId>| self.scene.process(process.1) == Some(name);
+        self.tasks.unread(|process| is_there(&process).then(|| self.takes.thrown(process)))
+    }
+
+    /// A result that reached the broker for an agent and was not read by it.
+    pub fn unread_result(&self, name: &str) -> Option<Token> {
+        let thrown = |came| self.ledger.id_of(name).map_or(0, |id| self.takes.thrown_since(id, came));
+        self.results.unread(name, thrown)
     }
 
     /// Nothing went wrong in this case: every message was read once.
@@ -141,7 +163,7 @@ pub(super) fn quiet(lasts: u64, command: &Command, frame: Option<&Frame<'_>>) ->
 #[cfg(test)]
 mod tests {
     use super::*;
-    use relay_core::ids::{LinkId, OpId, ProcessId, StoreId};
+    use relay_core::ids::{LinkId, OpId, StoreId};
     use relay_core::time::Mono;
 
     #[test]

@@ -39,8 +39,8 @@ const RELEASES: &str = r#""releases":"#;
 const UNDER_WAY: u64 = 150_000;
 
 /// On whose behalf a process may be started.
-#[derive(Clone, Debug, PartialEq, Eq)]
-enum Order {
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Order {
     Invocation(String),
     Api(RequestId),
 }
@@ -148,15 +148,17 @@ impl Invocations {
         });
     }
 
-    /// A process is started for an agent.
-    pub(super) fn spawns(&mut self, name: &str) -> Result<(), String> {
+    /// A process is started for an agent: the orders that it may be for, as somebody who asked may have gone
+    /// without an answer.
+    pub(super) fn spawns(&mut self, name: &str) -> Result<Vec<Order>, String> {
         // The name is reserved for the first order; later ones of the same name are refused.
         match self.orders.get_mut(name).filter(|orders| !orders.is_empty()) {
             Some(orders) => {
+                let open = orders.clone();
                 if let Order::Invocation(id) = orders.remove(0) {
                     self.started.insert(id);
                 }
-                Ok(())
+                Ok(open)
             }
             None => Err(format!("a process is started for {name:?}, and nobody waits for one")),
         }
@@ -326,13 +328,13 @@ mod tests {
         let mut invocations = Invocations::default();
         given(&mut invocations);
         given(&mut invocations);
-        assert_eq!(invocations.spawns("bob"), Ok(()));
+        assert!(invocations.spawns("bob").is_ok());
         assert!(invocations.spawns("bob").is_err());
         invocations.died();
         given(&mut invocations);
         assert!(invocations.spawns("bob").is_err());
         invocations.asked(RequestId(1), br#"{"name":"bob"}"#);
-        assert_eq!(invocations.spawns("bob"), Ok(()));
+        assert!(invocations.spawns("bob").is_ok());
         invocations.asked(RequestId(2), br#"{"name":"bob"}"#);
         invocations.answered(RequestId(2));
         assert!(invocations.spawns("bob").is_err(), "it was refused");
@@ -347,7 +349,7 @@ mod tests {
         assert_eq!(hand_back(&mut invocations), Ok(()));
         let mut invocations = Invocations::default();
         given(&mut invocations);
-        assert_eq!(invocations.spawns("bob"), Ok(()));
+        assert!(invocations.spawns("bob").is_ok());
         assert!(hand_back(&mut invocations).is_err());
     }
 
@@ -430,7 +432,7 @@ mod tests {
         invocations.stops();
         given(&mut invocations);
         assert!(invocations.listed(0, LinkId(1), &Frame::read(EMPTY), true).is_err(), "it had begun before");
-        assert_eq!(invocations.spawns("bob"), Ok(()));
+        assert!(invocations.spawns("bob").is_ok());
     }
 
     #[test]

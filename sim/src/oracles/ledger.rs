@@ -7,6 +7,7 @@
 //! 2. A row is forgotten when it was read once, and so many behind it are acked that nothing can come of
 //!    it any more: a run of any length holds no more than its newest rows.
 
+use super::At;
 use crate::agents::reader::Token;
 use crate::engine::Event;
 use serde_json::Value;
@@ -25,8 +26,8 @@ pub(super) struct Row {
     /// The message, if a simulated sender wrote it.
     pub(super) token: Option<Token>,
     pub(super) delivery_id: Option<String>,
-    /// A broker has had it.
-    arrived: bool,
+    /// When the life of the broker that had it last got it first.
+    pub(super) arrived: Option<At>,
     /// Messages that had its number before, which the engine had forgotten.
     before: Vec<Token>,
     /// The engine has ended it without an ack.
@@ -51,9 +52,18 @@ pub(super) struct Identity {
     pub(super) processes: u64,
 }
 
+/// A message as its sender knows it.
+#[derive(Debug)]
+pub(super) struct Posted {
+    pub(super) token: Token,
+    /// The name of who sent it, where the engine has told that.
+    pub(super) sender: Option<String>,
+}
+
 #[derive(Debug, Default)]
 pub(super) struct Ledger {
-    tokens: BTreeMap<String, Token>,
+    /// By id: the newest messages.
+    posted: BTreeMap<String, Posted>,
     ids: BTreeMap<String, String>,
     pub(super) identities: BTreeMap<String, Identity>,
     buried: BTreeSet<String>,
@@ -80,17 +90,23 @@ impl Identity {
     /// the number of an older one.
     pub(super) fn was_taken(&self, row: &Row) -> bool {
         let taken = |token: &Token| self.taken.contains_key(token);
-        row.token.as_ref().is_none_or(taken) || (!row.arrived && row.before.iter().any(taken))
+        row.token.as_ref().is_none_or(taken) || (row.arrived.is_none() && row.before.iter().any(taken))
     }
 }
 
 impl Ledger {
-    pub(super) fn posted(&mut self, msg_id: &str, token: Token) {
-        self.tokens.insert(msg_id.to_owned(), token);
-        if self.tokens.len() > REMEMBERED {
+    pub(super) fn posted(&mut self, msg_id: &str, token: Token, sender: Option<&str>) {
+        let sender = sender.map(str::to_owned);
+        self.posted.insert(msg_id.to_owned(), Posted { token, sender });
+        if self.posted.len() > REMEMBERED {
             // Ids grow with time, and are equally long.
-            self.tokens.pop_first();
+            self.posted.pop_first();
         }
+    }
+
+    /// The message of this id, if a simulated sender wrote it not long ago.
+    pub(super) fn posted_as(&self, msg_id: &str) -> Option<&Posted> {
+        self.posted.get(msg_id)
     }
 
     pub(super) fn row_count(&self) -> u64 {
@@ -118,7 +134,7 @@ impl Ledger {
                 self.identity(agent_id);
             }
             Event::Stored { agent_id, seq, msg_id } => {
-                let token = self.tokens.get(&**msg_id).copied();
+                let token = self.posted.get(&**msg_id).map(|posted| posted.token);
                 self.rows += 1;
                 let identity = self.identity(agent_id);
                 identity.newest = *seq;
@@ -144,10 +160,11 @@ impl Ledger {
     }
 
     /// A row reaches the broker.
-    pub(super) fn arrived(&mut self, agent_id: &str, seq: u64, delivery_id: Option<&str>) {
+    pub(super) fn arrived(&mut self, at: At, agent_id: &str, seq: u64, delivery_id: Option<&str>) {
         let identity = self.identities.get_mut(agent_id);
-        if let Some(row) = identity.and_then(|identity| identity.rows.get_mut(&seq)) {
-            row.arrived |= row.delivery_id.as_deref() == delivery_id;
+        let row = identity.and_then(|identity| identity.rows.get_mut(&seq));
+        if let Some(row) = row.filter(|row| row.delivery_id.as_deref() == delivery_id) {
+            row.arrived = row.arrived.filter(|before| before.life == at.life).or(Some(at));
         }
     }
 

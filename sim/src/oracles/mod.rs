@@ -23,6 +23,7 @@ mod hosting;
 mod identity;
 mod invocations;
 mod ledger;
+mod letters;
 mod order;
 mod published;
 mod reconnect;
@@ -33,16 +34,20 @@ mod results;
 mod scene;
 mod secrets;
 mod takes;
+mod tasks;
 mod truth;
+mod typed;
 
-use crate::agents::reader::Token;
+use crate::agents::reader::{Token, token_of};
 use crate::engine::{Event, Record};
 use crate::world::{INSTANCE, Of};
 use facts::Frame;
+use invocations::Order;
 use ledger::Ledger;
 use relay_core::ids::{LinkId, ProcessId, RequestId};
 use relay_core::limits::REMEMBERED;
 use relay_core::{Command, Held, Input, StoreAction, StoreFile};
+use results::Results;
 use scene::Scene;
 use serde_json::Value;
 
@@ -116,8 +121,9 @@ pub struct Oracles {
     registrations: registrations::Registrations,
     requests: requests::Requests,
     resent: resent::Resent,
-    results: results::Results,
+    results: Results,
     takes: takes::Takes,
+    tasks: tasks::Tasks,
     truth: truth::Truth,
     /// Since when there is nothing to do for the broker: virtual µs.
     quiet_since: Option<u64>,
@@ -154,7 +160,7 @@ impl Oracles {
         self.note("S15", judged);
         let judged = self.reconnect.input(at, &self.scene, input);
         self.blame(judged);
-        self.passed(input, frame.as_ref());
+        self.passed(at, input, frame.as_ref());
         self.scene.input(at, input, frame.as_ref());
         self.reconnect.after(&self.scene);
         self.note("S13", health::Health::kept(at, &self.scene));
@@ -165,8 +171,11 @@ impl Oracles {
         if matches!(input, Input::LinkDown { .. } | Input::Terminate) {
             self.quiet_since = None;
         }
-        if let (Input::LinkText { link, .. }, Some(frame)) = (input, &frame) {
+        if let (Input::LinkText { link, text }, Some(frame)) = (input, &frame) {
             self.arrived(at, *link, frame);
+            if let Some(id) = frame.invocation_id.as_deref() {
+                self.tasks.ordered(Order::Invocation(id.to_owned()), token_of(text));
+            }
         }
         if matches!(input, Input::Terminate) {
             self.invocations.stops();
@@ -176,20 +185,20 @@ impl Oracles {
             self.published.asked((at.life, *request), target, body);
             if *target == "/api/spawn" {
                 self.invocations.asked(*request, body);
+                let task = std::str::from_utf8(body).ok().and_then(token_of);
+                self.tasks.ordered(Order::Api(*request), task);
             }
         }
     }
 
     /// Results on their way to a process, and processes that end.
-    fn passed(&mut self, input: &Input<'_>, frame: Option<&Frame<'_>>) {
+    fn passed(&mut self, at: At, input: &Input<'_>, frame: Option<&Frame<'_>>) {
         match (input, frame) {
             (Input::LinkText { text, .. }, Some(frame)) if frame.seq == Some(0) => {
                 let name = frame.agent.as_deref().unwrap_or_default();
                 let is_its_own = |id: &str| self.scene.name_of(id) == Some(name);
                 let hosted = frame.agent_id.as_deref().map_or_else(|| self.scene.hosts(name), is_its_own);
-                if self.scene.runs(name) && hosted {
-                    self.results.arrived(name, text);
-                }
+                self.results.arrived(at, name, text, hosted && self.scene.runs(name));
             }
             (Input::PtyExited { process, .. } | Input::PtyEof { process }, _) => {
                 let name = self.scene.process(*process).unwrap_or_default();
@@ -212,7 +221,7 @@ impl Oracles {
                 self.order.arrived(at.mono, frame);
                 if let Some(id) = frame.agent_id.as_deref().filter(|_| frame.seq.is_some_and(|seq| seq > 0)) {
                     self.health.arrived(at, id, frame);
-                    self.ledger.arrived(id, frame.seq.unwrap_or(0), frame.delivery_id.as_deref());
+                    self.ledger.arrived(at, id, frame.seq.unwrap_or(0), frame.delivery_id.as_deref());
                 }
             }
             "action.invoke" if !self.scene.is_outlived(link) => {
@@ -260,6 +269,10 @@ impl Oracles {
         }
         if let Command::Store { action, .. } = command {
             self.invocations.writes(action);
+            if let StoreAction::Append { lines } = action {
+                let judged = letters::written(at, &self.ledger, &self.takes, lines);
+                self.note("S1", judged);
+            }
         }
         let judged = self.registrations.command(command, frame.as_ref());
         self.blame(judged);
@@ -269,8 +282,10 @@ impl Oracles {
         self.scene.command(at, command, frame.as_ref());
         if let Command::Spawn { process, .. } = command {
             let name = self.scene.process(*process).unwrap_or_default();
-            let judged = self.invocations.spawns(name);
-            self.note("S15", judged);
+            match self.invocations.spawns(name) {
+                Ok(orders) => self.tasks.started((at.life, *process), &orders),
+                Err(why) => self.note("S15", Err(why)),
+            }
         }
     }
 
@@ -279,7 +294,7 @@ impl Oracles {
         match command {
             Command::PtyWrite { process, .. } => {
                 let name = self.scene.process(*process).unwrap_or_default();
-                let judged = self.results.command(name, command);
+                let judged = Results::command(name, command);
                 self.note("S4", judged);
             }
             Command::LinkSend { .. } => {
@@ -366,9 +381,9 @@ impl Oracles {
 
     // What really happens.
 
-    /// A sender got this id for its message.
-    pub fn posted(&mut self, msg_id: &str, token: Token) {
-        self.ledger.posted(msg_id, token);
+    /// A sender got this id for its message, and was told its own name.
+    pub fn posted(&mut self, msg_id: &str, token: Token, sender: Option<&str>) {
+        self.ledger.posted(msg_id, token, sender);
         self.published.posted(token);
     }
 
@@ -450,17 +465,35 @@ impl Oracles {
     }
 
     /// A process of this agent was started; `deaf` if it never reads.
-    pub fn started(&mut self, process: Of<ProcessId>, name: &str, deaf: bool) {
+    pub fn started(&mut self, at: At, process: Of<ProcessId>, name: &str, deaf: bool) {
         if let Some(id) = self.ledger.id_of(name) {
             self.health.started(id, deaf);
         }
-        self.takes.started(&mut self.ledger, process, name, deaf);
+        self.takes.started(&mut self.ledger, at, process, name, deaf);
         self.truth.started(name);
     }
 
-    /// A process has read a whole message; it has thrown input away so many times before.
-    pub fn took(&mut self, at: At, process: Of<ProcessId>, token: Token, flushes: u64) {
-        match self.takes.took(&mut self.ledger, process, token, flushes) {
+    /// A process throws away, perhaps, what it has not read.
+    pub fn threw(&mut self, at: At, process: Of<ProcessId>) {
+        self.takes.threw(at.now, process);
+    }
+
+    /// The broker types into a program; `pastes`: whether that wants pastes, if the broker knows.
+    pub fn types(&mut self, bytes: &[u8], pastes: Option<bool>) {
+        let judged = typed::judge(&self.ledger, bytes, pastes);
+        self.note("S4", judged);
+    }
+
+    /// A process has read a whole message.
+    pub fn took(&mut self, at: At, process: Of<ProcessId>, token: Token) {
+        if let Some(judged) = self.tasks.read(process, token, self.takes.thrown(process)) {
+            return self.note("S5", judged);
+        }
+        let thrown = |since| self.takes.thrown_by(process, since);
+        if let Some(judged) = self.results.read(process, self.takes.name_of(process), token, thrown) {
+            return self.blame(judged);
+        }
+        match self.takes.took(&mut self.ledger, process, token) {
             Ok(Some((id, seq))) => {
                 let cursor = self.ledger.identities.get(&id).map_or(0, |identity| identity.cursor);
                 let judged = self.order.read(at.mono, &id, seq, self.acks.acked(&id).max(cursor));
@@ -476,6 +509,7 @@ impl Oracles {
         self.requests.died(life);
         self.published.died(life);
         self.invocations.died();
+        self.tasks.died();
         self.truth.died();
         self.reconnect.died();
         self.bounds.died();

@@ -14,6 +14,9 @@ use std::fmt::{Debug, Display};
 /// How the engine's secrets begin, before `_live_`.
 const KINDS: [&str; 4] = ["rk", "at", "nt", "ot"];
 
+/// How the workspace key begins.
+const WORKSPACE: &str = "rk_live_";
+
 /// How a key of the local API begins, before `_`, and the fewest digits behind that.
 const LOCAL: (&str, usize) = ("br", 16);
 /// The variable in which a child finds its own token.
@@ -27,9 +30,10 @@ pub(super) fn command(command: &Command, target: Option<&str>) -> Result<(), Str
     match command {
         Command::Log(line) => clean("a log line", &line.message),
         Command::StreamSend { text, .. } => clean("an event", text),
-        Command::ApiReply { body, .. } if target != Some("GET /api/session") => {
-            clean("an answer of the local API", body)
+        Command::ApiReply { body, .. } if target == Some("GET /api/session") => {
+            clean("the session", &body.replace(WORKSPACE, ""))
         }
+        Command::ApiReply { body, .. } => clean("an answer of the local API", body),
         Command::LinkClose { reason, .. } | Command::StreamClose { reason, .. } => {
             clean("a close reason", reason)
         }
@@ -123,10 +127,13 @@ mod tests {
 
     #[test]
     fn the_workspace_key_is_shown_by_the_session_and_nowhere_else() {
-        let body = r#"{"workspace_key":"rk_live_1"}"#.to_owned();
-        let reply =
-            Command::ApiReply { request: RequestId(1), status: 200, content_type: "application/json", body };
-        assert_eq!(command(&reply, Some("GET /api/session")), Ok(()));
-        assert!(command(&reply, Some("GET /api/status")).is_err());
+        let shows = |target, key: &str| {
+            let (request, content_type) = (RequestId(1), "application/json");
+            let body = format!("{{\"workspace_key\":\"{key}\"}}");
+            command(&Command::ApiReply { request, status: 200, content_type, body }, Some(target))
+        };
+        assert_eq!(shows("GET /api/session", "rk_live_1"), Ok(()));
+        assert!(shows("GET /api/session", "nt_live_1").is_err());
+        assert!(shows("GET /api/status", "rk_live_1").is_err());
     }
 }

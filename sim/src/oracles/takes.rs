@@ -4,15 +4,18 @@
 //! terminal; a replayed row typed again; typing again after a write whose end was misread.
 //!
 //! 1. S4: a message is read only by processes of an identity that it has a row for.
-//! 2. S5: a process reads it whole at most once, and once more per time that it threw input away;
-//!    an identity at most once per process and such time. Without faults it is read exactly once.
+//! 2. S5: a process reads it whole at most once, and once more per time that it threw input away since the
+//!    message came, or so shortly before that the broker did not know. Without faults it is read exactly once.
 
-use super::Broken;
 use super::ledger::Ledger;
+use super::{At, Broken};
 use crate::agents::reader::Token;
 use crate::world::Of;
 use relay_core::ids::ProcessId;
 use std::collections::BTreeMap;
+
+/// What a program did is surely known to the broker after this, however slowly its output comes, in virtual µs.
+const KNOWN: u64 = 10_000_000;
 
 /// The identity and the sequence of a message that a process has read for the first time.
 pub(super) type FirstRead = (String, u64);
@@ -29,17 +32,72 @@ struct Process {
     id: Option<String>,
     taken: BTreeMap<Token, u64>,
     deaf: bool,
+    /// When it was started.
+    since: At,
+    /// When it threw input away, in virtual µs.
+    thrown: Vec<u64>,
+}
+
+impl Process {
+    /// How often it has thrown away, perhaps, what came at this time.
+    fn thrown_since(&self, came: Option<At>) -> u64 {
+        let since = came.map_or(0, |at| at.now.saturating_sub(KNOWN));
+        self.thrown.iter().filter(|at| **at >= since).count() as u64
+    }
 }
 
 impl Takes {
-    pub(super) fn started(&mut self, ledger: &mut Ledger, process: Of<ProcessId>, name: &str, deaf: bool) {
+    pub(super) fn started(
+        &mut self,
+        ledger: &mut Ledger,
+        at: At,
+        process: Of<ProcessId>,
+        name: &str,
+        deaf: bool,
+    ) {
         let id = ledger.id_of(name).cloned();
         if let Some(identity) = id.as_ref().and_then(|id| ledger.identities.get_mut(id)) {
             identity.processes += 1;
         }
         let name = name.to_owned();
-        let taken = BTreeMap::new();
-        self.processes.insert(process, Process { name, id, taken, deaf });
+        let (taken, thrown) = (BTreeMap::new(), Vec::new());
+        self.processes.insert(process, Process { name, id, taken, deaf, since: at, thrown });
+    }
+
+    /// A process throws away what it has not read.
+    pub(super) fn threw(&mut self, now: u64, process: Of<ProcessId>) {
+        if let Some(known) = self.processes.get_mut(&process) {
+            known.thrown.push(now);
+        }
+    }
+
+    /// How often a process has thrown away what it had not read.
+    pub(super) fn thrown(&self, process: Of<ProcessId>) -> u64 {
+        self.processes.get(&process).map_or(0, |known| known.thrown.len() as u64)
+    }
+
+    /// How often a process has thrown away, perhaps, what came then.
+    pub(super) fn thrown_by(&self, process: Of<ProcessId>, came: At) -> u64 {
+        self.processes.get(&process).map_or(0, |known| known.thrown_since(Some(came)))
+    }
+
+    /// Whose process it is.
+    pub(super) fn name_of(&self, process: Of<ProcessId>) -> &str {
+        self.processes.get(&process).map_or("", |known| known.name.as_str())
+    }
+
+    /// Whether a process of an identity was there then, in the same life, that still `runs`.
+    pub(super) fn has_since(&self, id: &str, at: At, runs: impl Fn(Of<ProcessId>) -> bool) -> bool {
+        let was_there = |known: &Process| known.id.as_deref() == Some(id) && known.since.now <= at.now;
+        let of_this_life = self.processes.range((at.life, ProcessId(0))..(at.life + 1, ProcessId(0)));
+        of_this_life.filter(|(_, known)| was_there(known)).any(|(process, _)| runs(*process))
+    }
+
+    /// How often the processes that this life has started of an identity have thrown away, perhaps, what came then.
+    pub(super) fn thrown_since(&self, id: &str, came: At) -> u64 {
+        let of_it = |process: &&Process| process.id.as_deref() == Some(id);
+        let of_this_life = self.processes.range((came.life, ProcessId(0))..).map(|(_, process)| process);
+        of_this_life.filter(of_it).map(|process| process.thrown_since(Some(came))).sum()
     }
 
     pub(super) fn count(&self) -> u64 {
@@ -51,7 +109,6 @@ impl Takes {
         ledger: &mut Ledger,
         process: Of<ProcessId>,
         token: Token,
-        flushes: u64,
     ) -> Result<Option<FirstRead>, Broken> {
         let Some(known) = self.processes.get_mut(&process) else {
             return Ok(None);
@@ -65,9 +122,11 @@ impl Takes {
             return Err(("S4", message));
         };
         *identity.taken.entry(token).or_default() += 1;
+        let came = identity.rows.get(&seq).and_then(|row| row.arrived).filter(|at| at.life == process.0);
+        let again = known.thrown_since(came);
         let times = known.taken.entry(token).or_default();
         *times += 1;
-        if *times > 1 + flushes {
+        if *times > 1 + again {
             let message = format!("{name} ({process:?}) read message {token} {times} times");
             return Err(("S5", message));
         }
@@ -117,35 +176,40 @@ mod tests {
             name: "bob".into(),
             connection: None,
         });
-        ledger.posted("901", 5);
+        ledger.posted("901", 5, None);
         ledger.engine(&Event::Stored { agent_id: "77".into(), seq: 1, msg_id: "901".into() });
-        takes.started(&mut ledger, PROCESS, "bob", false);
+        takes.started(&mut ledger, At { life: 1, mono: 0, now: 0 }, PROCESS, "bob", false);
         (ledger, takes)
     }
 
     #[test]
     fn a_message_for_somebody_else_is_a_violation() {
         let (mut ledger, mut takes) = started();
-        assert_eq!(takes.took(&mut ledger, PROCESS, 5, 0), Ok(Some(("77".into(), 1))));
-        assert_eq!(takes.took(&mut ledger, PROCESS, 6, 0).unwrap_err().0, "S4");
+        assert_eq!(takes.took(&mut ledger, PROCESS, 5), Ok(Some(("77".into(), 1))));
+        assert_eq!(takes.took(&mut ledger, PROCESS, 6).unwrap_err().0, "S4");
     }
 
     #[test]
     fn without_faults_a_message_is_read_exactly_once() {
         let (mut ledger, mut takes) = started();
         assert!(takes.exactly_once(&ledger, |_, _| true).is_err());
-        takes.took(&mut ledger, PROCESS, 5, 1).expect("the first time");
+        takes.took(&mut ledger, PROCESS, 5).expect("the first time");
         assert_eq!(takes.exactly_once(&ledger, |_, _| true), Ok(()));
-        takes.took(&mut ledger, PROCESS, 5, 1).expect("input was thrown away");
+        takes.threw(1, PROCESS);
+        takes.took(&mut ledger, PROCESS, 5).expect("input was thrown away");
         assert!(takes.exactly_once(&ledger, |_, _| true).is_err());
     }
 
     #[test]
     fn a_message_may_be_read_again_only_after_input_was_thrown_away() {
         let (mut ledger, mut takes) = started();
-        assert_eq!(takes.took(&mut ledger, PROCESS, 5, 1), Ok(Some(("77".into(), 1))));
-        assert_eq!(takes.took(&mut ledger, PROCESS, 5, 1), Ok(None));
-        assert_eq!(takes.took(&mut ledger, PROCESS, 5, 1).unwrap_err().0, "S5");
+        let came = At { life: 1, mono: 0, now: 10 * KNOWN };
+        ledger.arrived(came, "77", 1, None);
+        takes.threw(came.now - KNOWN - 1, PROCESS);
+        assert_eq!(takes.took(&mut ledger, PROCESS, 5), Ok(Some(("77".into(), 1))));
+        takes.threw(came.now - KNOWN, PROCESS);
+        assert_eq!(takes.took(&mut ledger, PROCESS, 5), Ok(None));
+        assert_eq!(takes.took(&mut ledger, PROCESS, 5).unwrap_err().0, "S5");
     }
 
     #[test]
@@ -154,20 +218,21 @@ mod tests {
         let connection = ConnectionId(1);
         for seq in 2..=10_000 {
             let (msg_id, token) = (format!("90{seq:05}"), 4 + seq);
-            ledger.posted(&msg_id, token);
+            ledger.posted(&msg_id, token, None);
             ledger.engine(&Event::Stored { agent_id: "77".into(), seq, msg_id: msg_id.into() });
-            assert_eq!(takes.took(&mut ledger, PROCESS, token, 9), Ok(Some(("77".into(), seq))));
+            assert_eq!(takes.took(&mut ledger, PROCESS, token), Ok(Some(("77".into(), seq))));
             let matched = Some("77".into());
             ledger.engine(&Event::Acked { connection, agent: "bob".into(), up_to_seq: seq, matched });
         }
         assert_eq!(ledger.identities["77"].rows.len(), 10_000, "the first row was not read");
-        takes.took(&mut ledger, PROCESS, 5, 9).expect("the first time");
-        takes.took(&mut ledger, PROCESS, 10_004, 9).expect("input was thrown away");
+        takes.took(&mut ledger, PROCESS, 5).expect("the first time");
+        takes.threw(1, PROCESS);
+        takes.took(&mut ledger, PROCESS, 10_004).expect("input was thrown away");
         let identity = &ledger.identities["77"];
         let held = [identity.rows.len(), identity.addressed.len(), identity.taken.len()];
         assert!(held.iter().all(|held| (1_000..1_100).contains(held)), "{held:?}");
         assert_eq!(takes.processes[&PROCESS].taken.len(), identity.taken.len());
         assert!(takes.exactly_once(&ledger, |_, _| true).is_err(), "the newest was read twice");
-        assert_eq!(takes.took(&mut ledger, PROCESS, 5, 9).unwrap_err().0, "S4");
+        assert_eq!(takes.took(&mut ledger, PROCESS, 5).unwrap_err().0, "S4");
     }
 }

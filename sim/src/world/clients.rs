@@ -22,12 +22,20 @@ use std::collections::BTreeMap;
 const LOOK: u64 = 2 * SECOND;
 /// Names of the senders at the engine.
 pub(crate) const SENDERS: [&str; 2] = ["alice", "bob"];
+/// First tasks are numbered from here, beyond all messages.
+const TASK: Token = 1 << 32;
+/// Results and refusals are numbered from here.
+const RESULT: Token = 2 << 32;
+/// So few actions are refused that some are again.
+const ACTIONS: usize = 2;
 
 #[derive(Debug, Default)]
 pub(super) struct Clients {
     /// How often the operator has asked how things are.
     inquiries: u64,
     tokens: Token,
+    /// So many first tasks were given.
+    tasks: Token,
     /// The operator is going to look.
     looks: bool,
     /// Spawns under way, by agent.
@@ -127,14 +135,15 @@ impl World<'_> {
             Step::Outcome { to } if self.plan.agents[to].kind == Kind::Deaf => {}
             Step::Outcome { to } => {
                 if let Some(id) = self.engine.agent_id(&name(to)) {
-                    let output = json!({ "outcome": format!("o{number}") });
+                    let output = json!({ "outcome": body(RESULT + number as Token, 1, 1) });
                     self.engine.finish_elsewhere(self.now_ms(), &id, &output);
                     self.pump_engine();
                 }
             }
             Step::Deny { to } => {
                 if let Some(id) = self.engine.agent_id(&name(to)) {
-                    self.engine.deny_action(self.now_ms(), &id, &format!("action-{number}"));
+                    let (action, why) = (number % ACTIONS, body(RESULT + number as Token, 1, 1));
+                    self.engine.deny_action(self.now_ms(), &id, &format!("action-{action}"), &why);
                     self.pump_engine();
                 }
             }
@@ -155,15 +164,25 @@ impl World<'_> {
         if !kind.is_placeable() {
             return;
         }
+        let task = self.task(agent);
         // Every second order is an action of an agent, and names the harness only there.
         if number.is_multiple_of(2) {
-            let wish = json!({ "name": name, "cli": kind.command(), "task": "" });
+            let wish = json!({ "name": name, "cli": kind.command(), "task": task });
             self.order("/v1/agents/spawn", &wish);
         } else {
             let capability = format!("spawn:{}", kind.command());
-            let wish = json!({ "name": name, "capability": capability, "task": "" });
+            let wish = json!({ "name": name, "capability": capability, "task": task });
             self.post(number, "/v1/actions/spawn/invoke", &wish);
         }
+    }
+
+    /// The first task of an agent that has one, each time another.
+    fn task(&mut self, agent: usize) -> String {
+        if !self.plan.agents[agent].task {
+            return String::new();
+        }
+        self.clients.tasks += 1;
+        body(TASK + self.clients.tasks, 60, 400)
     }
 
     /// A new body.
@@ -204,7 +223,7 @@ impl World<'_> {
 
     /// A sender's request; the id of what it made.
     fn make(&mut self, number: usize, path: &str, wish: &Value) -> Option<String> {
-        super::network::made(&self.post(number, path, wish).body)
+        super::network::made(&self.post(number, path, wish).body).map(|made| made.id.into_owned())
     }
 
     /// A request of whoever holds the workspace key.
@@ -229,12 +248,11 @@ impl World<'_> {
             }
             self.clients.deleted.remove(&number);
             self.look_soon();
-            let agent = &self.plan.agents[number];
-            if self.now < agent.from || self.clients.spawning.contains_key(&number) {
+            let AgentPlan { name, kind, from, .. } = self.plan.agents[number].clone();
+            if self.now < from || self.clients.spawning.contains_key(&number) {
                 continue;
             }
-            let task = if agent.task { "Begin." } else { "" };
-            let wish = json!({ "name": agent.name, "cli": agent.kind.command(), "task": task });
+            let wish = json!({ "name": name, "cli": kind.command(), "task": self.task(number) });
             if let Some(request) = self.ask("POST", "/api/spawn", &wish.to_string()) {
                 self.clients.spawning.insert(number, request);
             }

@@ -557,8 +557,11 @@ impl<'a> World<'a> {
         let is_deaf = |agent: &&AgentPlan| agent.kind == Kind::Deaf;
         let (deaf, reading): (Vec<_>, Vec<_>) = self.plan.agents.iter().partition(is_deaf);
         for agent in reading {
-            if let Some(outcome) = self.oracles.untyped_result(&agent.name) {
-                return Some(("L1", format!("outcome {outcome} was not typed into {}", agent.name)));
+            if let Some(process) = self.oracles.unread_task(&agent.name) {
+                return Some(("L1", format!("the first task of {} ({process:?}) was not read", agent.name)));
+            }
+            if let Some(result) = self.oracles.unread_result(&agent.name) {
+                return Some(("L1", format!("result {result} was not read by {}", agent.name)));
             }
             if let Some(open) = self.oracles.unsettled(&self.engine, &agent.name) {
                 let why = format!("row {} of {} is open, taken: {}", open.seq, agent.name, open.taken);

@@ -83,19 +83,39 @@ struct Place<'a> {
     seq: u64,
 }
 
-/// The id of what a request has made.
-pub(super) fn made(answer: &str) -> Option<String> {
+/// What a request has made.
+#[derive(Deserialize)]
+pub(super) struct Made<'a> {
+    #[serde(borrow)]
+    pub(super) id: Cow<'a, str>,
+    /// Who made it, if it is a message: it is told of the message, or within it.
+    #[serde(borrow)]
+    agent_name: Option<Cow<'a, str>>,
+    #[serde(borrow)]
+    message: Option<By<'a>>,
+}
+
+#[derive(Deserialize)]
+struct By<'a> {
+    #[serde(borrow)]
+    agent_name: Option<Cow<'a, str>>,
+}
+
+impl Made<'_> {
+    fn sender(&self) -> Option<&str> {
+        let within = || self.message.as_ref()?.agent_name.as_deref();
+        self.agent_name.as_deref().or_else(within)
+    }
+}
+
+/// What a request has made.
+pub(super) fn made(answer: &str) -> Option<Made<'_>> {
     #[derive(Deserialize)]
     struct Answer<'a> {
         #[serde(borrow)]
         data: Made<'a>,
     }
-    #[derive(Deserialize)]
-    struct Made<'a> {
-        #[serde(borrow)]
-        id: Cow<'a, str>,
-    }
-    Some(serde_json::from_str::<Answer<'_>>(answer).ok()?.data.id.into_owned())
+    Some(serde_json::from_str::<Answer<'_>>(answer).ok()?.data)
 }
 
 impl World<'_> {
@@ -565,9 +585,9 @@ impl World<'_> {
         let words = format_args!("{method} {path} -> {} {}", answer.status, answer.body);
         self.trace.line(self.now, "http", &(method, path, answer.status, &answer.body), words);
         if let (201, Some(token)) = (answer.status, body.and_then(token_of))
-            && let Some(id) = made(&answer.body)
+            && let Some(made) = made(&answer.body)
         {
-            self.oracles.posted(&id, token);
+            self.oracles.posted(&made.id, token, made.sender());
         }
         self.pump_engine();
         answer

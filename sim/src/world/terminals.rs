@@ -25,6 +25,8 @@ const SPAWN_FAULTS: [FaultKind; 4] =
 const SHORT_LIFE: u64 = 250_000;
 /// So many pieces of one output come byte by byte.
 const DRIBBLE: u32 = 300;
+/// What was told is known after this, to a broker that had to sleep as well, in µs.
+const KNOWN: u64 = SECOND;
 
 #[derive(Debug)]
 struct Write {
@@ -44,6 +46,10 @@ struct Terminal {
     allowance: Option<usize>,
     /// When the latest output is told.
     told_at: u64,
+    /// When it is told that the program has switched pastes on or off, if it has.
+    switched: Option<u64>,
+    /// A write was taken in part, and none whole since: the next goes on where it ended.
+    torn: bool,
     forgotten: bool,
 }
 
@@ -93,13 +99,16 @@ impl World<'_> {
         }
         let told = Fact::Started(process, &name, &kind);
         self.trace.tell(self.now, "process", &(&name, process, kind), &told);
-        self.oracles.started(process, &name, kind == Kind::Deaf);
+        self.oracles.started(self.at(process.0), process, &name, kind == Kind::Deaf);
         let told_at = self.now + self.system_delay();
         let mut agent = Agent::new(self.rng, number, kind);
         let effects = agent.cue(Cue::Start);
         let writes = VecDeque::new();
         let identity = self.engine.agent_id(&name);
-        let terminal = Terminal { name, identity, agent, writes, allowance: None, told_at, forgotten: false };
+        let (allowance, switched) = (None, None);
+        let (torn, forgotten) = (false, false);
+        let terminal =
+            Terminal { name, identity, agent, writes, allowance, told_at, switched, torn, forgotten };
         self.terminals.table.insert(process, terminal);
         let started = Completion::Spawned(process.1, Ok(number as u32));
         self.heap.put(told_at, Event::Input(process.0, started));
@@ -129,13 +138,21 @@ impl World<'_> {
             return;
         };
         let waited = terminal.agent.tty.unread() > 0;
+        let (pastes, flushes) = (terminal.agent.pastes(), terminal.agent.flushes);
         let effects = terminal.agent.cue(cue);
+        let (switched, threw) = (terminal.agent.pastes() != pastes, terminal.agent.flushes != flushes);
+        if threw {
+            self.oracles.threw(self.at(process.0), process);
+        }
         match cue {
             Cue::Rest if waited => self.mark(FaultMark::Busy),
             Cue::TogglePaste if !effects.is_empty() => self.mark(FaultMark::PasteSwitched),
             _ => {}
         }
         self.apply(process, effects);
+        if let Some(terminal) = self.terminals.table.get_mut(&process).filter(|_| switched) {
+            terminal.switched = Some(terminal.told_at);
+        }
         self.go_on_writing(process);
     }
 
@@ -145,12 +162,10 @@ impl World<'_> {
                 Effect::Later(after, cue) => self.heap.put(self.now + after, Event::Cue(process, cue)),
                 Effect::Output(bytes) => self.output(process, &bytes),
                 Effect::Took(tokens) => {
-                    let flushes =
-                        self.terminals.table.get(&process).map_or(0, |terminal| terminal.agent.flushes);
                     for token in tokens {
                         let told = Fact::Took(process, token);
                         self.trace.tell(self.now, "TOOK", &(process, token), &told);
-                        self.oracles.took(self.at(process.0), process, token, flushes);
+                        self.oracles.took(self.at(process.0), process, token);
                     }
                 }
                 Effect::Exit(status) => self.exit(process, status),
@@ -241,6 +256,9 @@ impl World<'_> {
         let Some(terminal) = self.terminals.table.get_mut(&process).filter(usable) else {
             return self.end_write(process, op, 0, Some(FaultKind::Broken));
         };
+        let was_told = terminal.switched.is_none_or(|told_at| self.now > told_at + KNOWN);
+        let is_known = was_told && !terminal.torn;
+        self.oracles.types(&bytes, is_known.then(|| terminal.agent.pastes()));
         terminal.writes.push_back(Write { op, bytes, written: 0 });
         self.heap.put(deadline, Event::WriteDeadline(process, op));
         self.go_on_writing(process);
@@ -260,6 +278,7 @@ impl World<'_> {
             let whole = written == write.bytes.len();
             if whole {
                 terminal.writes.pop_front();
+                terminal.torn = false;
             }
             let moving = terminal.agent.written();
             self.apply(process, moving.into_iter().collect());
@@ -278,6 +297,7 @@ impl World<'_> {
             return;
         };
         if let Some(write) = terminal.writes.remove(at) {
+            terminal.torn |= write.written > 0;
             self.mark(match write.written {
                 0 => FaultMark::StalledWrite,
                 _ => FaultMark::PartialWrite,

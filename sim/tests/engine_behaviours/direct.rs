@@ -67,7 +67,7 @@ pub(crate) fn a_denied_action_is_told_under_the_name_of_the_action() {
         let mut bench = Bench::new(profile);
         let (_, broker) = bench.broker("n");
         let bob = bench.worker(broker, "bob");
-        bench.engine.deny_action(bench.now, &bob.id, "echo");
+        bench.engine.deny_action(bench.now, &bob.id, "echo", "not authorized");
         let frames = bench.delivers(broker);
         assert_eq!((&frames[0]["msg_id"], &frames[0]["seq"]), (&json!("echo"), &json!(0)));
         assert_eq!(frames[0]["delivery_id"], format!("evt_action_denied_echo_{0}_{0}", bob.id));
