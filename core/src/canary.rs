@@ -65,6 +65,16 @@ mod list {
             "a message counted as read when the kernel had echoed it, and its program had not read it",
         AckBeforeRecord "ack-before-record"
             "a dead letter was acked before its record was on disk",
+        SilenceIsTaken "silence-taken-for-read"
+            "a message counted as read when its program had not read it for five seconds",
+        ResentIsNew "resent-row-typed-again"
+            "a row that the engine sent again while it was under way was typed a second time",
+        ForgottenOnceAcked "row-forgotten-once-acked"
+            "a row whose ack was lost came again, was taken for a new one and typed a second time",
+        BusyIsTypedAgain "busy-agent-typed-again"
+            "a message that a busy program had not read for a while was typed again behind itself",
+        NeverGivenUp "never-given-up"
+            "a message that an agent never read was waited for without end, and never became a dead letter",
         CursorZero "cursor-zero-after-restart"
             "after a restart every identity began at cursor 0, and what followed was a gap for ever",
         NotDeregistered "released-not-deregistered"
@@ -79,14 +89,26 @@ mod list {
             "an inventory sent in the middle of a spawn made the engine give it to another node as well",
         InventoryAtOnce "inventory-before-what-was-queued"
             "the first inventory of a link did not wait for what the engine had queued, and gave it away",
+        LeftOutForGood "left-out-for-good"
+            "an agent that the engine had refused once stood in no inventory any more",
         UnknownFieldDrops "unknown-field-drops-delivery"
             "a delivery with one more top-level key than expected was thrown away",
+        UnknownModeDrops "unknown-mode-drops-delivery"
+            "a delivery of a mode that was not known was thrown away",
         MissingWorker "ack-withheld-for-missing-worker"
             "the engine was not told of an agent that had died, and its rows stayed unacked for ever",
         OneDedupSet "one-dedup-set"
             "an event outside of the sequence made the row with the same id a duplicate",
         SeqZeroDropped "seq-zero-dropped"
             "what came outside of the sequence, such as the result of an action, was thrown away",
+        EventIsPosition "event-taken-for-position"
+            "an event outside of the sequence set the position in it, and the next row was a gap",
+        GapDiscarded "gap-discarded"
+            "a row that came before a lower one was thrown away, and every gap cost another round",
+        GapNeverClosed "gap-never-closed"
+            "a row that the engine had no more was waited for without end, and nothing behind it was ever acked",
+        RoutedByName "routed-by-name"
+            "what was for an agent that had left was given to another one of the same name",
         UnboundedMemory "duplicates-remembered-without-bound"
             "the ids of all deliveries of an agent were remembered for as long as it lived",
         SteerWaits "steer-overtaken"
@@ -95,16 +117,36 @@ mod list {
             "a row was typed before a lower one that was on its way",
         WholeEnvelope "whole-envelope-typed"
             "an agent was shown the envelope of a structured result instead of the result",
+        TypedBeforeReady "typed-before-ready"
+            "a message was typed as soon as its program had been started, and lost when that took its terminal over",
+        TypedIntoDialog "typed-into-dialog"
+            "a message was typed while a program asked its operator something, and was taken for the answer",
+        PartIsWhole "part-taken-for-whole"
+            "of a text that its terminal had taken in part the rest was never written",
+        SwallowedIsTaken "swallowed-taken-for-read"
+            "what a program had thrown away when it took its terminal over counted as read",
         MintResetsBudget "mint-resets-401-budget"
             "each successful mint forgave the 401s before it, and minting went on in a tight loop",
         BudgetNeverReset "401-budget-never-reset"
             "a good connection did not forgive the 401s before it, and delivery went off for good",
+        TokenHammered "refused-token-hammered"
+            "past its budget of mints a broker kept connecting with the token that was refused",
         BackoffNeverReset "backoff-never-reset"
             "after a few losses every reconnect took the longest delay",
+        MintTriedOnce "mint-tried-once"
+            "when the first mint of a node token failed, delivery was off for good",
+        ConnectUnlimited "connect-without-limit"
+            "an attempt to connect had no end, and a handshake that hung was waited for",
         CacheUnscoped "token-cache-not-scoped"
             "a cached token was used for another workspace or engine than it was made for",
+        KeyInherited "workspace-key-inherited"
+            "every agent inherited the key of the whole workspace",
         PongsAreLife "liveness-by-pongs"
             "pongs alone kept a link alive whose engine answered nothing",
+        SilenceIsLife "silence-taken-for-life"
+            "a link on which nothing came any more was kept for hours",
+        ConnectedIsHealthy "connected-taken-for-healthy"
+            "health was ok as soon as a socket was open, with agents that got no messages",
         StaleCompletion "stale-completion-accepted"
             "the late end of a link was taken for the end of the one that followed it",
         SecretLogged "secret-in-log"
@@ -121,8 +163,16 @@ mod list {
             "a release was answered as done while the program still ran",
         FailureIsSuccess "failed-spawn-answered-as-done"
             "a spawn that had failed was answered as done, and its caller waited for nobody",
+        RepeatIsNew "repeat-answered-with-name-in-use"
+            "a spawn that came again after it had succeeded was answered as failed: its name was in use",
+        StartNotRecorded "start-not-recorded"
+            "a spawn was not written down before it was begun, and done again by the next life",
         RefusedIsSent "refused-message-answered-as-sent"
             "a message that the engine had refused was answered as sent",
+        PublishUnlimited "publish-without-limit"
+            "who sent a message through the local API waited for as long as the engine did not answer",
+        GapUntold "lost-events-untold"
+            "a slow reader of events missed some and was not told",
         ReleaseNotKept "release-not-kept"
             "a release was not written down, and nobody answered it when the broker ended before the engine had the result",
         StaleRelease "stale-release-state"

@@ -160,6 +160,10 @@ impl Actions {
             Came::Here => Given::Here { movable: releases.is_none() },
             Came::Late => Given::Before,
         };
+        #[cfg(canary)]
+        if canary!(RepeatIsNew) && releases.is_none() {
+            self.invocations.retain(|other, known| other != id || matches!(known.state, State::Open));
+        }
         if let Some(known) = self.invocations.get_mut(id) {
             known.given = given;
             known.releases = releases.cloned();

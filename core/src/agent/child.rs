@@ -61,7 +61,7 @@ pub(crate) fn child(
     Child {
         argv,
         env,
-        env_remove: REMOVED.iter().map(ToString::to_string).collect(),
+        env_remove: REMOVED.iter().filter(|_| !canary!(KeyInherited)).map(ToString::to_string).collect(),
         cwd: order.cwd.clone(),
         rows: order.rows,
         cols: order.cols,

@@ -81,7 +81,9 @@ impl Inventory {
     /// A snapshot is due, on [`Timer::InventoryRefresh`] or for a reason, and it lists again what was
     /// refused, and who was suspected while no answer came (invariant 3).
     pub(crate) fn refresh(&mut self) {
-        self.left_out.clear();
+        if !canary!(LeftOutForGood) {
+            self.left_out.clear();
+        }
         self.suspects.clear();
         self.want();
     }

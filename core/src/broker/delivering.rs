@@ -96,6 +96,7 @@ impl Broker {
         let name = deliver.identity.name().map(AgentName::from);
         let by_name = || name.as_ref().and_then(|name| self.roster.by_name(name));
         let agent = match deliver.identity.agent_id() {
+            Some(_) if canary!(RoutedByName) => by_name().filter(|agent| agent.registered.is_some()),
             Some(id) => self.roster.by_id(&AgentId::from(id)),
             None => by_name().filter(|agent| agent.registered.is_some()),
         };

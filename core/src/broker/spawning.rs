@@ -93,6 +93,7 @@ impl Broker {
         match wish {
             Wish::Spawn(order) => match self.accept(order, Origin::Invocation(id.clone())) {
                 // Only once it is on disk that this was begun may it have effects (S15).
+                Ok(process) if canary!(StartNotRecorded) => self.begin_registration(process, None),
                 Ok(_) => self.actions.record_start(&mut self.cx, &id),
                 Err(failure) => self.finish(&id, Outcome::Error(failure.error())),
             },

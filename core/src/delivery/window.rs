@@ -225,6 +225,11 @@ impl Window {
             if row.frame.delivery_id == frame.delivery_id {
                 row.last_round = round;
                 self.prove(seq, round);
+                #[cfg(canary)]
+                if canary!(ResentIsNew) && frame.shown {
+                    self.push_loose(frame, round);
+                    return Taken::Late;
+                }
                 return Taken::Duplicate;
             }
             // An engine that re-uses numbers has given this one to another message.
@@ -236,6 +241,10 @@ impl Window {
             return taken;
         }
         let awaited = self.base != Base::Provisional && seq == self.next_seq();
+        let follows = || awaited || self.base == Base::Provisional || self.rows.contains_key(&(seq - 1));
+        if canary!(GapDiscarded) && !follows() {
+            return Taken::Overflow;
+        }
         let behind = self.is_behind_dropped(seq, round);
         if !awaited && (behind || self.is_full(frame.payload.len())) {
             self.drop_row(seq, round);
@@ -278,6 +287,9 @@ impl Window {
         if canary!(OneDedupSet) {
             self.fan_outs.insert(&frame.msg_id.0);
         }
+        if canary!(EventIsPosition) && self.base == Base::Provisional {
+            self.base = Base::Given(0);
+        }
         // Only what is taken is remembered: what found no room may come again.
         if self.is_full(frame.payload.len()) {
             return Taken::Overflow;
@@ -292,6 +304,11 @@ impl Window {
     }
 
     fn accept_below(&mut self, seq: u64, frame: Frame, round: u64) -> Taken {
+        #[cfg(canary)]
+        if canary!(ForgottenOnceAcked) {
+            self.remembered.forget(&frame.delivery_id.0);
+            return self.accept_loose(frame, round);
+        }
         let given = matches!(self.base, Base::Given(_));
         let was_hole = self.holes.iter().any(|(low, high)| (*low..=*high).contains(&seq));
         if self.remembered.contains(&frame.delivery_id.0) || (given && !was_hole) {
@@ -462,7 +479,7 @@ impl Window {
 
     /// The row `seq` came again: whatever is missing below it was not in that replay (invariant 4).
     fn prove(&mut self, seq: u64, round: u64) {
-        if self.rows.get(&seq).is_none_or(|row| row.first_round >= round) {
+        if self.rows.get(&seq).is_none_or(|row| row.first_round >= round || canary!(GapNeverClosed)) {
             return;
         }
         let gaps: Vec<u64> = self.after_gap.range(..=seq).copied().collect();
@@ -498,6 +515,10 @@ impl Window {
                 // It waited for what is now known not to come.
                 self.queue_in_order(seq);
             }
+            #[cfg(canary)]
+            if canary!(AckOnReceipt) {
+                self.type_later(seq);
+            }
             let is_shared = self.sharing.range((seq, 0)..=(seq, u64::MAX)).next().is_some();
             let settled = self.rows.get(&seq).is_some_and(|row| row.state == RowState::Settled);
             if (!settled || is_shared) && !canary!(AckOnReceipt) {
@@ -507,6 +528,17 @@ impl Window {
             self.told.pass(seq);
             self.rows.remove(&seq);
         }
+    }
+
+    /// The cursor passes an open row, which is typed all the same, as if it stood outside of the sequence.
+    #[cfg(canary)]
+    fn type_later(&mut self, seq: u64) {
+        let Some(row) = self.rows.remove(&seq).filter(|row| row.state != RowState::Settled) else { return };
+        let number = self.next_loose;
+        self.next_loose += 1;
+        let keys = self.waiting.iter_mut().chain(&mut self.steering);
+        keys.filter(|key| **key == RowKey::Sequenced(seq)).for_each(|key| *key = RowKey::Loose(number));
+        self.loose.insert(number, row);
     }
 
     /// How many holes were passed.

@@ -77,7 +77,8 @@ impl Injector {
     pub(crate) fn new(cx: &mut Cx, process: ProcessId, harness: Harness) -> Self {
         cx.wake_in(Timer::Terminal(process), super::readiness::QUIET);
         let now = cx.now.mono;
-        Self { process, harness, exec_at: now, last_output: now, state: State::Booting }
+        let state = if canary!(TypedBeforeReady) { State::Idle } else { State::Booting };
+        Self { process, harness, exec_at: now, last_output: now, state }
     }
 
     /// Whether a message can be handed over.
@@ -217,12 +218,17 @@ impl Injector {
             return Outcome::Nothing;
         };
         let key = work.job.key;
-        if cx.now.mono.since(work.started) >= limits::UNVERIFIED {
+        if cx.now.mono.since(work.started) >= limits::UNVERIFIED && !canary!(NeverGivenUp) {
             self.state = State::Idle;
             return Outcome::GivenUp(key);
         }
         if !work.reported && cx.now.mono.since(work.progress) >= STUCK {
             work.reported = true;
+            #[cfg(canary)]
+            if canary!(BusyIsTypedAgain) {
+                self.state = State::Idle;
+                return Outcome::ThrownAway(key);
+            }
             return Outcome::Stuck(key);
         }
         Outcome::Nothing
@@ -251,7 +257,7 @@ impl Injector {
                 cx.wake_in(Timer::Terminal(process), INTERRUPT_PAUSE);
             }
             Stage::Typing { op: current, bytes, sent } if *current == op => {
-                *sent += written;
+                *sent += if canary!(PartIsWhole) { bytes.0.len() } else { written };
                 if broken {
                     return Some(Outcome::Nothing);
                 }

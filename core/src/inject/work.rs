@@ -220,6 +220,12 @@ impl Work {
     }
 
     pub(super) fn was_thrown_away(&self, state: TtyState, screen: &Terminal) -> bool {
+        if canary!(TypedBeforeReady) {
+            return false;
+        }
+        if canary!(SwallowedIsTaken) {
+            return false;
+        }
         let changed = state.canonical != self.tty.canonical || Modes::of(screen) != self.modes;
         // A program that has only now begun to read keys discards, as a rule, what was typed before.
         let unseen = self.tty.canonical && !state.canonical;
@@ -256,7 +262,8 @@ impl Work {
                 if (!self.unread || canary!(AckBeforeRead)) && self.seen {
                     return Some(Evidence::Screen);
                 }
-                if !self.unread && waited >= ECHO_WAIT {
+                let is_blind = canary!(SilenceIsTaken) && waited >= WRITE;
+                if is_blind || (!self.unread && waited >= ECHO_WAIT) {
                     return Some(if self.output { Evidence::Activity } else { Evidence::Taken });
                 }
                 if self.unread { next_look } else { Span(ECHO_WAIT.0 - waited.0) }

@@ -155,6 +155,9 @@ impl Session {
 
     /// When the link must be called dead.
     pub(super) fn dead_at(&self) -> Mono {
+        if canary!(SilenceIsLife) {
+            return Mono(u64::MAX);
+        }
         if canary!(PongsAreLife) {
             return self.last_frame.after(limits::LINK_SILENCE);
         }

@@ -159,6 +159,9 @@ impl Tokens {
             self.exhausted = Some(now);
             return Verdict::Mint;
         }
+        if self.remints == limits::REMINTS && canary!(TokenHammered) {
+            return Verdict::TryAgain;
+        }
         if self.remints == limits::REMINTS {
             self.exhausted = Some(now);
             cx.marks.hit(Mark::DeliveryDisabled);

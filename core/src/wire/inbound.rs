@@ -204,6 +204,10 @@ fn deliver<'a>(frame: &Object<'a>) -> Result<Deliver<'a>, Undecodable> {
     {
         return Err(refused("it has an unknown key"));
     }
+    #[cfg(canary)]
+    if canary!(UnknownModeDrops) && unusual_key(frame) == Some("mode") {
+        return Err(refused("its mode is unknown"));
+    }
     Ok(Deliver {
         identity,
         delivery_id: frame.id("delivery_id"),
