@@ -240,8 +240,22 @@ fn unreadable(line: usize, text: &str, error: &serde_json::Error) -> ReadError {
     } else {
         let told = error.to_string();
         // A line may be as long as a trace; the reader gets the beginning of what is quoted of it.
-        let told: String = told.split(" at line ").next().unwrap_or_default().chars().take(WORDS).collect();
+        let told = beginning(told.split(" at line ").next().unwrap_or_default());
         format!("{told}, at column {}", error.column())
     };
     ReadError { line, what }
+}
+
+/// A text, or as many of its words as [`WORDS`] allows; a longer word only in part.
+fn beginning(text: &str) -> Cow<'_, str> {
+    let Some((end, _)) = text.char_indices().nth(WORDS) else {
+        return Cow::Borrowed(text);
+    };
+    // Of one long word the reader gets what fits.
+    let cut = match text[..end].rfind(' ') {
+        _ if text[end..].starts_with(' ') => end,
+        Some(space) if space * 2 > end => space,
+        _ => end,
+    };
+    Cow::Owned(format!("{} \u{2026}", text[..cut].trim_end_matches([' ', ','])))
 }

@@ -160,6 +160,21 @@ fn a_text_that_is_no_whole_trace_is_refused_with_its_line() {
 }
 
 #[test]
+fn an_input_that_is_not_known_is_told_in_whole_words() {
+    let whole = trace_of(&[Input::Tick], mask());
+    let told = |kind: &str| Trace::read(&whole.replacen("tick", kind, 1)).unwrap_err().to_string();
+    let error = told("tock");
+    let (words, place) = error.split_once(" \u{2026}, at column ").unwrap();
+    assert!(place.parse::<usize>().is_ok(), "{error}");
+    let known = trace_of(&every_input(), mask());
+    let named: Vec<&str> = words.split('`').skip(3).step_by(2).collect();
+    assert!(named.len() > 3 && named.iter().all(|name| known.contains(&format!("\"{name}\""))), "{error}");
+    // A word without an end is the one thing that is cut.
+    let endless = told(&"t".repeat(100_000));
+    assert!(endless.len() < 300 && endless.contains("ttt \u{2026}, at column "), "{endless}");
+}
+
+#[test]
 fn a_trace_ends_with_its_size_whole_and_nothing_is_behind_the_end() {
     for size in [0, 2_000, 4_000, 6_000] {
         let recorder = Recorder::new(&config(), &boot(), "test", mask(), Detail::Prints);
