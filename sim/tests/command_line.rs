@@ -85,6 +85,8 @@ fn a_seed_on_every_release_is_so_many_cases() {
     let output = relay_sim(["swarm", "--seeds", "2"]);
     let told = text_of(&output.stdout);
     assert!(told.contains("cases/s") && !told.contains("seeds"), "{told}");
+    let width = told.lines().map(|line| line.chars().count()).max();
+    assert!(width <= Some(80), "{told}");
 }
 
 #[test]

@@ -17,8 +17,11 @@ use serde_json::json;
 use std::collections::BTreeMap;
 use std::time::Instant;
 
+/// Columns of the narrowest terminal that lines are made for; only texts that are to be copied, or were not made
+/// here, may be longer.
+const WIDTH: usize = 80;
 /// Columns in which marks are listed.
-const COLUMNS: usize = 3;
+const COLUMNS: usize = 2;
 
 /// What the cases of one release came to.
 #[derive(Debug, Default)]
@@ -101,23 +104,26 @@ impl Tally {
         self.total(of) as f64 / self.begun.elapsed().as_secs_f64().max(0.001)
     }
 
-    /// One line: speed, failures by class, marks.
+    /// One line: speed, marks, failures by class, which have lines of their own when there are many.
     pub(super) fn progress(&self) -> String {
         let mut classes = BTreeMap::<&str, u64>::new();
         for broken in &self.broken {
             *classes.entry(class_name(broken.failure.class)).or_default() += broken.count;
         }
-        let failures: Vec<_> = classes.iter().map(|(class, count)| format!("{class} {count}")).collect();
-        let failures = if failures.is_empty() { "0".to_owned() } else { failures.join(", ") };
+        let mut failures: Vec<_> = classes.iter().map(|(class, count)| format!("{class} {count}")).collect();
+        if failures.is_empty() {
+            failures.push("failures 0".to_owned());
+        }
         let hit = self.marks.values().filter(|hits| **hits > 0).count();
-        format!(
-            "{:>6.0} s  {:>9} cases  {:>7.1} cases/s  {:>9.0} events/s  failures: {failures}  marks: {hit} of {}",
+        let line = format!(
+            "{:>5.0} s {:>7} cases {:>6.1}/s {:>8.0} events/s  marks {hit} of {}",
             self.begun.elapsed().as_secs_f64(),
             self.total(|sum| sum.cases),
             self.rate(|sum| sum.cases),
             self.rate(|sum| sum.events),
             self.marks.len(),
-        )
+        );
+        wrapped(line, &failures, WIDTH)
     }
 
     pub(super) fn print_table(&self) {
@@ -141,7 +147,7 @@ impl Tally {
         let never: Vec<_> =
             self.marks.iter().filter(|(_, hits)| **hits == 0).map(|(mark, _)| *mark).collect();
         if !never.is_empty() {
-            say!("  never hit: {}", never.join(" "));
+            say!("{}", wrapped("  never hit:".to_owned(), &never, WIDTH));
         }
         self.print_failures();
     }
@@ -191,5 +197,68 @@ impl Tally {
             "failures": failures,
         });
         say!("{result}");
+    }
+}
+
+/// A line that begins like this and goes on with these parts, and what does not fit into so many columns below it.
+fn wrapped<P: AsRef<str>>(begin: String, parts: &[P], columns: usize) -> String {
+    let (mut text, mut room) = (begin.clone(), columns.saturating_sub(begin.chars().count()));
+    for part in parts {
+        let needed = 2 + part.as_ref().chars().count();
+        if needed > room {
+            text.push_str("\n  ");
+            room = columns - 2;
+        }
+        text.push_str("  ");
+        text.push_str(part.as_ref());
+        room = room.saturating_sub(needed);
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use relay_sim::oracles::Class;
+    use std::time::Duration;
+
+    const CLASSES: [Class; 5] =
+        [Class::Panic, Class::Safety, Class::Liveness, Class::Nondeterminism, Class::Resource];
+
+    /// What a night on a large machine comes to, with failures of so many classes.
+    fn night(classes: usize) -> Tally {
+        let mut tally = Tally::new(&relay_sim::PROFILES, true);
+        for (seed, class) in CLASSES.into_iter().take(classes).enumerate() {
+            let failure = Failure { class, rule: "S1", message: "a row was lost".into() };
+            tally.add(seed as u64, relay_sim::PROFILES[0], Err(failure));
+        }
+        let sum = tally.sums.entry(relay_sim::PROFILES[0]).or_default();
+        let seconds = 43_200;
+        (sum.cases, sum.events) = (150 * seconds, 9_999_999 * seconds);
+        tally.begun = Instant::now().checked_sub(Duration::from_secs(seconds)).expect("the machine is up");
+        tally.broken.iter_mut().for_each(|broken| broken.count = 12_345);
+        tally.marks.values_mut().for_each(|hits| *hits = 1_234_567);
+        tally
+    }
+
+    #[test]
+    fn progress_fits_a_terminal_and_names_every_class_of_failure() {
+        for classes in 0..=CLASSES.len() {
+            let progress = night(classes).progress();
+            assert!(progress.lines().all(|line| line.chars().count() <= WIDTH), "{progress}");
+            for class in CLASSES.into_iter().take(classes) {
+                assert!(progress.contains(&format!("{} 12345", class_name(class))), "{progress}");
+            }
+            assert!(progress.contains(" 150.0/s") && progress.contains(" events/s"), "{progress}");
+            assert!(classes > 1 || progress.lines().count() == 1, "{progress}");
+        }
+    }
+
+    #[test]
+    fn what_does_not_fit_stands_below() {
+        let parts = ["one", "two", "three"];
+        assert_eq!(wrapped("a:".into(), &parts, 80), "a:  one  two  three");
+        assert_eq!(wrapped("a:".into(), &parts, 12), "a:  one  two\n    three");
+        assert_eq!(wrapped("a:".into(), &parts, 6), "a:\n    one\n    two\n    three");
     }
 }
