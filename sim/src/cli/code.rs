@@ -3,7 +3,7 @@
 //! Owns: which there are, what the help says of them, and which of several counts.
 //! Must not know: who fails, or why.
 //!
-//! 1. A finding counts before bad input, and of findings the one with the lowest number.
+//! 1. A finding counts before an interrupt, that before bad input, and of findings the one with the lowest number.
 
 use relay_sim::oracles::Class;
 use std::process::ExitCode;
@@ -18,6 +18,7 @@ Exit codes:
   12  a rule of liveness was broken
   13  the same seed or trace went two ways
   14  more was used than there may be of a resource
+ 130  a swarm was interrupted (Ctrl-C) before anything was found
 Of several files the worst counts: the lowest of 10 to 14, else 1.";
 
 /// How the program ends.
@@ -29,10 +30,17 @@ impl Code {
     pub(crate) const HELD: Self = Self(0);
     /// Bad usage or input, or output that cannot be written, or only in part.
     pub(crate) const REFUSED: Self = Self(1);
+    /// Somebody has ended it. It is what shells say of a program that SIGINT has ended.
+    pub(crate) const INTERRUPTED: Self = Self(130);
 
     /// Something was found.
     pub(crate) const fn found(class: Class) -> Self {
         Self(class as u8)
+    }
+
+    /// As the operating system takes it.
+    pub(crate) fn number(self) -> i32 {
+        self.0.into()
     }
 
     /// That of another build of this program.
@@ -66,6 +74,7 @@ mod tests {
             Code::found(Class::Liveness),
             Code::found(Class::Nondeterminism),
             Code::found(Class::Resource),
+            Code::INTERRUPTED,
             Code::REFUSED,
             Code::HELD,
         ];
@@ -78,8 +87,8 @@ mod tests {
 
     #[test]
     fn the_help_names_every_code() {
-        for code in [0, 1, 10, 11, 12, 13, 14] {
-            assert!(HELP.contains(&format!("\n  {code:>2}  ")), "{code}");
+        for code in [0, 1, 10, 11, 12, 13, 14, 130] {
+            assert!(HELP.contains(&format!("\n {code:>3}  ")), "{code}");
         }
     }
 }

@@ -14,6 +14,7 @@ pub(crate) mod check;
 pub(crate) mod code;
 pub(crate) mod distill;
 mod input;
+mod interrupt;
 mod numbers;
 mod output;
 pub(crate) mod record;

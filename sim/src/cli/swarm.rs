@@ -5,8 +5,10 @@
 //!
 //! 1. Cases are numbered, begun in order and summed in order, so that the sums, and the failure that
 //!    ends a run, are the same for every number of threads.
+//! 2. Whoever interrupts a run gets the sums of all cases that were begun.
 
 use super::code::Code;
+use super::interrupt::Interrupt;
 use super::numbers;
 use super::tally::Tally;
 use relay_sim::engine::ProfileName;
@@ -23,6 +25,8 @@ use std::time::{Duration, Instant};
 const SEEDS: u64 = 1_000;
 /// Between two lines of progress.
 const PROGRESS: Duration = Duration::from_secs(2);
+/// Whoever interrupts a run is heard within this time.
+const LOOK: Duration = Duration::from_millis(100);
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
@@ -76,6 +80,7 @@ pub(crate) fn run(args: &Args) -> Code {
     let time = args.minutes.map(|minutes| Duration::from_secs_f64(minutes * 60.0));
     let mut tally = Tally::new(&cases.profiles, args.keep_going);
     let (queue, mut refused) = (&queue, false);
+    let limits = Limits { time, interrupt: Interrupt::watch() };
     thread::scope(|scope| {
         let (results, received) = channel();
         for job in 0..args.jobs {
@@ -93,7 +98,7 @@ pub(crate) fn run(args: &Args) -> Code {
             }
         }
         drop(results);
-        collect(&cases, queue, time, &received, &mut tally);
+        collect(&cases, queue, &limits, &received, &mut tally);
     });
     if refused {
         return Code::REFUSED;
@@ -103,7 +108,14 @@ pub(crate) fn run(args: &Args) -> Code {
     } else {
         tally.print_table()
     }
-    tally.exit_code()
+    let code = if limits.interrupt.came() { Code::INTERRUPTED } else { Code::HELD };
+    tally.exit_code().worst(code)
+}
+
+/// What ends a run before its last case.
+struct Limits {
+    time: Option<Duration>,
+    interrupt: Interrupt,
 }
 
 /// Which case has which number.
@@ -124,7 +136,7 @@ struct Queue {
     next: AtomicU64,
     /// The number of the first case that is not wanted.
     end: AtomicU64,
-    /// Time is up.
+    /// Time is up, or somebody has interrupted the run.
     over: AtomicBool,
 }
 
@@ -149,18 +161,12 @@ fn work(cases: &Cases, queue: &Queue, keep_going: bool, results: &Sender<Outcome
 }
 
 /// Sums results in order (invariant 1), and tells every two seconds how far they are.
-fn collect(
-    cases: &Cases,
-    queue: &Queue,
-    time: Option<Duration>,
-    received: &Receiver<Outcome>,
-    tally: &mut Tally,
-) {
+fn collect(cases: &Cases, queue: &Queue, limits: &Limits, received: &Receiver<Outcome>, tally: &mut Tally) {
     let begun = Instant::now();
     let mut told = begun;
     let (mut next, mut waiting) = (0, BTreeMap::new());
     loop {
-        match received.recv_timeout(PROGRESS.saturating_sub(told.elapsed())) {
+        match received.recv_timeout(LOOK.min(PROGRESS.saturating_sub(told.elapsed()))) {
             Ok((number, result)) => {
                 waiting.insert(number, result);
             }
@@ -176,7 +182,12 @@ fn collect(
             told = Instant::now();
             complain!("{}", tally.progress());
         }
-        if time.is_some_and(|time| begun.elapsed() >= time) {
+        let is_over = queue.over.load(Ordering::Relaxed);
+        if !is_over && limits.interrupt.came() {
+            complain!("relay-sim: interrupted; finishing what was begun, once more ends at once");
+            queue.over.store(true, Ordering::Relaxed);
+        }
+        if limits.time.is_some_and(|time| begun.elapsed() >= time) {
             queue.over.store(true, Ordering::Relaxed);
         }
     }
