@@ -4,7 +4,7 @@
 use super::{Frame, RowKey, Taken, Window};
 use crate::ids::{DeliveryId, MessageId};
 use crate::limits;
-use crate::time::Now;
+use crate::time::{Mono, Now};
 use crate::wire::Mode;
 use alloc::format;
 use alloc::string::String;
@@ -136,7 +136,7 @@ fn what_comes_behind_a_row_without_room_waits_for_a_replay_that_brings_or_passes
             assert!(matches!(row(&mut window, *seq, 1, 2), Taken::InOrder | Taken::Held));
         }
         assert_eq!((window.has_dropped(), window.wants_replay()), (false, !comes));
-        window.release_held();
+        window.release_held(|_| true);
         assert_eq!(settle_all(&mut window).len(), order.len());
         assert_eq!(window.cursor(), Some(if comes { 4 } else { 1 }));
     }
@@ -148,9 +148,9 @@ fn the_first_row_is_the_lowest_that_came_also_when_there_was_no_room_for_it() {
     assert_eq!(row(&mut window, 7, limits::WINDOW_BYTES, 0), Taken::Held);
     assert_eq!(row(&mut window, 5, 1, 1), Taken::Overflow);
     assert_eq!(row(&mut window, 6, 1, 1), Taken::Overflow);
-    window.release_held();
+    window.release_held(|_| true);
     assert_eq!((window.cursor(), window.wants_replay()), (Some(4), true));
-    window.release_held();
+    window.release_held(|_| true);
     assert_eq!(settle_all(&mut window), ["d7"]);
     assert_eq!(window.cursor(), Some(4), "5 and 6 are not read");
     assert_eq!([5, 6].map(|seq| row(&mut window, seq, 1, 2)), [Taken::InOrder; 2]);
@@ -261,4 +261,35 @@ fn what_turns_up_in_a_hole_after_its_agent_came_back_is_shown() {
     assert_eq!(row(&mut window, 2, 1, 3), Taken::Late);
     assert_eq!(row(&mut window, 2, 1, 3), Taken::Duplicate);
     assert_eq!(settle_all(&mut window), ["d2"]);
+}
+
+#[test]
+fn a_gap_waits_from_when_the_first_row_above_it_came() {
+    let mut window = Window::new(Some(0));
+    let mut comes = |seq: u64, at: u64| {
+        let at = Now { mono: Mono(at), ..Now::default() };
+        window.accept(seq, Frame { at, ..frame(&format!("d{seq}"), 1) }, 0)
+    };
+    // 1 and 4 are missing; the second gap is younger.
+    assert_eq!([comes(2, 5), comes(3, 9), comes(5, 9), comes(6, 7)], [Taken::Held; 4]);
+    assert_eq!(window.release_held(|since| since <= Mono(4)), (false, Some(Mono(5))));
+    assert_eq!(window.release_held(|since| since <= Mono(5)), (true, Some(Mono(7))));
+    assert_eq!(settle_all(&mut window), ["d2", "d3"]);
+    assert_eq!(window.release_held(|since| since <= Mono(7)), (true, None));
+    assert_eq!(settle_all(&mut window), ["d5", "d6"]);
+    assert_eq!(row(&mut window, u64::MAX, 1, 0), Taken::Held);
+    assert_eq!(window.release_held(|_| true), (true, None));
+}
+
+#[test]
+fn what_comes_into_a_gap_that_others_were_let_past_does_not_wait() {
+    let mut window = Window::new(Some(0));
+    assert_eq!(row(&mut window, 5, 1, 0), Taken::Held);
+    assert_eq!(window.release_held(|_| true), (true, None));
+    assert_eq!(
+        [3, 6, 8].map(|seq| row(&mut window, seq, 1, 0)),
+        [Taken::InOrder, Taken::InOrder, Taken::Held]
+    );
+    assert_eq!(settle_all(&mut window), ["d3", "d5", "d6"]);
+    assert_eq!((window.cursor(), window.wants_replay()), (Some(0), true));
 }

@@ -265,7 +265,8 @@ impl World {
         assert!(!way.keys().any(is_before), "{seq} was taken behind a refused one");
     }
 
-    /// What follows a row that was let past a gap does not wait for what is in that gap either.
+    /// What follows a row that was let past a gap does not wait for what is in that gap either, nor does what comes
+    /// into it.
     fn follow(&mut self) {
         let mut below = (0, None);
         for (seq, here) in &mut self.life.here {
@@ -273,6 +274,11 @@ impl World {
                 here.let_past = here.let_past.or(below.1);
             }
             below = (*seq, here.let_past);
+        }
+        let mut above = None;
+        for here in self.life.here.values_mut().rev() {
+            here.let_past = here.let_past.or(above);
+            above = here.let_past;
         }
     }
 
@@ -325,7 +331,7 @@ impl World {
                 self.life.here.get_mut(&seq).unwrap().let_past.get_or_insert(at);
             }
         }
-        self.window.release_held();
+        self.window.release_held(|_| true);
         self.check(before);
     }
 

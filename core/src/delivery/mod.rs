@@ -268,11 +268,14 @@ impl Delivery {
         };
         let window = &mut identity.window;
         let before = (window.bytes(), window.cursor(), window.hole_count());
-        if window.release_held() {
+        let now = cx.now.mono;
+        let (released, waits_since) = window.release_held(|since| now.since(since) >= limits::GAP_WAIT);
+        if released {
             cx.marks.hit(Mark::GapReleased);
         }
         if window.holds() {
-            cx.wake_in(Timer::DeliveryGap(agent.clone()), limits::GAP_WAIT);
+            let since = waits_since.unwrap_or(now);
+            cx.timers.set(Timer::DeliveryGap(agent.clone()), since.after(limits::GAP_WAIT));
         }
         self.note_change(cx, agent, before);
         self.replay_timer(cx, agent)

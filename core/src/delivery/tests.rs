@@ -188,7 +188,9 @@ impl Model {
             for seq in self.rows.keys().copied().collect::<Vec<_>>() {
                 let below = self.rows.get(&(seq.wrapping_sub(1)));
                 let in_order = below.is_some_and(|row| row.state != State::Held);
-                if seq == cursor + 1 || in_order {
+                let mut above = self.rows.range(seq.saturating_add(1)..);
+                let is_overtaken = above.any(|(_, row)| row.state != State::Held);
+                if seq == cursor + 1 || in_order || is_overtaken {
                     self.queue(seq);
                 }
             }
@@ -278,7 +280,7 @@ fn run(given: Option<u64>, steps: &[Step]) {
                 window.bury(terminal[place].key);
             }
             Step::Release => {
-                window.release_held();
+                window.release_held(|_| true);
                 model.release();
             }
             Step::Round => model.round += 1,

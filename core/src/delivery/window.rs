@@ -6,8 +6,8 @@
 //! 1. The cursor is the end of the longest prefix of settled rows and proven holes; it never goes back. Of two
 //!    messages that came under one number both are settled before it passes that.
 //! 2. While the base is provisional nothing is injected and nothing acked.
-//! 3. A row is queued when every lower row is at least queued, or when its owner says that it has waited long
-//!    enough for a missing one.
+//! 3. A row is queued when every lower row is at least queued, or when its owner says that each missing one has been
+//!    waited for long enough: since the first row above it came.
 //! 4. A sequence is a hole only after [`limits::HOLE_PROOFS`](crate::limits::HOLE_PROOFS) replays, each
 //!    of which repeated a higher row without bringing it.
 //! 5. No delivery id of the last [`limits::REMEMBERED`](crate::limits::REMEMBERED) is queued twice.
@@ -381,11 +381,14 @@ impl Window {
         }
     }
 
-    /// Queues `seq`, and what waited for it, if nothing lower is missing or still held (invariant 3).
+    /// Queues `seq`, and what waited for it, if nothing lower is missing or still held, or a later one was let past
+    /// what is missing already (invariant 3).
     fn queue_in_order(&mut self, seq: u64) {
         let below_is_done = seq == self.next_seq()
             || self.rows.get(&(seq - 1)).is_some_and(|below| below.state != RowState::Held);
-        if !below_is_done && !canary!(OutOfOrder) {
+        let above = self.rows.range((Bound::Excluded(seq), Bound::Unbounded)).next();
+        let is_overtaken = above.is_some_and(|(_, above)| above.state != RowState::Held);
+        if !below_is_done && !is_overtaken && !canary!(OutOfOrder) {
             return;
         }
         let mut next = seq;
@@ -442,19 +445,32 @@ impl Window {
         self.advance();
     }
 
-    /// The wait for lower rows is over. Returns whether rows were released past a gap.
-    pub(crate) fn release_held(&mut self) -> bool {
+    /// The wait for lower rows is over where a gap is known since a time that is long ago, which is when the first
+    /// row above it came. Returns whether rows were released past a gap, and since when the lowest that is left is
+    /// known.
+    pub(crate) fn release_held(&mut self, is_long_ago: impl Fn(Mono) -> bool) -> (bool, Option<Mono>) {
         if self.base == Base::Provisional {
             self.fix_base();
-            return false;
+            return (false, None);
         }
+        let (mut since, mut left) = (Mono(u64::MAX), None);
+        for (seq, row) in self.rows.iter().rev() {
+            since = since.min(row.frame.at.mono);
+            if row.state == RowState::Held && self.after_gap.contains(seq) {
+                if is_long_ago(since) {
+                    break;
+                }
+                left = Some((*seq, since));
+            }
+        }
+        let end = left.map_or(Bound::Unbounded, |(seq, _)| Bound::Excluded(seq));
         let held = |(seq, row): (&u64, &Row)| (row.state == RowState::Held).then_some(*seq);
-        let seqs: Vec<u64> = self.rows.iter().filter_map(held).collect();
+        let seqs: Vec<u64> = self.rows.range((Bound::Unbounded, end)).filter_map(held).collect();
         for seq in &seqs {
             self.queue(*seq);
         }
         self.advance();
-        !seqs.is_empty()
+        (!seqs.is_empty(), left.map(|(_, since)| since))
     }
 
     /// When the lowest row came, and in which round, unless a row has come again in this one: a replay comes in
