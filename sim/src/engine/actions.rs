@@ -275,6 +275,9 @@ impl Engine {
             "input": invocation.input,
         });
         let (invocation_id, action) = (invocation.id.clone(), invocation.capability.clone());
+        if self.loss(now).is_some() {
+            return self.journal.push(now, Event::InvocationLost { invocation_id });
+        }
         self.journal.push(now, Event::InvocationSent { connection, invocation_id, action });
         self.out.push_back(Output::Send { connection, text: frame.to_string() });
     }

@@ -6,10 +6,12 @@
 //! 1. A frame goes to the socket of the agent's node and provider, if that is open; with the cursor
 //!    capability only once the agent is ready on it.
 //! 2. A row that was written is `delivered`, whatever becomes of the bytes.
-//! 3. A replay sends what is open above the cursor, ascending, exactly as it was sent before.
+//! 3. A replay sends what is open above the cursor, ascending, exactly as it was sent before. A send that fails ends
+//!    it, or does not.
 
 use super::ids::AgentKey;
 use super::journal::Event;
+use super::losses::Loss;
 use super::mailbox::Row;
 use super::messages::raw;
 use super::state::Agent;
@@ -77,8 +79,8 @@ impl Engine {
         }
         for (connection, key, seq) in std::mem::take(&mut self.late_replay) {
             // A replay ends with its socket.
-            if self.socket_of(key) == Some(connection) {
-                self.dispatch(now_ms, key, seq, true);
+            if self.socket_of(key) == Some(connection) && self.ends_replay(now_ms, key, seq) {
+                break;
             }
         }
     }
@@ -88,13 +90,22 @@ impl Engine {
         self.late_replay.iter().map(|(_, key, _)| &*self.state.agents[key.0].id)
     }
 
-    /// Writes a row to its agent's socket; false if there is none (invariant 2).
+    /// Writes a row to its agent's socket; false if there is none, or the send fails (invariant 2).
     pub(super) fn dispatch(&mut self, now: i64, key: AgentKey, seq: u64, replay: bool) -> bool {
         let Some(connection) = self.socket_of(key) else {
             return false;
         };
+        let row = self.state.agents[key.0].mailbox.get(seq);
+        if row.is_none_or(|row| !row.state.is_open()) {
+            return true;
+        }
+        let loss = self.loss_of_row(now, key, seq);
+        if loss == Some(Loss::Failed) {
+            self.note_lost(now, key, seq, Loss::Failed);
+            return false;
+        }
         let agent = &mut self.state.agents[key.0];
-        let Some(row) = agent.mailbox.get(seq).filter(|row| row.state.is_open()) else {
+        let Some(row) = agent.mailbox.get(seq) else {
             return true;
         };
         let text = frame(agent, row);
@@ -108,8 +119,16 @@ impl Engine {
         };
         agent.mailbox.mark_delivered(seq);
         self.journal.push(now, event);
-        self.out.push_back(Output::Send { connection, text });
+        match loss {
+            Some(loss) => self.note_lost(now, key, seq, loss),
+            None => self.out.push_back(Output::Send { connection, text }),
+        }
         true
+    }
+
+    /// Sends a row of a replay; whether that ends with it.
+    fn ends_replay(&mut self, now: i64, key: AgentKey, seq: u64) -> bool {
+        !self.dispatch(now, key, seq, true) && self.options.profile.replay_stops
     }
 
     /// Invariant 3.
@@ -122,9 +141,8 @@ impl Engine {
             for seq in seqs {
                 match late {
                     Some(connection) => self.late_replay.push((connection, *key, seq)),
-                    None => {
-                        self.dispatch(now, *key, seq, true);
-                    }
+                    None if self.ends_replay(now, *key, seq) => return,
+                    None => {}
                 }
             }
         }
@@ -180,7 +198,10 @@ impl Engine {
             replay: false,
         };
         self.journal.push(now, event);
-        self.out.push_back(Output::Send { connection, text });
+        match self.loss(now) {
+            Some(loss) => self.note_lost(now, key, 0, loss),
+            None => self.out.push_back(Output::Send { connection, text }),
+        }
     }
 
     /// Tells an agent that it may not invoke an action, and why: outside of the sequence, under the action's name.

@@ -108,6 +108,15 @@ pub enum Event {
         /// This was a replay, not the live dispatch.
         replay: bool,
     },
+    /// A `deliver` frame did not reach its node, and the socket lives on.
+    FrameLost {
+        /// The recipient.
+        agent_id: Arc<str>,
+        /// Its sequence; 0 for an ephemeral event.
+        seq: u64,
+        /// The engine knows; otherwise it believes that the frame was sent.
+        failed: bool,
+    },
     /// A `delivery.ack` arrived.
     Acked {
         /// The socket.
@@ -145,6 +154,11 @@ pub enum Event {
         invocation_id: String,
         /// The action in the frame.
         action: String,
+    },
+    /// An `action.invoke` frame did not reach its node, and the socket lives on.
+    InvocationLost {
+        /// The invocation.
+        invocation_id: String,
     },
     /// An `action.result` arrived.
     InvocationResult {
@@ -193,6 +207,8 @@ impl Event {
             | Self::Stored { .. }
             | Self::DepthCapped { .. }
             | Self::Dead { .. }
+            | Self::FrameLost { .. }
+            | Self::InvocationLost { .. }
             | Self::InvocationRescheduled { .. }
             | Self::InvocationFinished { .. }
             | Self::LeftBeforeRelease { .. } => None,

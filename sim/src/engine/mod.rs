@@ -20,6 +20,7 @@ mod http;
 mod ids;
 mod inventory;
 mod journal;
+mod losses;
 mod mailbox;
 mod messages;
 mod nodes;
@@ -37,6 +38,7 @@ pub use profile::{Profile, ProfileName};
 
 use ids::Ids;
 use journal::Journal;
+use losses::Losses;
 use state::{Connection, State};
 use std::collections::{BTreeMap, VecDeque};
 
@@ -112,6 +114,7 @@ pub struct Engine {
     reorder: bool,
     /// When it can again do what it is asked for, in Unix ms.
     overloaded_until: i64,
+    losses: Losses,
 }
 
 impl Engine {
@@ -130,6 +133,7 @@ impl Engine {
             late_replay: Vec::new(),
             reorder: false,
             overloaded_until: 0,
+            losses: Losses::default(),
         }
     }
 

@@ -178,6 +178,8 @@ pub struct Profile {
     pub replay_on_register: Replay,
     /// Replay after `inventory.sync`.
     pub replay_on_inventory: Replay,
+    /// A replay ends with the first send that fails; otherwise it goes on behind that.
+    pub replay_stops: bool,
     /// Conflicts in `inventory.sync`.
     pub inventory_conflict: Conflict,
     /// Sequence allocation.
@@ -253,6 +255,7 @@ const V5_0_5: Profile = Profile {
     cursor: false,
     replay_on_register: Replay::Node,
     replay_on_inventory: Replay::Node,
+    replay_stops: false,
     inventory_conflict: Conflict::FailAll,
     sequence: Sequence::StoredMax,
     reregister_keeps_ready: false,
@@ -317,6 +320,7 @@ const V8_11_4: Profile = Profile {
     name: ProfileName::V8_11_4,
     frames: FRAMES_8_11,
     replay_on_inventory: Replay::Certified,
+    replay_stops: true,
     machine_reuse: true,
     deregister_reply: true,
     registration_contract: true,

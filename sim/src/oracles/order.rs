@@ -5,22 +5,24 @@
 //!
 //! 1. Of two messages that an agent's process has to be shown, the one with the smaller sequence is
 //!    read first, if its frame arrived no later than the other's.
-//! 2. So it is if its frame arrived later: the other waits for what is missing below it for [`GAP_WAIT`],
-//!    unless that was acked, as what is gone for good is.
+//! 2. So it is if its frame arrived later: the other waits for what is missing below it until that has been missing
+//!    for [`GAP_WAIT`], unless it was acked, as what is gone for good is. A row is missing from when a later one
+//!    arrives: what comes behind a gap that others have waited for does not wait anew.
 //! 3. Only a `steer` may be read before a `wait` that came before it.
 //!
 //! What was read once may be read again, which is another oracle's question.
 
 use super::facts::Frame;
 use relay_core::limits::GAP_WAIT;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
+
+/// Arrivals by which it is known since when a row is missing, per identity: older ones are as good as waited for.
+const HIGHEST: usize = 1_024;
 
 #[derive(Clone, Copy, Debug)]
 struct Arrived {
     /// Counts the arrivals at this life of the broker.
     number: u64,
-    /// The machine's clock, in µs.
-    at: u64,
     steer: bool,
 }
 
@@ -28,8 +30,8 @@ struct Arrived {
 struct Read {
     seq: u64,
     number: u64,
-    /// It has waited for what was missing below it.
-    waited: bool,
+    /// The machine's clock, in µs.
+    at: u64,
     /// The broker, or the engine, had acked so much by then.
     acked: u64,
 }
@@ -46,6 +48,8 @@ pub(super) struct Order {
     arrivals: u64,
     /// First arrivals at this life of frames that nobody has read, per identity and sequence.
     arrived: BTreeMap<String, BTreeMap<u64, Arrived>>,
+    /// Arrivals of rows that were higher than all before, per identity: sequence, and the machine's clock in µs.
+    highest: BTreeMap<String, VecDeque<(u64, u64)>>,
     latest: BTreeMap<String, Latest>,
 }
 
@@ -57,7 +61,8 @@ impl Order {
         };
         self.arrivals += 1;
         let steer = frame.mode.is("steer");
-        let arrived = Arrived { number: self.arrivals, at, steer };
+        let arrived = Arrived { number: self.arrivals, steer };
+        self.note_highest(at, id, seq);
         if let Some(rows) = self.arrived.get_mut(id) {
             rows.entry(seq).or_insert(arrived);
         } else {
@@ -65,10 +70,35 @@ impl Order {
         }
     }
 
+    fn note_highest(&mut self, at: u64, id: &str, seq: u64) {
+        let highest = match self.highest.get_mut(id) {
+            Some(highest) => highest,
+            None => self.highest.entry(id.to_owned()).or_default(),
+        };
+        if highest.back().is_none_or(|(last, _)| *last < seq) {
+            highest.push_back((seq, at));
+            if highest.len() > HIGHEST {
+                highest.pop_front();
+            }
+        }
+    }
+
+    /// Since when a row is missing: the machine's clock, in µs.
+    fn missing_since(&self, id: &str, seq: u64) -> u64 {
+        let Some(highest) = self.highest.get(id) else {
+            return 0;
+        };
+        let first = highest.partition_point(|(other, _)| *other <= seq);
+        // What came before the oldest that is known may have come at any time.
+        let known = highest.get(first).filter(|_| first > 0 || highest.len() < HIGHEST);
+        known.map_or(0, |(_, at)| *at)
+    }
+
     /// The process of an identity has ended, its rows are numbered anew, or it is registered: nothing that
     /// came before counts. What comes from now on does, for it is meant for the next process.
     pub(super) fn begins_anew(&mut self, id: &str) {
         self.arrived.remove(id);
+        self.highest.remove(id);
         self.latest.remove(id);
     }
 
@@ -78,6 +108,7 @@ impl Order {
         let Some(this) = self.arrived.get_mut(id).and_then(|rows| rows.remove(&seq)) else {
             return Ok(());
         };
+        let missing_since = self.missing_since(id, seq);
         if !self.latest.contains_key(id) {
             self.latest.insert(id.to_owned(), Latest::default());
         }
@@ -85,7 +116,9 @@ impl Order {
             return Ok(());
         };
         // It came first, or was missing, and was not waited for.
-        let had_to_wait = |other: &Read| other.number >= this.number || !(other.waited || seq <= other.acked);
+        let waited = |other: &Read| other.at.saturating_sub(missing_since) >= GAP_WAIT.0;
+        let had_to_wait =
+            |other: &Read| other.number >= this.number || !(waited(other) || seq <= other.acked);
         let passed = |other: &Option<Read>| other.filter(|other| other.seq > seq && had_to_wait(other));
         let mut overtaker = passed(&latest.wait);
         if this.steer {
@@ -93,8 +126,7 @@ impl Order {
         }
         let slot = if this.steer { &mut latest.steer } else { &mut latest.wait };
         if slot.is_none_or(|other| other.seq < seq) {
-            let waited = at.saturating_sub(this.at) >= GAP_WAIT.0;
-            *slot = Some(Read { seq, number: this.number, waited, acked });
+            *slot = Some(Read { seq, number: this.number, at, acked });
         }
         match overtaker {
             Some(other) if other.number >= this.number => Err(format!(
@@ -128,6 +160,11 @@ mod tests {
         order.arrived(0, &Frame::read(&text));
     }
 
+    fn arrived_at(order: &mut Order, at: u64, seq: u64) {
+        let text = format!(r#"{{"type":"deliver","agent_id":"7","seq":{seq},"mode":"wait"}}"#);
+        order.arrived(at, &Frame::read(&text));
+    }
+
     #[test]
     fn what_arrived_in_order_is_read_in_order() {
         let mut order = Order::default();
@@ -157,6 +194,27 @@ mod tests {
             assert_eq!(order.read(at, "7", 3, acked), Ok(()), "nobody knows yet that it was too soon");
             assert_eq!(order.read(at, "7", 2, acked).is_ok(), good, "{at} {acked}");
         }
+    }
+
+    #[test]
+    fn what_comes_behind_a_gap_waits_for_the_rest_of_its_time() {
+        // 2 and 4 are missing; the second gap is younger.
+        for (missing, good) in [(2, true), (4, false)] {
+            let mut order = Order::default();
+            [(0, 1), (0, 3), (SOON, 5)].into_iter().for_each(|(at, seq)| arrived_at(&mut order, at, seq));
+            arrived_at(&mut order, WAITED, missing);
+            assert_eq!(order.read(0, "7", 1, 0), Ok(()));
+            assert_eq!(order.read(WAITED, "7", 5, 1), Ok(()));
+            assert_eq!(order.read(WAITED, "7", missing, 1).is_ok(), good, "{missing}");
+        }
+    }
+
+    #[test]
+    fn only_the_newest_arrivals_are_remembered() {
+        let mut order = Order::default();
+        (1..=2 * HIGHEST as u64).for_each(|seq| arrived_at(&mut order, WAITED, seq + 1));
+        assert_eq!(order.highest["7"].len(), HIGHEST);
+        assert_eq!((order.missing_since("7", 1), order.missing_since("7", 2_000)), (0, WAITED));
     }
 
     #[test]

@@ -97,6 +97,7 @@ const CLASSES: &[fn(Draw) -> Fault] = &[
         lasts: draw.between(5, SECOND, 4 * MINUTE).min(draw.longest),
     },
     |draw| Fault::Neighbour { lasts: draw.between(5, SECOND, 4 * MINUTE).min(draw.longest) },
+    |draw| Fault::Lose { lasts: draw.lasts(MINUTE) },
 ];
 
 /// The classes of a case.

@@ -129,8 +129,9 @@ fn occasion(
             let count = drawn(12, 120, 200) as usize;
             vec![(at.saturating_sub(SECOND / 5), Step::Burst { to, count })]
         }
-        // Messages that follow each other closely enough for one to overtake the other.
-        Fault::Reorder { .. } => {
+        // Messages that follow each other closely enough for one to overtake the other, or to be missed when more
+        // comes.
+        Fault::Reorder { .. } | Fault::Lose { .. } => {
             let to = drawn(13, 0, agents.len() as u64 - 1) as usize;
             let message = Step::Direct { to, steer: false, size: 20 };
             let sent = (at + drawn(14, 1, SECOND)).min(busy);

@@ -244,4 +244,6 @@ pub enum Fault {
     Double { lasts: u64 },
     /// The latest invocation is sent again.
     Resend,
+    /// Rows, events and invocations are lost on links that live on.
+    Lose { lasts: u64 },
 }

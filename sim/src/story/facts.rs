@@ -50,6 +50,7 @@ impl Narrator {
             Event::Stored { agent_id, .. }
             | Event::DepthCapped { agent_id, .. }
             | Event::Dead { agent_id, .. }
+            | Event::FrameLost { agent_id, .. }
             | Event::Delivered { agent_id, .. } => {
                 let name = self.names.get(&**agent_id).cloned();
                 Some(name.unwrap_or_else(|| format!("agent {agent_id}")))
@@ -83,6 +84,11 @@ fn of_engine(event: &Event, name: &str) -> String {
             let again = if *replay { " again" } else { "" };
             format!("sends row {seq} of {name}{again}, message {msg_id}")
         }
+        Event::FrameLost { seq, failed, .. } => {
+            let how = if *failed { "cannot send" } else { "loses" };
+            format!("{how} row {seq} of {name}")
+        }
+        Event::InvocationLost { invocation_id } => format!("loses {invocation_id}"),
         Event::Acked { up_to_seq, matched, .. } => {
             let whom = if matched.is_some() { "" } else { ", which is nobody here" };
             format!("takes the ack up to {up_to_seq} of {name}{whom}")

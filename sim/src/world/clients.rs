@@ -158,6 +158,17 @@ impl World<'_> {
         }
     }
 
+    /// Every agent that reads gets one more message.
+    pub(super) fn write_to_all(&mut self) {
+        for number in 0..self.plan.agents.len() {
+            let AgentPlan { name, kind, .. } = self.plan.agents[number].clone();
+            if kind != Kind::Deaf {
+                let wish = json!({ "to": name, "text": self.text(20), "mode": "wait" });
+                self.post(number, "/v1/dm", &wish);
+            }
+        }
+    }
+
     /// Somebody orders an agent at the engine.
     fn invoke(&mut self, number: usize, agent: usize) {
         let AgentPlan { name, kind, .. } = self.plan.agents[agent].clone();

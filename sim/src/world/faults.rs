@@ -89,6 +89,7 @@ impl World<'_> {
             Fault::HoldReplies { lasts } => self.faults.hold = until(lasts),
             Fault::HoldDown { lasts } => self.faults.hold_down = until(lasts),
             Fault::Overload { lasts } => self.engine.overload_until(self.now_ms() + (lasts / 1_000) as i64),
+            Fault::Lose { lasts } => self.engine.lose_frames_until(self.now_ms() + (lasts / 1_000) as i64),
             Fault::EngineRestart => self.restart_engine(),
             Fault::Reorder { lasts } => {
                 self.faults.reorder = until(lasts);
@@ -203,11 +204,16 @@ impl World<'_> {
         self.faults = Faults { calm: true, rotated, given, ..Faults::default() };
         self.engine.reorder_live_frames(self.now_ms(), false);
         self.engine.overload_until(0);
+        self.engine.lose_frames_until(0);
         self.pump_engine();
         self.end_rivals();
         self.cut_silent();
         self.end_stalls();
         self.drain_streams();
+        // Nobody misses what was lost last until more comes.
+        if self.network.has_lost {
+            self.write_to_all();
+        }
         if let Some(life) = &mut self.life {
             life.fuse = None;
         }

@@ -94,6 +94,14 @@ marks! {
     PlacedElsewhere = "placed_elsewhere",
     /// Another instance served the broker's node.
     Doubled = "doubled",
+    /// The engine failed to send a row on a link that lived on, and knew of it.
+    RowNotSent = "row_not_sent",
+    /// A row was lost on a link that lived on, and the engine believed that it was sent.
+    RowLost = "row_lost",
+    /// An event outside of the sequence was lost on a link that lived on.
+    EventLost = "event_lost",
+    /// An invocation was lost on a link that lived on.
+    InvocationLost = "invocation_lost",
     /// The broker died between two commands.
     Crash = "crash",
     /// The broker died when it wanted a file changed.

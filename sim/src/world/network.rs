@@ -65,6 +65,8 @@ pub(super) struct Network {
     /// The broker's node, and the latest invocation that was sent to it.
     pub(super) node_id: Option<String>,
     pub(super) invocation: Option<String>,
+    /// A row was lost on a link that lives on.
+    pub(super) has_lost: bool,
 }
 
 impl Network {
@@ -412,6 +414,15 @@ impl World<'_> {
                     self.schedule_release();
                 }
                 EngineEvent::Rejected { code: OVERLOADED, .. } => self.mark(FaultMark::Overloaded),
+                EngineEvent::FrameLost { seq, failed, .. } => {
+                    self.network.has_lost |= *seq > 0;
+                    self.mark(match (seq, failed) {
+                        (0, _) => FaultMark::EventLost,
+                        (_, true) => FaultMark::RowNotSent,
+                        (_, false) => FaultMark::RowLost,
+                    });
+                }
+                EngineEvent::InvocationLost { .. } => self.mark(FaultMark::InvocationLost),
                 EngineEvent::NodeRegistered { node_id, .. } => {
                     self.network.node_id = Some(node_id.clone());
                 }

@@ -88,3 +88,20 @@ pub(crate) fn calls_fail_in_bursts_with_and_without_effect() {
         assert!(told.iter().any(|text| text == "409 to POST /v1/agents"), "{profile}");
     }
 }
+
+/// What a link loses although it lives on comes again, at the latest by the next one.
+pub(crate) fn frames_are_lost_on_links_that_live_on() {
+    for profile in ALL {
+        let (mut failed, mut unnoticed) = (0, 0);
+        for seed in 0..12 {
+            let told = story(seed, profile, AT, Fault::Lose { lasts: 2 * SECOND });
+            let at = |text: &str| told.iter().position(|moment| moment.text.starts_with(text));
+            let delivered = at("deliver dm.received");
+            let lost = [at("cannot send row 1"), at("loses row 1")];
+            failed += u32::from(lost[0].is_some());
+            unnoticed += u32::from(lost[1].is_some());
+            assert!(lost.into_iter().flatten().all(|lost| Some(lost) < delivered), "{profile} {seed}");
+        }
+        assert!(failed > 0 && unnoticed > 0, "{profile}: {failed} and {unnoticed}");
+    }
+}

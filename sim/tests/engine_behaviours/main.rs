@@ -179,6 +179,11 @@ fn pings_are_answered_and_a_link_may_swallow_all_or_all_but_pings() {
 }
 
 #[test]
+fn a_frame_may_be_lost_on_a_link_that_lives_on() {
+    link::frames_are_lost_on_links_that_live_on();
+}
+
+#[test]
 fn channels_nodes_and_agents_are_named_as_they_are() {
     routing::channels_have_no_mark_nodes_are_known_by_name_and_case_matters();
 }
