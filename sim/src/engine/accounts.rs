@@ -95,6 +95,7 @@ impl Engine {
             kind: kind.to_owned(),
             metadata,
             token: token.clone(),
+            token_at: now,
             previous: None,
             active: true,
             last_seen: now,
@@ -142,6 +143,7 @@ impl Engine {
         let token = self.ids.token(TokenKind::Agent);
         let agent = &mut self.state.agents[key.0];
         let old = std::mem::replace(&mut agent.token, token.clone());
+        agent.token_at = now;
         if let Some((older, _)) = agent.previous.replace((old, now + self.options.profile.token_grace_ms)) {
             self.state.tokens.remove(&older);
         }

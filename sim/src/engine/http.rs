@@ -171,6 +171,7 @@ impl Engine {
         }
         let caller = self.authenticate(now, request.bearer)?;
         let call = Call { now, caller, query, body, headers: request.headers };
+        self.check_seen(route, &call)?;
         let key = call.header("idempotency-key").map(str::to_owned);
         match key.filter(|_| self.is_idempotent(request.method, route)) {
             Some(key) => self.once(&key, request.method, route, &call),
@@ -254,9 +255,14 @@ impl Engine {
         let key = self.state.tokens.get(token).copied().ok_or_else(invalid)?;
         let agent = &mut self.state.agents[key.0];
         let in_grace = agent.previous.as_ref().is_some_and(|(old, until)| old == token && now < *until);
-        if agent.deleted || (agent.token != token && !in_grace) {
+        let (is_current, made_at) = (agent.token == token, agent.token_at);
+        if agent.deleted || !(is_current || in_grace) {
             return Err(invalid());
         }
+        if is_current && self.is_unseen(now, made_at, "an agent's token") {
+            return Err(invalid());
+        }
+        let agent = &mut self.state.agents[key.0];
         agent.last_seen = now;
         agent.active = true;
         Ok(Caller::Agent(agent.workspace, key))

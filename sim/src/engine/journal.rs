@@ -181,6 +181,11 @@ pub enum Event {
         /// It completed; otherwise it failed.
         completed: bool,
     },
+    /// A request was answered from a replica that did not know yet what it was about.
+    Unseen {
+        /// What that was.
+        what: &'static str,
+    },
     /// A release is answered whose agent has left the node already, as that has said.
     LeftBeforeRelease {
         /// The invocation.
@@ -208,6 +213,7 @@ impl Event {
             | Self::DepthCapped { .. }
             | Self::Dead { .. }
             | Self::FrameLost { .. }
+            | Self::Unseen { .. }
             | Self::InvocationLost { .. }
             | Self::InvocationRescheduled { .. }
             | Self::InvocationFinished { .. }

@@ -26,6 +26,7 @@ mod messages;
 mod nodes;
 mod outcomes;
 mod profile;
+mod replica;
 mod rooms;
 mod schema;
 mod state;
@@ -115,6 +116,8 @@ pub struct Engine {
     /// When it can again do what it is asked for, in Unix ms.
     overloaded_until: i64,
     losses: Losses,
+    /// How far the replica is behind that answers, in ms.
+    behind_ms: i64,
 }
 
 impl Engine {
@@ -134,6 +137,7 @@ impl Engine {
             reorder: false,
             overloaded_until: 0,
             losses: Losses::default(),
+            behind_ms: 0,
         }
     }
 
@@ -220,10 +224,11 @@ impl Engine {
     }
 
     /// Gives a node another token, which is returned: the next upgrade with the old one is a 401.
-    pub fn rotate_node_token(&mut self, node_id: &str) -> String {
+    pub fn rotate_node_token(&mut self, now_ms: i64, node_id: &str) -> String {
         let token = self.ids.token(ids::TokenKind::Node);
         if let Some(node) = self.state.nodes.iter_mut().find(|node| node.id == node_id) {
             node.token.clone_from(&token);
+            node.token_at = now_ms;
         }
         token
     }
@@ -279,11 +284,13 @@ impl Engine {
         self.release_held_back(now_ms);
     }
 
-    /// Sends an open invocation again, as engines do after a lost result.
-    pub fn resend_invocation(&mut self, now_ms: i64, invocation_id: &str) {
+    /// Sends an open invocation again, as engines do after a lost result. False if none left.
+    pub fn resend_invocation(&mut self, now_ms: i64, invocation_id: &str) -> bool {
+        let before = self.out.len();
         if let Some(key) = self.state.invocation_by_id(invocation_id) {
             self.send_invocation(now_ms, key);
         }
+        self.out.len() > before
     }
 
     /// The open connections of all nodes.

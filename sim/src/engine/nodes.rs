@@ -47,7 +47,7 @@ impl Engine {
         };
         let node = &mut self.state.nodes[key.0];
         node.token.clone_from(&token);
-        (node.online, node.proved_life) = (false, false);
+        (node.token_at, node.online, node.proved_life) = (call.now, false, false);
         for provider in node.providers.values_mut() {
             provider.handlers_live = false;
         }
@@ -145,6 +145,7 @@ impl Engine {
             id,
             name: name.to_owned(),
             token: String::new(),
+            token_at: now,
             version: None,
             online: false,
             last_heartbeat: None,
@@ -292,6 +293,9 @@ impl Engine {
             query.split('&').find_map(|pair| pair.strip_prefix("token=")).filter(|token| !token.is_empty());
         let token = from_query.or(bearer).filter(|token| token.starts_with("nt_live_")).ok_or(401_u16)?;
         let index = self.state.nodes.iter().position(|node| node.token == token).ok_or(401_u16)?;
+        if self.is_unseen(now_ms, self.state.nodes[index].token_at, "a node's token") {
+            return Err(401);
+        }
         let node = NodeKey(index);
         let connection = ConnectionId(self.next_connection);
         self.next_connection += 1;

@@ -55,6 +55,8 @@ pub(super) struct Agent {
     pub(super) kind: String,
     pub(super) metadata: Value,
     pub(super) token: String,
+    /// When it was made.
+    pub(super) token_at: i64,
     /// A rotated token and until when it still works.
     pub(super) previous: Option<(String, i64)>,
     pub(super) active: bool,
@@ -93,6 +95,8 @@ pub(super) struct Node {
     pub(super) id: String,
     pub(super) name: String,
     pub(super) token: String,
+    /// When it was made.
+    pub(super) token_at: i64,
     pub(super) version: Option<String>,
     pub(super) online: bool,
     pub(super) last_heartbeat: Option<i64>,

@@ -8,12 +8,11 @@
 //! 1. S3: an ack names an agent that this life has registered and not taken leave of.
 //! 2. S14: an inventory lists every such agent that runs, and no other. After the engine has refused
 //!    one, entries may be left out until the next refresh: what it held against them may have passed.
-//! 3. N2: no frame registers a name whose process runs here, and no call replaces an agent's token.
+//! 3. N2: no frame registers a name whose process runs here. What calls do is judged with the identity.
 
 use super::At;
 use super::facts::Frame;
 use super::scene::Scene;
-use relay_core::Command;
 use relay_core::limits::INVENTORY_REFRESH;
 
 /// Judges a frame before it becomes part of the scene.
@@ -54,20 +53,10 @@ fn inventory(at: At, scene: &Scene, frame: &Frame<'_>) -> Result<(), String> {
     }
 }
 
-/// Judges a call.
-pub(super) fn call(command: &Command) -> Result<(), String> {
-    let Command::Call { request, .. } = command else {
-        return Ok(());
-    };
-    if request.url.ends_with("/rotate-token") || request.url.ends_with("/takeover") {
-        return Err(format!("a call ends a token that may be in use: {}", request.url));
-    }
-    Ok(())
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use relay_core::Command;
     use relay_core::ids::{LinkId, ProcessId};
     use relay_core::time::Mono;
     use relay_core::{Child, Input, Secret, Text};

@@ -167,6 +167,7 @@ impl Oracles {
         self.registrations.input(input, frame.as_ref());
         self.resent.input(input, frame.as_ref());
         self.bounds.input(input);
+        self.identity.input(input);
         // A link may end late of what went wrong long before.
         if matches!(input, Input::LinkDown { .. } | Input::Terminate) {
             self.quiet_since = None;
@@ -263,8 +264,6 @@ impl Oracles {
                 self.note("S12", judged);
                 let judged = self.identity.command(INSTANCE, command);
                 self.blame(judged);
-                let judged = hosting::call(command);
-                self.note("N2", judged);
             }
         }
         if let Command::Store { action, .. } = command {
@@ -511,6 +510,7 @@ impl Oracles {
         self.invocations.died();
         self.tasks.died();
         self.truth.died();
+        self.identity.died();
         self.reconnect.died();
         self.bounds.died();
         self.health.died();

@@ -7,14 +7,15 @@
 //! 1. In one outage no more than `REMINTS` tokens follow the first, and later one per `DISABLED_MINT`.
 //! 2. In one `WINDOW` without a registration no more than `ATTEMPTS` links are opened.
 //! 3. After a registration that lasted for `LINK_SETTLED` the next link is tried within `BACKOFF_FIRST`.
-//! 4. L2: while a broker lives and is not asked to stop, it does something about its link at least once
+//! 4. No token is minted because of a link that was refused for anything else than its token.
+//! 5. L2: while a broker lives and is not asked to stop, it does something about its link at least once
 //!    per `BACKOFF_MAX`, and per `DISABLED_PROBE` when there are no more tokens for it.
 
 use super::scene::Scene;
 use super::{At, Broken};
 use relay_core::ids::CallId;
 use relay_core::limits::{BACKOFF_FIRST, BACKOFF_MAX, DISABLED_MINT, DISABLED_PROBE, LINK_SETTLED, REMINTS};
-use relay_core::{Command, Input};
+use relay_core::{Command, Input, Refusal};
 use std::collections::{BTreeSet, VecDeque};
 
 /// The span of invariant 2, in µs of the machine's clock.
@@ -32,6 +33,8 @@ pub(super) struct Reconnect {
     attempts: VecDeque<u64>,
     /// A link that had been good for long ended at this virtual time.
     settled_end: Option<u64>,
+    /// The latest link was refused, and not because of its token.
+    blameless: bool,
     /// Since then nothing is under way about a link: virtual time.
     idle_since: Option<u64>,
     stopping: bool,
@@ -50,6 +53,10 @@ impl Reconnect {
     pub(super) fn input(&mut self, at: At, scene: &Scene, input: &Input<'_>) -> Result<(), Broken> {
         match input {
             Input::LinkDown { link, .. } | Input::LinkRefused { link, .. } => {
+                self.blameless = match input {
+                    Input::LinkRefused { why, .. } => !matches!(why, Refusal::Status(401)),
+                    _ => false,
+                };
                 if let Some(known) = scene.link.as_ref().filter(|known| known.id == *link) {
                     self.on_end(at, known.confirmed_at);
                 }
@@ -101,12 +108,15 @@ impl Reconnect {
                 let confirmed_at = scene.link.as_ref().and_then(|link| link.confirmed_at);
                 self.on_end(at, confirmed_at);
             }
+            Command::Call { request, .. } if request.url.ends_with("/v1/nodes") && self.blameless => {
+                return Err("a token is minted, and the engine has not refused the one that there is".into());
+            }
             Command::Call { call, request, .. } if request.url.ends_with("/v1/nodes") => {
                 self.mints.insert(*call);
                 (self.settled_end, self.idle_since) = (None, None);
             }
             Command::LinkOpen { .. } => {
-                self.idle_since = None;
+                (self.idle_since, self.blameless) = (None, false);
                 let late = self.settled_end.take().map(|end| at.now - end);
                 if let Some(late) = late.filter(|late| *late > BACKOFF_FIRST.0 + SLACK) {
                     return Err(format!("the first attempt after a good link came {late} µs after its end"));
@@ -166,6 +176,17 @@ mod tests {
         Command::LinkOpen { link: LinkId(number), url: "ws://x".into(), token, deadline: Mono(0) }
     }
 
+    fn mint(number: u64) -> Command {
+        let request = CallRequest {
+            method: "POST",
+            url: "http://x/v1/nodes".into(),
+            bearer: None,
+            headers: vec![],
+            body: None,
+        };
+        Command::Call { call: CallId(number), request, deadline: Mono(0) }
+    }
+
     #[test]
     fn a_minute_has_room_for_growing_delays_only() {
         let (mut reconnect, scene) = (Reconnect::default(), Scene::default());
@@ -179,24 +200,28 @@ mod tests {
     #[test]
     fn an_outage_has_its_budget_of_tokens() {
         let (mut reconnect, scene) = (Reconnect::default(), Scene::default());
-        let mut mint = |second: u64| {
-            let call = CallId(second);
-            let request = CallRequest {
-                method: "POST",
-                url: "http://x/v1/nodes".into(),
-                bearer: None,
-                headers: vec![],
-                body: None,
-            };
-            let command = Command::Call { call, request, deadline: Mono(0) };
-            reconnect.command(at(second), &scene, &command).expect("a call is free");
-            let result = Ok(CallReply { status: 201, body: b"" });
+        let mut minted = |second: u64| {
+            reconnect.command(at(second), &scene, &mint(second)).expect("a call is free");
+            let (call, result) = (CallId(second), Ok(CallReply { status: 201, body: b"" }));
             reconnect.input(at(second), &scene, &Input::CallDone { call, result })
         };
         for second in 1..=6 {
-            assert_eq!(mint(second), Ok(()));
+            assert_eq!(minted(second), Ok(()));
         }
-        assert!(mint(7).is_err());
+        assert!(minted(7).is_err());
+    }
+
+    #[test]
+    fn only_a_refused_token_is_replaced() {
+        for (status, good) in [(401, true), (429, false), (503, false)] {
+            let (mut reconnect, scene) = (Reconnect::default(), Scene::default());
+            reconnect.command(at(1), &scene, &open(1)).expect("the first");
+            let refused = Input::LinkRefused { link: LinkId(1), why: Refusal::Status(status) };
+            assert_eq!(reconnect.input(at(2), &scene, &refused), Ok(()));
+            assert_eq!(reconnect.command(at(3), &scene, &mint(1)).is_ok(), good, "{status}");
+            reconnect.command(at(4), &scene, &open(2)).expect("the second");
+            assert_eq!(reconnect.command(at(5), &scene, &mint(2)), Ok(()));
+        }
     }
 
     #[test]

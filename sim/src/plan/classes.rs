@@ -98,6 +98,9 @@ const CLASSES: &[fn(Draw) -> Fault] = &[
     },
     |draw| Fault::Neighbour { lasts: draw.between(5, SECOND, 4 * MINUTE).min(draw.longest) },
     |draw| Fault::Lose { lasts: draw.lasts(MINUTE) },
+    |draw| Fault::Unavailable { lasts: draw.lasts(5 * MINUTE) },
+    |_| Fault::NameTaken,
+    |draw| Fault::Lag { lasts: draw.lasts(MINUTE), behind: draw.skewed(SECOND / 100, 10 * SECOND) },
 ];
 
 /// The classes of a case.

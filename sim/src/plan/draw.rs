@@ -86,6 +86,8 @@ pub fn draw_with(seed: u64, profile: ProfileName, steps_of_work: u64) -> Plan {
         for number in 0..rng.skewed(Stream::Shape, 5, 2, 25) {
             let at = rng.between(Stream::Fault, key(number, 1), SECOND / 10, busy);
             if let Some(fault) = classes.draw(number, agents.len() as u64, at) {
+                // A name is taken before its owner comes.
+                let at = if fault == Fault::NameTaken { 0 } else { at };
                 steps.push((at, Step::Fault(fault)));
                 steps.extend(occasion(rng, number, fault, &agents, at, busy));
             }
@@ -137,6 +139,8 @@ fn occasion(
             let sent = (at + drawn(14, 1, SECOND)).min(busy);
             vec![(sent, message), ((sent + drawn(15, 1, SECOND / 100)).min(busy), message)]
         }
+        // What is just made: the broker begins, and needs another token.
+        Fault::Lag { .. } => vec![(0, Step::Fault(fault)), (at + 1, Step::Fault(Fault::Rotate))],
         // An order for an agent that does not run.
         Fault::Neighbour { .. } => {
             let Some(agent) = agents.iter().position(|agent| agent.kind.is_placeable()) else {

@@ -160,6 +160,8 @@ pub enum Fault {
     Refuse { lasts: u64 },
     /// Upgrades are answered with 401.
     Unauthorized { lasts: u64 },
+    /// Upgrades are answered with 429, or with a failure of the engine.
+    Unavailable { lasts: u64 },
     /// Upgrades take seconds.
     SlowHandshake { lasts: u64 },
     /// The engine takes frames late.
@@ -244,6 +246,10 @@ pub enum Fault {
     Double { lasts: u64 },
     /// The latest invocation is sent again.
     Resend,
+    /// What answers the broker does not see yet what was made `behind` ago or later.
+    Lag { lasts: u64, behind: u64 },
+    /// Another node has the broker's name when that is first enrolled.
+    NameTaken,
     /// Rows, events and invocations are lost on links that live on.
     Lose { lasts: u64 },
 }

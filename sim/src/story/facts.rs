@@ -88,6 +88,7 @@ fn of_engine(event: &Event, name: &str) -> String {
             let how = if *failed { "cannot send" } else { "loses" };
             format!("{how} row {seq} of {name}")
         }
+        Event::Unseen { what } => format!("does not see {what} yet"),
         Event::InvocationLost { invocation_id } => format!("loses {invocation_id}"),
         Event::Acked { up_to_seq, matched, .. } => {
             let whom = if matched.is_some() { "" } else { ", which is nobody here" };

@@ -234,7 +234,7 @@ impl World<'_> {
 
     /// A sender's request; the id of what it made.
     fn make(&mut self, number: usize, path: &str, wish: &Value) -> Option<String> {
-        super::network::made(&self.post(number, path, wish).body).map(|made| made.id.into_owned())
+        super::calls::made(&self.post(number, path, wish).body).map(|made| made.id.into_owned())
     }
 
     /// A request of whoever holds the workspace key.

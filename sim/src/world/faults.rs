@@ -21,10 +21,13 @@ const OPERATOR: u64 = 120 * SECOND;
 pub(super) struct Faults {
     pub(super) refuse: u64,
     pub(super) unauthorized: u64,
+    pub(super) unavailable: u64,
     pub(super) slow_handshake: u64,
     pub(super) hold: u64,
     pub(super) hold_down: u64,
     pub(super) calls: u64,
+    /// Until when, and how far, what answers the broker is behind.
+    lag: (u64, u64),
     reorder: u64,
     /// When what waits to be overtaken is let go.
     pub(super) release_at: u64,
@@ -45,6 +48,8 @@ pub(super) struct Faults {
     rotated: Option<(String, String)>,
     /// A node and its token as the operator knows it, from the time on that it has been given.
     pub(super) given: Option<(String, String)>,
+    /// Somebody enrols a node under the broker's name before the broker does.
+    pub(super) name_taken: bool,
     /// The machine's seed cannot be read.
     pub(super) unreadable: u64,
     pub(super) calm: bool,
@@ -54,6 +59,12 @@ impl Faults {
     /// Whether live frames overtake each other.
     pub(super) fn reorders(&self) -> bool {
         self.reorder > 0
+    }
+
+    /// How far what answers the broker is behind, in ms.
+    pub(super) fn behind(&self, now: u64) -> i64 {
+        let (until, behind) = self.lag;
+        if now < until { (behind / 1_000) as i64 } else { 0 }
     }
 
     /// Whether a change of a file fails now.
@@ -72,7 +83,12 @@ impl World<'_> {
         self.trace.event(self.now, "FAULT", &fault);
         let until = |lasts: u64| self.now + lasts;
         match fault {
-            Fault::Cut => self.cut_all(),
+            Fault::Cut => {
+                if !self.open_links().is_empty() {
+                    self.mark(FaultMark::LinkCut);
+                }
+                self.cut_all();
+            }
             Fault::HalfOpen { lasts } => self.silence(lasts),
             Fault::Refuse { lasts } => {
                 self.faults.refuse = until(lasts);
@@ -80,6 +96,10 @@ impl World<'_> {
             }
             Fault::Unauthorized { lasts } => {
                 self.faults.unauthorized = until(lasts);
+                self.cut_all();
+            }
+            Fault::Unavailable { lasts } => {
+                self.faults.unavailable = until(lasts);
                 self.cut_all();
             }
             Fault::SlowHandshake { lasts } => {
@@ -98,8 +118,15 @@ impl World<'_> {
             Fault::Replay { agent } => self.replay(agent),
             Fault::Expire { agent } => self.expire(agent),
             Fault::Prune { agent } => self.prune(agent),
+            Fault::NameTaken => self.faults.name_taken = true,
+            Fault::Lag { lasts, behind } => self.faults.lag = (until(lasts), behind),
             Fault::Calls { lasts } => self.faults.calls = until(lasts),
-            Fault::Kill { agent } => self.cue_agent(agent, Cue::End(ExitStatus::Signal(9))),
+            Fault::Kill { agent } => {
+                if !self.processes_of(agent).is_empty() {
+                    self.mark(FaultMark::Killed);
+                }
+                self.cue_agent(agent, Cue::End(ExitStatus::Signal(9)));
+            }
             Fault::Dribble { lasts } => self.faults.dribble = until(lasts),
             Fault::Stall { agent, lasts } => self.stall_agent(agent, lasts),
             Fault::Orphans { lasts } => self.faults.orphans = until(lasts),
@@ -138,9 +165,15 @@ impl World<'_> {
                 }
                 self.terminate();
             }
-            Fault::WallStep { by } => self.clocks.1 += by,
+            Fault::WallStep { by } => {
+                self.mark_in_life(FaultMark::WallStepped);
+                self.clocks.1 += by;
+            }
             // The machine sleeps and the world does not: for the broker its clock jumps.
-            Fault::Suspend { lasts } => self.clocks.0 += lasts,
+            Fault::Suspend { lasts } => {
+                self.mark_in_life(FaultMark::Slept);
+                self.clocks.0 += lasts;
+            }
             Fault::Rotate => self.rotate(),
             Fault::TakeOver { agent, lasts } => self.take_over(agent, lasts),
             Fault::Double { lasts } => self.double(lasts),
@@ -148,14 +181,24 @@ impl World<'_> {
             Fault::Delete { agent, lasts } => self.delete_identity(agent, lasts),
             Fault::Resend => {
                 if let Some(invocation) = self.network.invocation.clone() {
-                    self.engine.resend_invocation(self.now_ms(), &invocation);
+                    if self.engine.resend_invocation(self.now_ms(), &invocation) {
+                        self.mark(FaultMark::InvocationResent);
+                    }
                     self.pump_engine();
                 }
             }
         }
     }
 
+    /// A fault struck, if a broker is there to feel it.
+    fn mark_in_life(&mut self, mark: FaultMark) {
+        if self.life.is_some() {
+            self.mark(mark);
+        }
+    }
+
     fn terminate(&mut self) {
+        self.mark_in_life(FaultMark::Terminated);
         if let Some(life) = &self.life {
             let number = life.number;
             self.feed(number, &Completion::Terminate);
@@ -173,7 +216,8 @@ impl World<'_> {
     /// somebody can go on, and does: the broker is started again with the token.
     fn rotate(&mut self) {
         if let Some(node) = self.network.node_id.clone() {
-            let token = self.engine.rotate_node_token(&node);
+            let token = self.engine.rotate_node_token(self.now_ms(), &node);
+            self.mark(FaultMark::TokenReplaced);
             if self.plan.profile.node_token_proof {
                 self.faults.rotated = Some((node, token));
                 let key = self.key();
@@ -222,7 +266,11 @@ impl World<'_> {
 
     fn prune(&mut self, agent: usize) {
         if let Some(id) = self.engine.agent_id(&self.plan.agents[agent].name) {
+            let before = self.engine.rows(&id).count();
             self.engine.prune_mailbox(&id);
+            if self.engine.rows(&id).count() < before {
+                self.mark(FaultMark::RowsPruned);
+            }
         }
     }
 
@@ -236,7 +284,9 @@ impl World<'_> {
         if !open.is_empty() {
             let key = self.key();
             let pick = self.rng.word(Stream::Fault, key) as usize % open.len();
-            self.engine.expire_row(self.now_ms(), &id, open[pick]);
+            if self.engine.expire_row(self.now_ms(), &id, open[pick]) {
+                self.mark(FaultMark::RowExpired);
+            }
             self.pump_engine();
         }
     }

@@ -94,6 +94,46 @@ marks! {
     PlacedElsewhere = "placed_elsewhere",
     /// Another instance served the broker's node.
     Doubled = "doubled",
+    /// An open link broke.
+    LinkCut = "link_cut",
+    /// A frame went into a link through which nothing passed.
+    FrameSwallowed = "frame_swallowed",
+    /// A connection was refused.
+    ConnectionRefused = "connection_refused",
+    /// An upgrade was answered with 401 although nothing was wrong with the token.
+    UpgradeUnauthorized = "upgrade_unauthorized",
+    /// An upgrade was answered with 429, or with a failure of the engine.
+    UpgradeUnavailable = "upgrade_unavailable",
+    /// An upgrade took seconds.
+    HandshakeSlow = "handshake_slow",
+    /// A frame reached the engine late.
+    HeldUp = "held_up",
+    /// Everything open of an agent was sent again.
+    Replayed = "replayed",
+    /// A row expired that was not acked.
+    RowExpired = "row_expired",
+    /// The engine forgot rows that were over.
+    RowsPruned = "rows_pruned",
+    /// A call to the engine failed.
+    CallFailed = "call_failed",
+    /// A process that ran was killed.
+    Killed = "killed",
+    /// The broker was asked to stop.
+    Terminated = "terminated",
+    /// The wall clock of a machine with a broker stepped.
+    WallStepped = "wall_stepped",
+    /// A machine with a broker slept.
+    Slept = "slept",
+    /// Somebody replaced the token of the broker's node.
+    TokenReplaced = "token_replaced",
+    /// An invocation was sent again for no reason.
+    InvocationResent = "invocation_resent",
+    /// Another node had the name that the broker's node was enrolled under.
+    NameTaken = "name_taken",
+    /// A token was refused because it was made a moment ago.
+    TokenUnseen = "token_unseen",
+    /// A node or an agent was not found because it was made a moment ago.
+    NameUnseen = "name_unseen",
     /// The engine failed to send a row on a link that lived on, and knew of it.
     RowNotSent = "row_not_sent",
     /// A row was lost on a link that lived on, and the engine believed that it was sent.

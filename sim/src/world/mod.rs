@@ -9,6 +9,7 @@
 //! 3. Ready inputs go before a due tick, as drivers do it.
 //! 4. From [`Plan::calm_at`] on nothing fails, and the world must come to rest within `BUDGET`.
 
+mod calls;
 mod clients;
 mod commands;
 mod disk;

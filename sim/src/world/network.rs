@@ -1,23 +1,23 @@
-//! The network: links and calls between the broker and the engine.
+//! The network: links between the broker and the engine.
 //!
 //! Owns: which link is which of the engine's connections, delays, order, and what gets lost.
-//! Must not know: what frames say; only that a request with a simulated body names its message.
+//! Must not know: what frames say.
 //!
 //! 1. Each direction of a link keeps its order, as TCP does.
 //! 2. A link ends once, for each side by itself; what was under way to the other side may be lost.
 
+use super::World;
+use super::calls::TROUBLE;
 use super::disk::FOREIGN_TOKEN;
-use super::event::{CallOut, Completion, Event, Fate, Of};
+use super::event::{Completion, Event, Of};
 use super::marks::FaultMark;
-use super::{BASE_URL, World};
-use crate::agents::reader::token_of;
-use crate::engine::{ConnectionId, Event as EngineEvent, HttpRequest, HttpResponse, OVERLOADED, Output};
+use crate::engine::{ConnectionId, Event as EngineEvent, OVERLOADED, Output};
 use crate::plan::{Fault, Plan, SECOND, Step};
 use crate::rng::Stream;
 use crate::story::Fact;
-use relay_core::ids::{CallId, LinkId};
+use relay_core::ids::LinkId;
 use relay_core::time::Mono;
-use relay_core::{CallRequest, FaultKind, Secret};
+use relay_core::{FaultKind, Secret};
 use serde::Deserialize;
 use std::borrow::Cow;
 use std::collections::{BTreeMap, VecDeque};
@@ -27,8 +27,6 @@ const ANSWERED: u64 = SECOND;
 /// Longest that a held frame waits, on its way up and down.
 const HOLD: u64 = 160 * SECOND;
 const HOLD_DOWN: u64 = 40 * SECOND;
-/// An engine that took frames late is not itself for so much longer.
-const LATE: u64 = 20 * SECOND;
 /// Longest that a live frame of the engine waits to be overtaken.
 const OVERTAKEN: u64 = SECOND;
 /// Frames remembered per agent, to be sent again.
@@ -85,43 +83,8 @@ struct Place<'a> {
     seq: u64,
 }
 
-/// What a request has made.
-#[derive(Deserialize)]
-pub(super) struct Made<'a> {
-    #[serde(borrow)]
-    pub(super) id: Cow<'a, str>,
-    /// Who made it, if it is a message: it is told of the message, or within it.
-    #[serde(borrow)]
-    agent_name: Option<Cow<'a, str>>,
-    #[serde(borrow)]
-    message: Option<By<'a>>,
-}
-
-#[derive(Deserialize)]
-struct By<'a> {
-    #[serde(borrow)]
-    agent_name: Option<Cow<'a, str>>,
-}
-
-impl Made<'_> {
-    fn sender(&self) -> Option<&str> {
-        let within = || self.message.as_ref()?.agent_name.as_deref();
-        self.agent_name.as_deref().or_else(within)
-    }
-}
-
-/// What a request has made.
-pub(super) fn made(answer: &str) -> Option<Made<'_>> {
-    #[derive(Deserialize)]
-    struct Answer<'a> {
-        #[serde(borrow)]
-        data: Made<'a>,
-    }
-    Some(serde_json::from_str::<Answer<'_>>(answer).ok()?.data)
-}
-
 impl World<'_> {
-    fn network_delay(&mut self) -> u64 {
+    pub(super) fn network_delay(&mut self) -> u64 {
         let key = self.key();
         self.rng.skewed(Stream::Network, key, 1, self.plan.network)
     }
@@ -136,18 +99,14 @@ impl World<'_> {
         if self.now < self.faults.slow_handshake {
             let key = self.key();
             after += self.rng.between(Stream::Fault, key, SECOND / 2, 12 * SECOND);
+            self.mark(FaultMark::HandshakeSlow);
         }
         let deadline = self.virtual_time(deadline);
-        let refused = if self.now < self.faults.refuse {
-            Some(Err(FaultKind::Broken))
-        } else if self.now < self.faults.unauthorized {
-            Some(Ok(401))
-        } else if self.now + after >= deadline {
-            after = deadline - self.now;
-            Some(Err(FaultKind::Deadline))
-        } else {
-            None
-        };
+        let refused = self.refusal().or_else(|| {
+            let late = self.now + after >= deadline;
+            after = after.min(deadline - self.now);
+            late.then_some(Err(FaultKind::Deadline))
+        });
         let at = self.now + after;
         if let Some(why) = refused {
             let refused = Completion::LinkRefused(link.1, why);
@@ -159,12 +118,34 @@ impl World<'_> {
         self.heap.put(at, Event::Upgrade(link, path, token.expose().to_owned()));
     }
 
+    /// Why a link is not opened, whoever asks.
+    fn refusal(&mut self) -> Option<Result<u16, FaultKind>> {
+        let (mark, why) = if self.now < self.faults.refuse {
+            (FaultMark::ConnectionRefused, Err(FaultKind::Broken))
+        } else if self.now < self.faults.unauthorized {
+            (FaultMark::UpgradeUnauthorized, Ok(401))
+        } else if self.now < self.faults.unavailable {
+            let key = self.key();
+            (
+                FaultMark::UpgradeUnavailable,
+                Ok(TROUBLE[self.rng.word(Stream::Fault, key) as usize % TROUBLE.len()]),
+            )
+        } else {
+            return None;
+        };
+        self.mark(mark);
+        Some(why)
+    }
+
     pub(super) fn on_upgrade(&mut self, link: Of<LinkId>, path: &str, token: &str) {
         if !self.network.wires.contains_key(&link) {
             return;
         }
         let now = self.now_ms();
-        match self.engine.upgrade(now, path, Some(token)) {
+        self.engine.read_behind(self.faults.behind(self.now));
+        let upgraded = self.engine.upgrade(now, path, Some(token));
+        self.engine.read_behind(0);
+        match upgraded {
             Ok(connection) => {
                 if let Some(wire) = self.network.wires.get_mut(&link) {
                     wire.connection = Some(connection);
@@ -199,7 +180,13 @@ impl World<'_> {
             self.fault_marks.hit(FaultMark::HalfDead);
         }
         self.heap.put(drained, Event::Down(link, Completion::LinkDrained(link.1, bytes)));
+        if wire.silent {
+            self.fault_marks.hit(FaultMark::FrameSwallowed);
+        }
         if let Some(connection) = wire.connection.filter(|_| !wire.silent && !wire.deaf) {
+            if hold > 0 {
+                self.fault_marks.hit(FaultMark::HeldUp);
+            }
             wire.up_at = wire.up_at.max(self.now + delay + hold);
             if hold > 0 {
                 wire.held_until = wire.held_until.max(wire.up_at);
@@ -422,6 +409,10 @@ impl World<'_> {
                         (_, false) => FaultMark::RowLost,
                     });
                 }
+                EngineEvent::Unseen { what } => self.mark(match *what {
+                    "a node" | "an agent" => FaultMark::NameUnseen,
+                    _ => FaultMark::TokenUnseen,
+                }),
                 EngineEvent::InvocationLost { .. } => self.mark(FaultMark::InvocationLost),
                 EngineEvent::NodeRegistered { node_id, .. } => {
                     self.network.node_id = Some(node_id.clone());
@@ -504,103 +495,12 @@ impl World<'_> {
         };
         let links: Vec<_> = self.network.connections.values().copied().collect();
         for link in links {
+            if !texts.is_empty() {
+                self.mark(FaultMark::Replayed);
+            }
             for text in &texts {
                 self.send_down(link, Completion::LinkText(link.1, text.clone()));
             }
         }
-    }
-
-    // Calls.
-
-    pub(super) fn call(&mut self, life: u64, call: CallId, request: CallRequest, deadline: Mono) {
-        let path = request.url.strip_prefix(BASE_URL).unwrap_or(&request.url);
-        // An engine that is late on its sockets is the one that agents are bound over HTTP with.
-        let binds = path.contains("/nodes/") && path.ends_with("/agents");
-        let fate = match self.fate(deadline) {
-            Fate::Good if binds && self.now < self.faults.hold + LATE => Fate::Status(503),
-            fate => fate,
-        };
-        let out = CallOut {
-            method: request.method,
-            path: path.to_owned(),
-            bearer: request.bearer.map(|bearer| bearer.expose().to_owned()),
-            headers: request
-                .headers
-                .iter()
-                .map(|(name, value)| ((*name).to_owned(), value.expose().to_owned()))
-                .collect(),
-            body: request.body,
-            fate,
-        };
-        let at = self.now + self.network_delay();
-        self.heap.put(at, Event::Call(life, call, Box::new(out)));
-    }
-
-    fn fate(&mut self, deadline: Mono) -> Fate {
-        let key = self.key();
-        if self.now >= self.faults.calls || self.rng.chance(Stream::Call, key, 400) {
-            return Fate::Good;
-        }
-        let draw = self.rng.word(Stream::Call, crate::rng::key(key, 1));
-        let status = [429, 500, 502, 503][(draw >> 8) as usize % 4];
-        match draw % 4 {
-            0 => Fate::Status(status),
-            1 => Fate::StatusAfter(status),
-            2 => Fate::Broken,
-            _ => Fate::Lost(self.virtual_time(deadline)),
-        }
-    }
-
-    pub(super) fn on_call(&mut self, life: u64, call: CallId, out: &CallOut) {
-        let failed = |status: u16| {
-            let body = r#"{"ok":false,"error":{"code":"simulated","message":"simulated fault of at_live_0123456789abcdef"}}"#;
-            Ok((status, body.to_owned()))
-        };
-        let (result, at) = match out.fate {
-            Fate::Status(status) => (failed(status), None),
-            Fate::Broken => (Err(FaultKind::Broken), None),
-            Fate::Good | Fate::StatusAfter(_) | Fate::Lost(_) => {
-                let answer = self.http(
-                    out.method,
-                    &out.path,
-                    out.bearer.as_deref(),
-                    &out.headers,
-                    out.body.as_deref(),
-                );
-                self.oracles.called(out.method, &out.path, answer.status, &answer.body);
-                match out.fate {
-                    Fate::StatusAfter(status) => (failed(status), None),
-                    Fate::Lost(at) => (Err(FaultKind::Deadline), Some(at)),
-                    _ => (Ok((answer.status, answer.body)), None),
-                }
-            }
-        };
-        let soon = self.now + self.network_delay();
-        let done = Completion::CallDone(call, result);
-        self.heap.put(at.unwrap_or(soon), Event::Input(life, done));
-    }
-
-    /// A request to the engine, of the broker or of a sender.
-    pub(super) fn http(
-        &mut self,
-        method: &str,
-        path: &str,
-        bearer: Option<&str>,
-        headers: &[(String, String)],
-        body: Option<&str>,
-    ) -> HttpResponse {
-        let headers: Vec<_> = headers.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect();
-        let request =
-            HttpRequest { method, path, bearer, headers: &headers, body: body.unwrap_or("").as_bytes() };
-        let answer = self.engine.http(self.now_ms(), request);
-        let words = format_args!("{method} {path} -> {} {}", answer.status, answer.body);
-        self.trace.line(self.now, "http", &(method, path, answer.status, &answer.body), words);
-        if let (201, Some(token)) = (answer.status, body.and_then(token_of))
-            && let Some(made) = made(&answer.body)
-        {
-            self.oracles.posted(&made.id, token, made.sender());
-        }
-        self.pump_engine();
-        answer
     }
 }

@@ -341,7 +341,7 @@ impl World<'_> {
     // What happens to processes.
 
     /// The living processes of an agent.
-    fn processes_of(&self, agent: usize) -> Vec<Of<ProcessId>> {
+    pub(super) fn processes_of(&self, agent: usize) -> Vec<Of<ProcessId>> {
         let name = &self.plan.agents[agent].name;
         let living = |terminal: &Terminal| terminal.name == *name && terminal.agent.alive;
         self.terminals.table.iter().filter(|(_, terminal)| living(terminal)).map(|(of, _)| *of).collect()

@@ -105,3 +105,37 @@ pub(crate) fn frames_are_lost_on_links_that_live_on() {
         assert!(failed > 0 && unnoticed > 0, "{profile}: {failed} and {unnoticed}");
     }
 }
+
+/// An engine that is busy, or in trouble, is no reason for another token.
+pub(crate) fn upgrades_are_refused_for_a_while() {
+    for profile in ALL {
+        let told = story(1, profile, AT, Fault::Unavailable { lasts: 20 * SECOND });
+        let of = |text: &str| told.iter().filter(|moment| moment.text.starts_with(text)).count();
+        let refused: usize =
+            [429, 500, 502, 503].map(|status| of(&format!("refused with {status}"))).iter().sum();
+        assert!((2..20).contains(&refused), "{profile}: {refused}");
+        // Asked for and answered, once.
+        assert_eq!((of("POST /v1/nodes"), of("refused with 401")), (2, 0), "{profile}");
+    }
+}
+
+/// What was just made is not seen by a replica that is behind.
+pub(crate) fn a_replica_refuses_a_fresh_token() {
+    for profile in ALL {
+        let told = story(1, profile, 0, Fault::Lag { lasts: AT, behind: 3 * SECOND });
+        let at = |text: &str| told.iter().rposition(|moment| moment.text.starts_with(text));
+        let unseen = at("does not see a node's token yet");
+        assert!(unseen.is_some() && unseen < at("takes socket"), "{profile}: {unseen:?}");
+    }
+}
+
+/// Older engines take a node for the one of its name; newer ones say that the name is another's.
+pub(crate) fn a_name_may_be_taken_before_its_owner_comes() {
+    for profile in ALL {
+        let told = story(1, profile, 0, Fault::NameTaken);
+        let of = |text: &str| told.iter().filter(|moment| moment.text.starts_with(text)).count();
+        let old = matches!(profile, ProfileName::V5_0_5 | ProfileName::V6_0_3);
+        assert_eq!(of("409 to POST /v1/nodes"), usize::from(!old), "{profile}");
+        assert!(of("takes socket") > 0, "{profile}");
+    }
+}

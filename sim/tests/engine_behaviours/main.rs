@@ -184,6 +184,13 @@ fn a_frame_may_be_lost_on_a_link_that_lives_on() {
 }
 
 #[test]
+fn an_engine_may_be_in_trouble_at_the_upgrade_or_behind_what_it_has_made() {
+    link::upgrades_are_refused_for_a_while();
+    link::a_replica_refuses_a_fresh_token();
+    link::a_name_may_be_taken_before_its_owner_comes();
+}
+
+#[test]
 fn channels_nodes_and_agents_are_named_as_they_are() {
     routing::channels_have_no_mark_nodes_are_known_by_name_and_case_matters();
 }

@@ -357,7 +357,7 @@ pub(crate) fn heartbeats_acks_and_results_are_never_answered() {
 fn a_forced_disconnect_and_a_rotation_by_hand_behave_as_the_engine_does() {
     let mut bench = Bench::new(ProfileName::V6_0_3);
     let (node, connection) = bench.broker("n");
-    bench.engine.rotate_node_token(&node.id);
+    bench.engine.rotate_node_token(bench.now, &node.id);
     assert_eq!(bench.engine.upgrade(bench.now, "/v1/node/ws", Some(&node.token)), Err(401));
     assert_eq!(bench.engine.connections().collect::<Vec<_>>(), [connection]);
     bench.engine.force_disconnect(bench.now, &node.id);
