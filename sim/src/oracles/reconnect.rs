@@ -4,7 +4,8 @@
 //! while every upgrade is a 401; a budget that each mint gives back; a broker that waits for nothing
 //! and so never connects again.
 //!
-//! 1. In one outage no more than `REMINTS` tokens follow the first, and later one per `DISABLED_MINT`.
+//! 1. In one outage no more than `REMINTS` tokens follow the first, and later one per `DISABLED_MINT`. The token of
+//!    another node is none: engines up to 6.1 answer with it where that has the broker's name.
 //! 2. In one `WINDOW` without a registration no more than `ATTEMPTS` links are opened.
 //! 3. After a registration that lasted for `LINK_SETTLED` the next link is tried within `BACKOFF_FIRST`.
 //! 4. No token is minted because of a link that was refused for anything else than its token.
@@ -16,7 +17,8 @@ use super::{At, Broken};
 use relay_core::ids::CallId;
 use relay_core::limits::{BACKOFF_FIRST, BACKOFF_MAX, DISABLED_MINT, DISABLED_PROBE, LINK_SETTLED, REMINTS};
 use relay_core::{Command, Input, Refusal};
-use std::collections::{BTreeSet, VecDeque};
+use serde_json::Value;
+use std::collections::{BTreeMap, VecDeque};
 
 /// The span of invariant 2, in µs of the machine's clock.
 const WINDOW: u64 = 60 * 1_000_000;
@@ -29,7 +31,8 @@ const SLACK: u64 = 1_000_000;
 #[derive(Debug, Default)]
 pub(super) struct Reconnect {
     outage: Outage,
-    mints: BTreeSet<CallId>,
+    /// Mints, with the id of the node that a token is asked for.
+    mints: BTreeMap<CallId, String>,
     attempts: VecDeque<u64>,
     /// A link that had been good for long ended at this virtual time.
     settled_end: Option<u64>,
@@ -61,10 +64,14 @@ impl Reconnect {
                     self.on_end(at, known.confirmed_at);
                 }
             }
-            Input::CallDone { call, result } if self.mints.remove(call) => {
+            Input::CallDone { call, result } if self.mints.contains_key(call) => {
+                let wanted = self.mints.remove(call).unwrap_or_default();
                 self.idle_since = Some(at.now);
                 self.outage.refused |= result.as_ref().is_ok_and(|reply| (400..500).contains(&reply.status));
-                if result.as_ref().is_ok_and(|reply| reply.status < 300) {
+                if result
+                    .as_ref()
+                    .is_ok_and(|reply| reply.status < 300 && !is_of_another(reply.body, &wanted))
+                {
                     return self.on_minted(at).map_err(|why| ("S9", why));
                 }
             }
@@ -112,7 +119,10 @@ impl Reconnect {
                 return Err("a token is minted, and the engine has not refused the one that there is".into());
             }
             Command::Call { call, request, .. } if request.url.ends_with("/v1/nodes") => {
-                self.mints.insert(*call);
+                let body: Value =
+                    serde_json::from_str(request.body.as_deref().unwrap_or_default()).unwrap_or_default();
+                let wanted = body["node_id"].as_str().unwrap_or_default();
+                self.mints.insert(*call, wanted.to_owned());
                 (self.settled_end, self.idle_since) = (None, None);
             }
             Command::LinkOpen { .. } => {
@@ -158,6 +168,12 @@ impl Reconnect {
     pub(super) fn died(&mut self) {
         *self = Self::default();
     }
+}
+
+/// Whether a mint is answered with a token of another node than the wanted one.
+fn is_of_another(answer: &[u8], wanted: &str) -> bool {
+    let answer: Value = serde_json::from_slice(answer).unwrap_or_default();
+    answer["data"]["id"].as_str().is_some_and(|id| id != wanted)
 }
 
 #[cfg(test)]
@@ -209,6 +225,9 @@ mod tests {
             assert_eq!(minted(second), Ok(()));
         }
         assert!(minted(7).is_err());
+        let answer = br#"{"ok":true,"data":{"id":"node_1","token":"nt_live_1"}}"#;
+        assert_eq!([is_of_another(answer, "node_1"), is_of_another(answer, "node_2")], [false, true]);
+        assert!(!is_of_another(b"", "node_1"), "who does not say whose it is means the wanted one");
     }
 
     #[test]
