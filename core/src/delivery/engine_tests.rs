@@ -3,7 +3,8 @@
 //!
 //! 1. A number is acked only when its message is settled, or when the engine has given it up and
 //!    [`limits::HOLE_PROOFS`] replays repeated a higher one without it.
-//! 2. A message is handed out once, unless it was given back, or its agent left before it was acked.
+//! 2. A message is handed out once, unless it was given back, or its agent left before it was settled, or before
+//!    the window that goes on had begun.
 //! 3. What comes, or comes again, is taken if there is room; a row only if none below it was refused that the engine
 //!    still has, or that a replay passed over. What was refused is asked for, and in the end all is taken and acked.
 //! 4. A row is handed out behind all lower ones, unless it was let past a gap before these came.
@@ -238,12 +239,13 @@ impl World {
                 self.life.in_the_way.insert(seq, self.round);
             }
             taken => {
-                assert!(matches!(taken, Taken::InOrder | Taken::Held), "{seq} was {taken:?}");
+                let was_known = !self.known.insert(id);
+                assert_eq!(was_known, taken == Taken::Duplicate, "{seq} was {taken:?}");
+                assert_ne!(taken, Taken::Late, "{seq} is above {before:?}");
                 assert!(is_awaited || fits, "{seq} was taken without room");
                 self.check_way(seq);
                 self.life.refused.remove(&seq);
                 self.life.here.insert(seq, Here { round: self.round, at: self.at, let_past: None });
-                self.known.insert(id);
                 self.follow();
             }
         }
@@ -392,13 +394,13 @@ impl World {
             self.window.pending().map(|(frame, _)| frame.delivery_id.0.clone()).collect();
         let old = core::mem::replace(&mut self.window, Window::new(stated));
         (self.life, self.given_back) = (Life::default(), BTreeSet::new());
-        // What it took above the cursor is not acked and goes back to the engine, too.
-        self.settled.retain(|seq| Some(*seq) <= cursor);
-        if cursor > Some(0) && stated < cursor {
+        if cursor.is_some() && stated <= cursor {
             self.window = Window::resume(old.into_past());
             self.known.retain(|id| !pending.contains(id));
-            self.handed.retain(|id| !pending.contains(id) && seq_of(id) <= cursor);
+            self.handed.retain(|id| !pending.contains(id));
         } else {
+            // What it took above the cursor is not acked and goes back to the engine, too.
+            self.settled.retain(|seq| Some(*seq) <= cursor);
             (self.known, self.handed, self.holes) = Default::default();
             self.given = stated.is_some();
         }

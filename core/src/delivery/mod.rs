@@ -11,7 +11,8 @@
 //! 4. A replay of what is missing is asked for at most once per [`limits::REPLAY_FIRST`], doubling to
 //!    [`limits::REPLAY_MAX`]; of what was dropped for want of room, whenever half the room is free again.
 //! 5. On one link the acks of an identity do not go back, also when it leaves and comes back (S2): what the
-//!    engine sent and stated before it took the last of them may still be under way.
+//!    engine sent and stated before it took the last of them may still be under way, and what was taken above a gap
+//!    comes again, for it is not acked.
 //! 6. Where a new link brings no row for an identity, the engine has nothing open for it, also not what is
 //!    missing: that is not asked for until a row comes.
 //! 7. The wait for lower rows begins anew with each confirmation and each answer to a snapshot: they come
@@ -100,7 +101,7 @@ impl Delivery {
         let cursor = if canary!(CursorZero) { Some(0) } else { cursor };
         let left = self.left.iter().position(|(id, _)| *id == agent);
         let past = left.and_then(|position| self.left.remove(position)).map(|(_, past)| past);
-        let window = match past.filter(|past| cursor < Some(past.acked())) {
+        let window = match past.filter(|past| cursor <= Some(past.acked())) {
             Some(past) => Window::resume(past),
             None => Window::new(cursor),
         };
@@ -127,7 +128,8 @@ impl Delivery {
         };
         self.bytes -= identity.window.bytes();
         let open = identity.window.open();
-        if identity.window.cursor() > Some(0) {
+        let has_taken = identity.window.cursor() > Some(0) || identity.window.remembered() > 0;
+        if identity.window.cursor().is_some() && has_taken {
             self.left.push_back((agent.clone(), identity.window.into_past()));
             if self.left.len() > limits::LEFT {
                 self.left.pop_front();
@@ -172,10 +174,6 @@ impl Delivery {
         match taken {
             Taken::Held => {
                 cx.marks.hit(if provisional { Mark::BaseMovedDown } else { Mark::GapHeld });
-                let gap = Timer::DeliveryGap(agent.clone());
-                if !cx.timers.is_set(&gap) {
-                    cx.wake_in(gap, limits::GAP_WAIT);
-                }
             }
             Taken::Duplicate if seq == 0 => cx.marks.hit(Mark::DuplicateFanOut),
             Taken::Duplicate => {
@@ -195,6 +193,10 @@ impl Delivery {
         }
         if had_dropped && matches!(taken, Taken::InOrder | Taken::Held) {
             identity.repeated_in = round;
+        }
+        let gap = Timer::DeliveryGap(agent.clone());
+        if identity.window.holds() && !cx.timers.is_set(&gap) {
+            cx.wake_in(gap, limits::GAP_WAIT);
         }
         if is_first && identity.window.wants_replay() {
             let at = identity.replay_after.max(cx.now.mono.after(limits::GAP_WAIT));

@@ -127,7 +127,8 @@ impl Window {
         Self { base, acked, told, remembered, fan_outs, holes, ..Self::new(None) }
     }
 
-    /// The identity leaves. What it has not taken is as if it had never come.
+    /// The identity leaves. What it has not taken is as if it had never come; what it has is remembered, also
+    /// where it may not be acked yet.
     pub(crate) fn into_past(mut self) -> Past {
         let unsettled = |row: &&Row| row.state != RowState::Settled;
         for row in self.rows.values().chain(self.loose.values()).filter(unsettled) {
@@ -251,11 +252,15 @@ impl Window {
             return Taken::Overflow;
         }
         self.first_dropped.take_if(|(first, _)| *first == seq);
-        self.insert(seq, frame, round);
+        // Somebody has taken it, who has left since: it only has to be acked.
+        let is_known = self.remembered.contains(&frame.delivery_id.0);
+        let shown = frame.shown && !is_known;
+        self.insert(seq, Frame { shown, ..frame }, round);
         if self.base == Base::Provisional && seq == 1 {
             self.fix_base();
         }
         match self.rows.get(&seq) {
+            _ if is_known => Taken::Duplicate,
             Some(row) if row.state == RowState::Held => Taken::Held,
             _ => Taken::InOrder,
         }

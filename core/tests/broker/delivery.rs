@@ -533,6 +533,31 @@ fn an_agent_that_comes_back_on_the_link_goes_on_behind_what_was_acked_there() {
 }
 
 #[test]
+fn an_agent_that_comes_back_on_the_link_is_not_shown_again_what_was_let_past_a_gap() {
+    // The row is not acked, so the engine sends it again, wherever its cursor stands.
+    for (first, stated) in [(1, None), (1, Some(0)), (1, Some(1)), (0, Some(0))] {
+        let (mut rig, bob) = with_agent(stated.map(|_| 0));
+        if first == 1 {
+            rig.deliver(&bob, 1, "one");
+        }
+        rig.deliver(&bob, first + 2, "let past");
+        rig.advance(Span::secs(3));
+        assert_eq!((rig.last_ack(&bob), rig.typed(&bob).pop().as_deref()), (first, Some("let past")));
+        rig.exits(bob.process, 1);
+        rig.engine.cursor = stated;
+        let again = rig.spawn("bob");
+        rig.deliver(&again, first + 2, "let past");
+        rig.deliver(&again, first + 3, "new");
+        rig.advance(Span::secs(3));
+        assert_eq!(rig.typed(&again), ["new"], "{stated:?}");
+        assert!(rig.acks(&again).iter().all(|seq| *seq == first), "{:?}", rig.acks(&again));
+        rig.deliver(&again, first + 1, "missing");
+        rig.advance(SECOND);
+        assert_eq!((rig.typed(&again).len(), rig.last_ack(&again)), (2, first + 3), "{stated:?}");
+    }
+}
+
+#[test]
 fn an_agent_that_comes_back_on_another_link_goes_on_where_the_engine_says() {
     for while_down in [false, true] {
         let (mut rig, bob) = with_agent(Some(0));
