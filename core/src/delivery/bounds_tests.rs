@@ -143,6 +143,55 @@ fn what_comes_behind_a_row_without_room_waits_for_a_replay_that_brings_or_passes
 }
 
 #[test]
+fn a_second_message_under_one_number_that_finds_no_room_is_not_acked_before_it_came_again() {
+    for with_later in [false, true] {
+        let (mut window, first) = nearly_full();
+        if with_later {
+            row(&mut window, 2, 1, 0);
+        }
+        assert_eq!(window.accept(1, frame("other", 11), 0), Taken::Overflow);
+        window.settle(first);
+        let later = settle_all(&mut window);
+        assert_eq!((window.cursor(), later.len()), (Some(0), usize::from(with_later)));
+        assert!(window.wants_replay() && window.has_room());
+        assert_eq!(window.accept(1, frame("other", 11), 1), Taken::InOrder);
+        assert_eq!(settle_all(&mut window), ["other"]);
+        assert_eq!((window.cursor(), window.wants_replay()), (Some(1 + u64::from(with_later)), false));
+    }
+}
+
+#[test]
+fn a_second_message_under_one_number_that_finds_room_when_it_comes_again_keeps_nobody_waiting() {
+    for shown in [true, false] {
+        let (mut window, first) = nearly_full();
+        let other = |bytes| Frame { shown, ..frame("other", bytes) };
+        assert_eq!(window.accept(1, other(11), 0), Taken::Overflow);
+        assert_eq!(window.accept(1, other(1), 1), Taken::Late);
+        assert_eq!(row(&mut window, 2, 1, 1), Taken::InOrder, "sent since");
+        window.settle(first);
+        assert_eq!(window.cursor(), Some(if shown { 0 } else { 1 }));
+        assert_eq!(settle_all(&mut window).len(), 1 + usize::from(shown));
+        assert_eq!((window.cursor(), window.wants_replay()), (Some(2), false));
+    }
+}
+
+#[test]
+fn a_second_message_under_one_number_that_found_no_room_is_awaited_until_it_is_proven_gone() {
+    let (mut window, first) = nearly_full();
+    row(&mut window, 2, 1, 0);
+    for round in 0..4 {
+        assert_eq!(window.accept(1, frame("other", 11), round), Taken::Overflow);
+        assert_eq!(row(&mut window, 2, 1, round), Taken::Duplicate);
+    }
+    window.settle(first);
+    assert_eq!(row(&mut window, 2, 1, 3), Taken::Duplicate, "it was there in that replay");
+    assert_eq!(row(&mut window, 2, 1, 4), Taken::Duplicate);
+    assert_eq!((settle_all(&mut window).len(), window.cursor()), (1, Some(0)), "one proof is too little");
+    assert_eq!(row(&mut window, 2, 1, 5), Taken::Duplicate);
+    assert_eq!((window.cursor(), window.hole_count()), (Some(2), 1));
+}
+
+#[test]
 fn the_first_row_is_the_lowest_that_came_also_when_there_was_no_room_for_it() {
     let mut window = Window::new(None);
     assert_eq!(row(&mut window, 7, limits::WINDOW_BYTES, 0), Taken::Held);

@@ -63,6 +63,25 @@ impl Identity {
     }
 }
 
+/// What a window was before a change.
+struct Before {
+    bytes: usize,
+    cursor: Option<u64>,
+    holes: usize,
+    wants_replay: bool,
+}
+
+impl Before {
+    fn of(window: &Window) -> Self {
+        Self {
+            bytes: window.bytes(),
+            cursor: window.cursor(),
+            holes: window.hole_count(),
+            wants_replay: window.wants_replay(),
+        }
+    }
+}
+
 /// Whether the lowest row has come again, where its coming again shows that it is the lowest.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Repeat {
@@ -165,7 +184,7 @@ impl Delivery {
         let is_first = seq > 0 && !identity.heard;
         identity.heard |= seq > 0;
         let window = &mut identity.window;
-        let before = (window.bytes(), window.cursor(), window.hole_count());
+        let before = Before::of(window);
         let provisional = window.is_provisional();
         let had_dropped = window.has_dropped();
         let taken =
@@ -180,7 +199,7 @@ impl Delivery {
                 cx.marks.hit(Mark::DuplicateRow);
                 identity.repeated_in = round;
                 // The engine would not repeat what it knows to be acked.
-                if Some(seq) <= before.1 {
+                if Some(seq) <= before.cursor {
                     self.acks_due.insert(agent.clone());
                 }
             }
@@ -207,16 +226,16 @@ impl Delivery {
     }
 
     /// The rest of a change: bytes, due acks, proven holes, gap timer.
-    fn note_change(&mut self, cx: &mut Cx, agent: &AgentId, before: (usize, Option<u64>, usize)) {
+    fn note_change(&mut self, cx: &mut Cx, agent: &AgentId, before: Before) {
         let Some(identity) = self.identities.get_mut(agent) else {
             return;
         };
         let window = &identity.window;
-        self.bytes = self.bytes + window.bytes() - before.0;
-        if window.cursor() != before.1 && window.cursor() > Some(0) {
+        self.bytes = self.bytes + window.bytes() - before.bytes;
+        if window.cursor() != before.cursor && window.cursor() > Some(0) {
             self.acks_due.insert(agent.clone());
         }
-        if window.hole_count() != before.2 {
+        if window.hole_count() != before.holes {
             cx.marks.hit(Mark::HoleProven);
         }
         if !window.wants_replay() {
@@ -224,6 +243,8 @@ impl Delivery {
             cx.timers.clear(&Timer::DeliveryReplay(agent.clone()));
         } else if window.has_dropped() && window.has_room() {
             cx.timers.set_earlier(Timer::DeliveryReplay(agent.clone()), cx.now.mono.after(limits::GAP_WAIT));
+        } else if !before.wants_replay && !window.has_dropped() {
+            cx.timers.set_earlier(Timer::DeliveryGap(agent.clone()), cx.now.mono.after(limits::GAP_WAIT));
         }
     }
 
@@ -269,7 +290,7 @@ impl Delivery {
             return Wanted::Nothing;
         };
         let window = &mut identity.window;
-        let before = (window.bytes(), window.cursor(), window.hole_count());
+        let before = Before::of(window);
         let now = cx.now.mono;
         let (released, waits_since) = window.release_held(|since| now.since(since) >= limits::GAP_WAIT);
         if released {
@@ -346,7 +367,7 @@ impl Delivery {
             return;
         };
         let window = &mut identity.window;
-        let before = (window.bytes(), window.cursor(), window.hole_count());
+        let before = Before::of(window);
         window.settle(key);
         self.note_change(cx, agent, before);
     }

@@ -4,7 +4,8 @@
 //! Must not know: frames of the wire, keystrokes, other identities.
 //!
 //! 1. The cursor is the end of the longest prefix of settled rows and proven holes; it never goes back. Of two
-//!    messages that came under one number both are settled before it passes that.
+//!    messages that came under one number both are settled before it passes that, and one that found no room
+//!    is awaited there when the other is settled.
 //! 2. While the base is provisional nothing is injected and nothing acked.
 //! 3. A row is queued when every lower row is at least queued, or when its owner says that each missing one has been
 //!    waited for long enough: since the first row above it came.
@@ -234,12 +235,7 @@ impl Window {
                 return Taken::Duplicate;
             }
             // An engine that re-uses numbers has given this one to another message.
-            let number = self.next_loose;
-            let taken = self.accept_loose(frame, round);
-            if self.loose.contains_key(&number) {
-                self.sharing.insert((seq, number));
-            }
-            return taken;
+            return self.accept_second(seq, frame, round);
         }
         let awaited = self.base != Base::Provisional && seq == self.next_seq();
         let follows = || awaited || self.base == Base::Provisional || self.rows.contains_key(&(seq - 1));
@@ -251,7 +247,7 @@ impl Window {
             self.drop_row(seq, round);
             return Taken::Overflow;
         }
-        self.first_dropped.take_if(|(first, _)| *first == seq);
+        self.found_room(seq);
         // Somebody has taken it, who has left since: it only has to be acked.
         let is_known = self.remembered.contains(&frame.delivery_id.0);
         let shown = frame.shown && !is_known;
@@ -266,6 +262,24 @@ impl Window {
         }
     }
 
+    /// Another message under the number of a row that is here (invariant 1).
+    fn accept_second(&mut self, seq: u64, frame: Frame, round: u64) -> Taken {
+        let number = self.next_loose;
+        let taken = self.accept_loose(frame, round);
+        if self.loose.contains_key(&number) {
+            self.sharing.insert((seq, number));
+        }
+        match taken {
+            Taken::Overflow => self.drop_row(seq, round),
+            Taken::Late => self.found_room(seq),
+            _ => return taken,
+        }
+        if let Some(row) = self.rows.get_mut(&seq) {
+            row.second_dropped = (taken == Taken::Overflow).then_some(round);
+        }
+        taken
+    }
+
     /// Whether a lower row found no room and may still come (invariant 6).
     fn is_behind_dropped(&mut self, seq: u64, round: u64) -> bool {
         let (acked, last) = (self.acked, self.dropped);
@@ -276,13 +290,18 @@ impl Window {
         self.first_dropped.is_some_and(|(first, _)| first < seq)
     }
 
+    /// There is room for a row now: nothing waits for it any more.
+    fn found_room(&mut self, seq: u64) {
+        self.first_dropped.take_if(|(first, _)| *first == seq);
+    }
+
     fn drop_row(&mut self, seq: u64, round: u64) {
         self.dropped = self.dropped.max(seq);
         if self.first_dropped.is_none_or(|(first, _)| seq <= first) {
             self.first_dropped = Some((seq, round));
         }
         // It is there, so no replay has proven it gone.
-        if let Some((_, above)) = self.rows.range_mut(seq..).next() {
+        if let Some((_, above)) = self.rows.range_mut((Bound::Excluded(seq), Bound::Unbounded)).next() {
             (above.proofs, above.proof_round) = (0, round);
         }
     }
@@ -545,9 +564,21 @@ impl Window {
             if (!settled || is_shared) && !canary!(AckOnReceipt) {
                 return;
             }
+            let row = self.rows.remove(&seq);
+            if let Some(round) = row.and_then(|row| row.second_dropped) {
+                return self.await_second(seq, round);
+            }
             self.acked = seq;
             self.told.pass(seq);
-            self.rows.remove(&seq);
+        }
+    }
+
+    /// The message that came first under `seq` is settled, and the other, for which there was no room in `round`,
+    /// is missing as any row may be.
+    fn await_second(&mut self, seq: u64, round: u64) {
+        self.note_gap(seq.saturating_add(1));
+        if let Some((_, above)) = self.rows.range_mut(seq..).next() {
+            (above.proofs, above.proof_round) = (0, above.proof_round.max(round));
         }
     }
 

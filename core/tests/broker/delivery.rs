@@ -400,6 +400,26 @@ fn what_did_not_fit_is_asked_for_again() {
 }
 
 #[test]
+fn a_second_message_under_one_number_that_did_not_fit_is_asked_for_and_not_acked_unread() {
+    let (mut rig, bob) = with_agent(None);
+    rig.program(bob.process).echo = false;
+    stuck(&mut rig, &bob);
+    rig.deliver(&bob, 1, &"x".repeat(8 * 1024 * 1024 - 4096));
+    rig.deliver(&bob, 2, "two");
+    let mut other = deliver(&bob, 1, &"y".repeat(8192));
+    (other["delivery_id"], other["msg_id"]) = (json!("del_other"), json!("999"));
+    rig.frame(&other);
+    rig.sent.clear();
+    rig.reads(bob.process);
+    rig.advance(Span::secs(10));
+    assert_eq!((rig.typed(&bob).len(), rig.acks(&bob)), (2, Vec::new()));
+    assert!(!rig.sent("inventory.sync").is_empty(), "asks for the other one");
+    rig.frame(&other);
+    rig.advance(SECOND);
+    assert_eq!((rig.typed(&bob).len(), rig.last_ack(&bob)), (3, 2));
+}
+
+#[test]
 fn many_rows_that_are_done_at_once_are_acked_by_one_frame() {
     let (mut rig, bob) = with_agent(Some(0));
     for seq in (1..=5).rev() {
