@@ -306,6 +306,8 @@ impl Broker {
         } else if self.link.dialect() == Dialect::Provider && self.delivery.round_was_silent() {
             self.replays.silent_on_inventory = true;
             self.replays.reconnect_due = true;
+        } else if self.link.dialect() == Dialect::Legacy {
+            self.delivery.round_has_brought();
         }
         if core::mem::take(&mut self.replays.reconnect_due) && self.delivery.wants_replay() {
             self.reconnect_for_replay();

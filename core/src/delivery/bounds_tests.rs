@@ -192,11 +192,25 @@ fn a_second_message_under_one_number_that_found_no_room_is_awaited_until_it_is_p
 }
 
 #[test]
+fn what_found_no_room_and_does_not_come_with_a_whole_replay_is_not_awaited() {
+    let (mut window, first) = nearly_full();
+    assert_eq!(row(&mut window, 2, 11, 1), Taken::Overflow);
+    window.settle(first);
+    window.end_replay(1);
+    assert!(window.has_dropped(), "it came with that one");
+    window.end_replay(2);
+    assert_eq!((window.has_dropped(), window.wants_replay()), (false, false));
+    assert_eq!(row(&mut window, 3, 1, 2), Taken::Held, "2 is missing as any row may be");
+    assert_eq!((window.cursor(), window.wants_replay()), (Some(1), true));
+}
+
+#[test]
 fn the_first_row_is_the_lowest_that_came_also_when_there_was_no_room_for_it() {
     let mut window = Window::new(None);
     assert_eq!(row(&mut window, 7, limits::WINDOW_BYTES, 0), Taken::Held);
     assert_eq!(row(&mut window, 5, 1, 1), Taken::Overflow);
     assert_eq!(row(&mut window, 6, 1, 1), Taken::Overflow);
+    window.end_replay(2);
     window.release_held(|_| true);
     assert_eq!((window.cursor(), window.wants_replay()), (Some(4), true));
     window.release_held(|_| true);

@@ -6,7 +6,8 @@
 //! 2. A message is handed out once, unless it was given back, or its agent left before it was settled, or before
 //!    the window that goes on had begun.
 //! 3. What comes, or comes again, is taken if there is room; a row only if none below it was refused that the engine
-//!    still has, or that a replay passed over. What was refused is asked for, and in the end all is taken and acked.
+//!    still has, or that a replay passed over. What was refused is asked for until a whole replay has not brought
+//!    it, and in the end all is taken and acked, and nothing is asked for.
 //! 4. A row is handed out behind all lower ones, unless it was let past a gap before these came.
 
 use super::bounds_tests::frame;
@@ -313,6 +314,13 @@ impl World {
             let open: Vec<u64> = self.engine.open.iter().copied().take(count).collect();
             open.into_iter().for_each(|seq| self.deliver(seq));
         }
+        self.window.end_replay(self.round);
+        if self.window.cursor().is_some() {
+            let (came_in, round) = (&self.life.came_in, self.round);
+            let is_there = |seq: &u64| came_in.get(seq) == Some(&round);
+            self.life.refused.retain(is_there);
+            self.life.in_the_way.retain(|seq, _| is_there(seq));
+        }
     }
 
     fn ack(&mut self) {
@@ -483,6 +491,7 @@ impl World {
         self.ack();
         assert!(self.engine.open.is_empty(), "{:?} were never acked", self.engine.open);
         assert_eq!((self.window.bytes(), self.window.open()), (0, 0));
+        assert!(!self.window.wants_replay(), "nothing is missing that the engine has");
     }
 }
 

@@ -14,11 +14,13 @@
 //!    engine sent and stated before it took the last of them may still be under way, and what was taken above a gap
 //!    comes again, for it is not acked.
 //! 6. Where a new link brings no row for an identity, the engine has nothing open for it, also not what is
-//!    missing: that is not asked for until a row comes.
+//!    missing: that is not asked for until a row comes. What was dropped for want of room and does not come
+//!    with a whole replay it has given up, too.
 //! 7. The wait for lower rows begins anew with each confirmation and each answer to a snapshot: they come
 //!    right behind it.
 
 pub(crate) mod dead;
+mod dropped;
 pub(crate) mod payload;
 mod remembered;
 mod row;
@@ -100,6 +102,8 @@ pub(crate) struct Delivery {
     left: VecDeque<(AgentId, Past)>,
     acks_due: BTreeSet<AgentId>,
     round: u64,
+    /// The first round of this link.
+    link_round: u64,
     /// What this link brings without being asked has come.
     brought: bool,
     bytes: usize,
@@ -160,6 +164,7 @@ impl Delivery {
     /// A link begins on which nothing is under way: the engine's word about cursors is good.
     pub(crate) fn begin_link(&mut self) {
         self.left.clear();
+        self.link_round = self.round + 1;
         self.brought = false;
         for identity in self.identities.values_mut() {
             identity.heard = false;
@@ -168,8 +173,18 @@ impl Delivery {
     }
 
     /// What the engine sends again on a new link has come (invariant 6).
-    pub(crate) const fn link_has_brought(&mut self) {
+    pub(crate) fn link_has_brought(&mut self) {
         self.brought = true;
+        self.end_replay(self.link_round);
+    }
+
+    /// What the engine sends again behind the answer to a snapshot, if it does so, has come (invariant 6).
+    pub(crate) fn round_has_brought(&mut self) {
+        self.end_replay(self.round);
+    }
+
+    fn end_replay(&mut self, round: u64) {
+        self.identities.values_mut().for_each(|identity| identity.window.end_replay(round));
     }
 
     /// Whether it has.

@@ -12,11 +12,11 @@
 //! 4. A sequence is a hole only after [`limits::HOLE_PROOFS`](crate::limits::HOLE_PROOFS) replays, each
 //!    of which repeated a higher row without bringing it.
 //! 5. No delivery id of the last [`limits::REMEMBERED`](crate::limits::REMEMBERED) is queued twice.
-//! 6. What comes behind a row that found no room is not taken either: it would be shown before it. That
-//!    ends with the row, or with a replay that passes over it.
+//! 6. What comes behind a row that found no room is not taken either.
 //!
 //! The rules are those of `core/PROTOCOL.md` §5.
 
+use super::dropped::Dropped;
 use super::remembered::Remembered;
 use super::row::{Frame, Row, RowKey, RowState};
 use super::told::Told;
@@ -72,10 +72,7 @@ pub(crate) struct Window {
     /// Ranges that were proven holes, so that a row that turns up after all is not lost.
     holes: VecDeque<(u64, u64)>,
     bytes: usize,
-    /// The highest sequence for which there was no room.
-    dropped: u64,
-    /// The lowest, and in which replay round that was (invariant 6).
-    first_dropped: Option<(u64, u64)>,
+    dropped: Dropped,
 }
 
 /// What is known of an identity that has left: what was acked, and what was seen of it.
@@ -117,8 +114,7 @@ impl Window {
             fan_outs: Remembered::new(limits::REMEMBERED),
             holes: VecDeque::new(),
             bytes: 0,
-            dropped: 0,
-            first_dropped: None,
+            dropped: Dropped::default(),
         }
     }
 
@@ -180,7 +176,7 @@ impl Window {
     /// Whether a frame was dropped for want of room and has not come again.
     pub(crate) fn has_dropped(&self) -> bool {
         let highest = self.rows.last_key_value().map_or(self.acked, |(seq, _)| *seq);
-        self.dropped > highest
+        self.dropped.highest() > highest
     }
 
     /// Whether there is room again for what was dropped.
@@ -242,12 +238,12 @@ impl Window {
         if canary!(GapDiscarded) && !follows() {
             return Taken::Overflow;
         }
-        let behind = self.is_behind_dropped(seq, round);
+        let behind = self.dropped.is_before(seq, self.acked, round);
         if !awaited && (behind || self.is_full(frame.payload.len())) {
             self.drop_row(seq, round);
             return Taken::Overflow;
         }
-        self.found_room(seq);
+        self.dropped.found_room(seq);
         // Somebody has taken it, who has left since: it only has to be acked.
         let is_known = self.remembered.contains(&frame.delivery_id.0);
         let shown = frame.shown && !is_known;
@@ -271,7 +267,7 @@ impl Window {
         }
         match taken {
             Taken::Overflow => self.drop_row(seq, round),
-            Taken::Late => self.found_room(seq),
+            Taken::Late => self.dropped.found_room(seq),
             _ => return taken,
         }
         if let Some(row) = self.rows.get_mut(&seq) {
@@ -280,26 +276,16 @@ impl Window {
         taken
     }
 
-    /// Whether a lower row found no room and may still come (invariant 6).
-    fn is_behind_dropped(&mut self, seq: u64, round: u64) -> bool {
-        let (acked, last) = (self.acked, self.dropped);
-        // What was dropped comes again only with a replay, and in order.
-        self.first_dropped.take_if(|(first, dropped_in)| {
-            *first <= acked || (*first < seq && seq <= last && *dropped_in < round)
-        });
-        self.first_dropped.is_some_and(|(first, _)| first < seq)
-    }
-
-    /// There is room for a row now: nothing waits for it any more.
-    fn found_room(&mut self, seq: u64) {
-        self.first_dropped.take_if(|(first, _)| *first == seq);
+    /// The replay of `round` has brought all that the engine keeps. What was dropped may be the first row, though,
+    /// as long as that is not known.
+    pub(crate) fn end_replay(&mut self, round: u64) {
+        if self.base != Base::Provisional {
+            self.dropped.end_replay(round);
+        }
     }
 
     fn drop_row(&mut self, seq: u64, round: u64) {
-        self.dropped = self.dropped.max(seq);
-        if self.first_dropped.is_none_or(|(first, _)| seq <= first) {
-            self.first_dropped = Some((seq, round));
-        }
+        self.dropped.note(seq, round);
         // It is there, so no replay has proven it gone.
         if let Some((_, above)) = self.rows.range_mut((Bound::Excluded(seq), Bound::Unbounded)).next() {
             (above.proofs, above.proof_round) = (0, round);
@@ -455,7 +441,7 @@ impl Window {
         let Some(lowest) = self.rows.keys().next().copied() else {
             return;
         };
-        let first = self.first_dropped.map_or(lowest, |(dropped, _)| lowest.min(dropped));
+        let first = self.dropped.lowest().map_or(lowest, |dropped| lowest.min(dropped));
         self.base = Base::Found;
         self.acked = first - 1;
         self.told = Told::new(self.acked);

@@ -18,6 +18,8 @@ mod odd;
 mod readiness;
 mod registering;
 mod regressions;
+mod returning;
+mod room;
 mod sleeping;
 mod speaking;
 mod stopping;

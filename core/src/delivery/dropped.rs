@@ -1,0 +1,58 @@
+//! Dropped: the rows for which a window had no room.
+//!
+//! Owns: the lowest and the highest of them, and when the last one came.
+//! Must not know: the rows that are here, and how a replay is asked for.
+//!
+//! 1. What comes behind the lowest is not taken either: it would be shown before it. That ends with the row, or
+//!    with a replay that passes over it.
+//! 2. They come again only with a replay, and in order. What a whole replay has not brought the engine has
+//!    given up.
+
+#[derive(Debug, Default)]
+pub(super) struct Dropped {
+    highest: u64,
+    /// The lowest that may still come, and in which replay round it came last.
+    first: Option<(u64, u64)>,
+    /// The last replay round in which any came.
+    round: u64,
+}
+
+impl Dropped {
+    /// There is no room for `seq`, which came in `round`.
+    pub(super) fn note(&mut self, seq: u64, round: u64) {
+        self.highest = self.highest.max(seq);
+        self.round = round;
+        if self.first.is_none_or(|(first, _)| seq <= first) {
+            self.first = Some((seq, round));
+        }
+    }
+
+    /// There is room for `seq` now: nothing waits for it any more.
+    pub(super) fn found_room(&mut self, seq: u64) {
+        self.first.take_if(|(first, _)| *first == seq);
+    }
+
+    /// Whether `seq`, which comes in `round`, is behind one that may still come (invariant 1).
+    pub(super) fn is_before(&mut self, seq: u64, acked: u64, round: u64) -> bool {
+        let last = self.highest;
+        self.first
+            .take_if(|(first, came_in)| *first <= acked || (*first < seq && seq <= last && *came_in < round));
+        self.first.is_some_and(|(first, _)| first < seq)
+    }
+
+    /// The replay of `round` is over (invariant 2).
+    pub(super) fn end_replay(&mut self, round: u64) {
+        if self.round < round {
+            *self = Self::default();
+        }
+    }
+
+    pub(super) const fn highest(&self) -> u64 {
+        self.highest
+    }
+
+    /// The lowest that may still come.
+    pub(super) fn lowest(&self) -> Option<u64> {
+        self.first.map(|(first, _)| first)
+    }
+}
