@@ -127,7 +127,7 @@ pub(crate) const NAME: usize = 128;
 pub(crate) const INVOCATIONS: usize = 4_096;
 /// Lines appended to the journal before it is written anew with only what still counts.
 pub(crate) const JOURNAL_APPENDS: usize = 16_384;
-/// Agent names whose identity is remembered.
+/// Agent names whose identity is remembered: not fewer than live here, [`AGENTS`].
 pub(crate) const KNOWN_AGENTS: usize = 4_096;
 /// How long an invocation is remembered.
 pub(crate) const INVOCATION_AGE_MS: i64 = 24 * 60 * 60 * 1_000;
@@ -176,6 +176,7 @@ const _: () = {
     assert!(AGENT_LINK.0 + AGENT_REGISTER.0 + AGENT_START.0 + AGENT_PROOF.0 < SPAWN_ANSWER.0);
     assert!(SHUTDOWN_INJECTIONS.0 + SHUTDOWN_CLOSE.0 + AGENT_GRACE.0 < SHUTDOWN.0);
     assert!(PTY_WRITE <= PTY_CREDIT);
+    assert!(AGENTS <= KNOWN_AGENTS, "who lives here is remembered");
     assert!(
         EVENT_BYTES < EVENT_RING_BYTES && EVENT_BYTES < STREAM_CREDIT,
         "an event with its number fits the ring and a stream"

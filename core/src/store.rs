@@ -7,6 +7,7 @@
 //! 2. Later lines win, but an invocation is started once: no start supersedes a line about it that still
 //!    counts. Recovery followed by [`Recovered::compact`] loses nothing that still counts.
 
+use crate::agent::known::KnownAgents;
 use crate::delivery::dead::DeadLetter;
 use crate::ids::{AgentId, AgentName, InvocationId};
 use crate::limits;
@@ -90,7 +91,7 @@ impl Record {
 #[derive(Debug, Default)]
 pub(crate) struct Recovered {
     /// The last identity of each agent name.
-    pub(crate) agents: BTreeMap<AgentName, AgentId>,
+    pub(crate) agents: KnownAgents,
     /// Messages given up, oldest first.
     pub(crate) dead: Vec<DeadLetter>,
     /// Agents that the engine has to be told have left.
@@ -114,16 +115,14 @@ impl Recovered {
         recovered.invocations.retain(|_, saved| saved.is_fresh(now));
         let surplus = recovered.dead.len().saturating_sub(limits::DEAD_LETTERS);
         recovered.dead.drain(..surplus);
-        while recovered.agents.len() > limits::KNOWN_AGENTS {
-            recovered.agents.pop_first();
-        }
+        recovered.agents.forget_surplus(|_| false);
         recovered
     }
 
     fn take(&mut self, record: Record, now: Wall) {
         match record {
             Record::Agent { name, agent_id } => {
-                self.agents.insert(name, agent_id);
+                self.agents.used(name, agent_id);
             }
             Record::Dead(letter) => self.dead.push(letter),
             Record::Owed { agent_id, name } => {

@@ -11,6 +11,7 @@
 
 pub(crate) mod child;
 pub(crate) mod inventory;
+pub(crate) mod known;
 pub(crate) mod leaving;
 
 use crate::action::SpawnOrder;

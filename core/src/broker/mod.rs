@@ -26,6 +26,7 @@ mod storing;
 use crate::action::Actions;
 use crate::agent::Roster;
 use crate::agent::inventory::Inventory;
+use crate::agent::known::KnownAgents;
 use crate::agent::leaving::Leaving;
 use crate::api::EventRing;
 use crate::command::{Command, Level, Step, StoreAction, StoreFile, Wake};
@@ -34,7 +35,6 @@ use crate::cx::Cx;
 use crate::delivery::Delivery;
 use crate::delivery::dead::DeadLetters;
 use crate::digest::Digest;
-use crate::ids::{AgentId, AgentName};
 use crate::input::Input;
 use crate::limits;
 use crate::link::Link;
@@ -45,7 +45,6 @@ use crate::stats::{Held, Stats};
 use crate::store::Recovered;
 use crate::time::{Clock, Mono, Now, Span};
 use crate::timers::Timer;
-use alloc::collections::BTreeMap;
 use alloc::format;
 use alloc::string::String;
 use alloc::vec::Vec;
@@ -77,7 +76,7 @@ pub struct Broker {
     early: Early,
     roster: Roster,
     registrations: Registrations,
-    known_agents: BTreeMap<AgentName, AgentId>,
+    known_agents: KnownAgents,
     leaving: Leaving,
     inventory: Inventory,
     census: Census,

@@ -68,14 +68,14 @@ impl Broker {
                 // Without a key to ask with, what we remember stays the best that we know.
                 let asks = self.look_up(process);
                 if asks {
-                    self.known_agents.remove(&name);
+                    self.known_agents.forget(&name);
                 }
                 asks
             }
             (NOBODY, Some(_)) if !agent.tries.afresh => {
                 agent.tries.afresh = true;
                 if is_known {
-                    self.known_agents.remove(&name);
+                    self.known_agents.forget(&name);
                 }
                 self.begin_registration(process, None);
                 true

@@ -393,11 +393,9 @@ impl Broker {
 
     /// Keeps whose name this is, for engines that want to be told when it is taken up again.
     fn remember_agent(&mut self, name: AgentName, agent_id: AgentId) {
-        if self.known_agents.insert(name.clone(), agent_id.clone()).as_ref() != Some(&agent_id) {
+        if self.known_agents.used(name.clone(), agent_id.clone()) {
             self.journal(&Record::Agent { name, agent_id });
         }
-        while self.known_agents.len() > limits::KNOWN_AGENTS {
-            self.known_agents.pop_first();
-        }
+        self.known_agents.forget_surplus(|name| self.roster.by_name(name).is_some());
     }
 }

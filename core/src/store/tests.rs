@@ -3,6 +3,7 @@
 
 use super::*;
 use crate::ids::{DeliveryId, MessageId};
+use alloc::collections::BTreeSet;
 use alloc::format;
 use alloc::string::ToString;
 use proptest::prelude::*;
@@ -41,7 +42,7 @@ fn later_lines_win_and_compaction_says_the_same() {
     let first = Recovered::read(&journal(), Wall(10));
     let second = Recovered::read(&first.compact(), Wall(10));
     for recovered in [&first, &second] {
-        assert_eq!(recovered.agents[&AgentName::from("bob")], AgentId::from("7"));
+        assert_eq!(recovered.agents.get(&AgentName::from("bob")), Some(&AgentId::from("7")));
         assert_eq!(recovered.owed.keys().collect::<Vec<_>>(), [&AgentId::from("7")]);
         let saved = |id: &str| {
             let Saved { at_ms, releases, outcome } = recovered.invocations[&InvocationId::from(id)].clone();
@@ -90,14 +91,18 @@ fn an_invocation_that_comes_again_after_it_was_forgotten_is_a_new_one() {
 
 const NOW: Wall = Wall(limits::INVOCATION_AGE_MS + 10);
 
-/// The last identity of each name. Which names are left out beyond the bound no rule says.
-fn agents(records: &[Record]) -> BTreeMap<&AgentName, &AgentId> {
-    let mut agents = BTreeMap::new();
-    for record in records {
-        if let Record::Agent { name, agent_id } = record {
-            agents.insert(name, agent_id);
+/// The last identity of each name, the name that was used last at the end; of too many those.
+fn agents(records: &[Record]) -> Vec<(&AgentName, &AgentId)> {
+    let (mut agents, mut seen) = (Vec::new(), BTreeSet::new());
+    for record in records.iter().rev() {
+        if let Record::Agent { name, agent_id } = record
+            && seen.insert(name)
+        {
+            agents.push((name, agent_id));
         }
     }
+    agents.truncate(limits::KNOWN_AGENTS);
+    agents.reverse();
     agents
 }
 
@@ -154,9 +159,7 @@ fn invocation(records: &[Record], id: &InvocationId) -> Option<Saved> {
 
 /// Whether `recovered` is what the rules say of `records`.
 fn check(recovered: &Recovered, records: &[Record]) {
-    let known = agents(records);
-    assert_eq!(recovered.agents.len(), known.len().min(limits::KNOWN_AGENTS), "agents");
-    assert!(recovered.agents.iter().all(|(name, id)| known.get(name) == Some(&id)), "an identity");
+    assert_eq!(recovered.agents.iter().collect::<Vec<_>>(), agents(records));
     assert!(recovered.dead.iter().eq(dead(records)), "letters: {:?}", recovered.dead);
     let (mut still_owed, mut saved) = (BTreeMap::new(), BTreeMap::new());
     for record in records {

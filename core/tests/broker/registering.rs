@@ -61,6 +61,33 @@ fn a_create_only_engine_is_asked_to_recover_an_identity_that_was_ours() {
     assert_eq!(next.last_sent("agent.recover")["expected_agent_id"], bob.id.as_str());
 }
 
+#[test]
+fn of_more_names_than_are_remembered_those_that_live_or_were_used_last_are_kept() {
+    // As many as are remembered, all behind the new ones in the alphabet.
+    let mut first = Rig::online();
+    let old =
+        |number| format!("{{\"record\":\"agent\",\"name\":\"z{number}\",\"agent_id\":\"old{number}\"}}\n");
+    first.disk.journal.extend((0..4_096).map(old));
+    let mut rig = first.restarted().ready();
+    let agents = ["ann", "bob"].map(|name| rig.spawn(name));
+    rig.exits(agents[1].process, 0);
+    rig.engine.agents = Agents::Refuse("agent_already_exists");
+    for name in ["bob", "z4095"] {
+        let request = rig.ask_spawn(name);
+        rig.advance(SECOND);
+        assert_eq!(answer(&rig, request).0, 200, "{name} in the same life");
+    }
+    let mut next = rig.restarted().ready();
+    for name in ["ann", "bob", "z4095", "z2"] {
+        let request = next.ask_spawn(name);
+        next.advance(SECOND);
+        assert_eq!(answer(&next, request).0, 200, "{name} in the next life");
+    }
+    next.ask_spawn("z0");
+    next.advance(SECOND);
+    assert_eq!(next.calls_to("/v1/agents/z0").len(), 1, "nobody has used it for longest");
+}
+
 /// A broker whose engine knows the name `bob`, and which does not; with its question whose that is.
 fn asked_whose() -> (Rig, u64, CallId) {
     let mut rig = Rig::online();
