@@ -356,3 +356,21 @@ fn what_comes_into_a_gap_that_others_were_let_past_does_not_wait() {
     assert_eq!(settle_all(&mut window), ["d3", "d5", "d6"]);
     assert_eq!((window.cursor(), window.wants_replay()), (Some(0), true));
 }
+
+#[test]
+fn what_comes_into_a_gap_goes_before_what_was_let_past_it_and_is_not_typed_yet() {
+    for events in 0..2 {
+        let mut window = Window::new(Some(0));
+        row(&mut window, 1, 1, 0);
+        assert_eq!(settle_all(&mut window), ["d1"]);
+        assert_eq!(row(&mut window, 5, 1, 0), Taken::Held);
+        assert!(window.release_held(|_| true).0);
+        for event in 0..events {
+            window.accept_fan_out(frame(&format!("e{event}"), 1), 0);
+        }
+        assert_eq!(row(&mut window, 3, 1, 0), Taken::InOrder, "it would be late if it waited for 2");
+        assert_eq!(row(&mut window, 2, 1, 0), Taken::InOrder);
+        assert_eq!(settle_all(&mut window)[..3], ["d2", "d3", "d5"]);
+        assert_eq!(window.cursor(), Some(3));
+    }
+}

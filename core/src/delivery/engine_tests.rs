@@ -8,7 +8,8 @@
 //! 3. What comes, or comes again, is taken if there is room; a row only if none below it was refused that the engine
 //!    still has, or that a replay passed over. What was refused is asked for until a whole replay has not brought
 //!    it, and in the end all is taken and acked, and nothing is asked for.
-//! 4. A row is handed out behind all lower ones, unless it was let past a gap before these came.
+//! 4. A row is handed out behind all lower ones that have come, and behind those that are missing unless it was let
+//!    past a gap.
 
 use super::bounds_tests::frame;
 use super::{Frame, RowKey, Taken, Window};
@@ -128,8 +129,8 @@ struct Life {
     came_in: BTreeMap<u64, u64>,
     /// In which rounds a higher row came again without it.
     absent: BTreeMap<u64, BTreeSet<u64>>,
-    /// The rows that were handed out, with what they were then.
-    handed_rows: Vec<(u64, bool, Here)>,
+    /// The rows that were handed out, whether they steer, and when that was.
+    handed_rows: Vec<(u64, bool, usize)>,
     terminal: Vec<(RowKey, String, bool)>,
 }
 
@@ -369,11 +370,11 @@ impl World {
             here.let_past.is_some() || self.missing_below(seq).is_empty(),
             "{seq} did not wait for lower ones"
         );
-        for (higher, other_steer, other) in &self.life.handed_rows {
-            let is_excused = other.let_past.is_some_and(|at| here.at >= at);
-            assert!(*higher < seq || *other_steer != steer || is_excused, "{higher} went before {seq}");
+        for (higher, other_steer, handed_at) in &self.life.handed_rows {
+            let is_later = *higher > seq && *other_steer == steer;
+            assert!(!is_later || here.at >= *handed_at, "{higher} went before {seq}");
         }
-        self.life.handed_rows.push((seq, steer, here));
+        self.life.handed_rows.push((seq, steer, self.at));
     }
 
     fn settle(&mut self, place: usize) {

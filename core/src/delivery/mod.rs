@@ -25,6 +25,7 @@ pub(crate) mod payload;
 mod remembered;
 mod row;
 mod told;
+mod turns;
 mod window;
 
 pub(crate) use row::{Frame, RowKey};

@@ -128,13 +128,20 @@ impl Model {
         }
     }
 
-    /// Behind all but the later rows at the end.
+    /// Behind all but the later rows that have no lower one behind them.
     fn enqueue(&mut self, id: String, steer: bool) {
         let seq_of = |id: &String| self.rows.iter().find(|(_, row)| row.id == *id).map(|(seq, _)| *seq);
-        let seq = seq_of(&id);
         let queue = if steer { &self.steering } else { &self.waiting };
-        let is_later = |other: &&String| seq.is_some() && seq_of(other) > seq;
-        let place = queue.len() - queue.iter().rev().take_while(is_later).count();
+        let mut place = queue.len();
+        if let Some(seq) = seq_of(&id) {
+            for (at, other) in queue.iter().enumerate().rev() {
+                match seq_of(other) {
+                    Some(other) if other < seq => break,
+                    Some(_) => place = at,
+                    None => {}
+                }
+            }
+        }
         let queue = if steer { &mut self.steering } else { &mut self.waiting };
         queue.insert(place, id);
     }

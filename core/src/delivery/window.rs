@@ -20,10 +20,10 @@ use super::dropped::Dropped;
 use super::remembered::Remembered;
 use super::row::{Frame, Row, RowKey, RowState};
 use super::told::Told;
+use super::turns::Turns;
 use crate::limits;
 use crate::link::{Answered, Sent};
 use crate::time::Mono;
-use crate::wire::Mode;
 use alloc::collections::{BTreeMap, BTreeSet, VecDeque};
 use alloc::vec::Vec;
 use core::ops::Bound;
@@ -65,8 +65,7 @@ pub(crate) struct Window {
     next_loose: u64,
     /// Loose rows that share the number of a row above the cursor: that number, and theirs.
     sharing: BTreeSet<(u64, u64)>,
-    waiting: VecDeque<RowKey>,
-    steering: VecDeque<RowKey>,
+    turns: Turns,
     remembered: Remembered,
     fan_outs: Remembered,
     /// Ranges that were proven holes, so that a row that turns up after all is not lost.
@@ -108,8 +107,7 @@ impl Window {
             loose: BTreeMap::new(),
             next_loose: 1,
             sharing: BTreeSet::new(),
-            waiting: VecDeque::new(),
-            steering: VecDeque::new(),
+            turns: Turns::default(),
             remembered: Remembered::new(limits::REMEMBERED),
             fan_outs: Remembered::new(limits::REMEMBERED),
             holes: VecDeque::new(),
@@ -344,7 +342,7 @@ impl Window {
         let number = self.next_loose;
         self.next_loose += 1;
         self.bytes += frame.payload.len();
-        self.enqueue(RowKey::Loose(number), frame.mode);
+        self.turns.enqueue(RowKey::Loose(number), frame.mode);
         self.loose.insert(number, Row::new(frame, RowState::Queued, round));
     }
 
@@ -415,24 +413,10 @@ impl Window {
         if row.frame.shown {
             row.state = RowState::Queued;
             let mode = row.frame.mode;
-            self.enqueue(RowKey::Sequenced(seq), mode);
+            self.turns.enqueue(RowKey::Sequenced(seq), mode);
         } else {
             self.bytes -= row.settle();
         }
-    }
-
-    /// Behind what is there, but before later rows that were let past a gap and are not typed yet.
-    fn enqueue(&mut self, key: RowKey, mode: Mode) {
-        let queue = match mode {
-            Mode::Wait => &mut self.waiting,
-            Mode::Steer => &mut self.steering,
-        };
-        let is_later = |other: &&RowKey| match (other, key) {
-            (RowKey::Sequenced(other), RowKey::Sequenced(seq)) => *other > seq,
-            _ => false,
-        };
-        let later = queue.iter().rev().take_while(is_later).count();
-        queue.insert(queue.len() - later, key);
     }
 
     /// The first frames have been collected for long enough: the lowest of them is the first, whether there was
@@ -574,8 +558,7 @@ impl Window {
         let Some(row) = self.rows.remove(&seq).filter(|row| row.state != RowState::Settled) else { return };
         let number = self.next_loose;
         self.next_loose += 1;
-        let keys = self.waiting.iter_mut().chain(&mut self.steering);
-        keys.filter(|key| **key == RowKey::Sequenced(seq)).for_each(|key| *key = RowKey::Loose(number));
+        self.turns.rename(RowKey::Sequenced(seq), RowKey::Loose(number));
         self.loose.insert(number, row);
     }
 
@@ -586,10 +569,7 @@ impl Window {
 
     /// Takes the next row for the terminal: steering ones first.
     pub(crate) fn take_next(&mut self) -> Option<(RowKey, &Frame)> {
-        if canary!(SteerWaits) && !self.waiting.is_empty() {
-            self.steering.drain(..).rev().for_each(|key| self.waiting.push_back(key));
-        }
-        let key = self.steering.pop_front().or_else(|| self.waiting.pop_front())?;
+        let key = self.turns.take()?;
         let row = self.row_mut(key)?;
         row.state = RowState::Injecting;
         row.attempts = row.attempts.saturating_add(1);
@@ -611,10 +591,7 @@ impl Window {
         let Some(row) = self.row_mut(key) else { return 0 };
         row.state = RowState::Queued;
         let (attempts, mode) = (row.attempts, row.frame.mode);
-        match mode {
-            Mode::Wait => self.waiting.push_front(key),
-            Mode::Steer => self.steering.push_front(key),
-        }
+        self.turns.put_back(key, mode);
         attempts
     }
 
@@ -634,8 +611,7 @@ impl Window {
         if let Some(row) = self.row_mut(key) {
             row.state = RowState::Burying;
         }
-        self.waiting.retain(|other| *other != key);
-        self.steering.retain(|other| *other != key);
+        self.turns.remove(key);
     }
 
     fn row(&self, key: RowKey) -> Option<&Row> {
