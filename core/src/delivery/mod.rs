@@ -28,8 +28,8 @@ mod told;
 mod turns;
 mod window;
 
-pub(crate) use row::{Frame, RowKey};
-pub(crate) use window::{Past, Taken, Window};
+pub(crate) use row::{Frame, RowKey, Taken};
+pub(crate) use window::{Past, Window};
 
 use crate::cx::Cx;
 use crate::ids::AgentId;

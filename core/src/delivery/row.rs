@@ -1,6 +1,6 @@
 //! Rows: one delivery on its way through a window.
 //!
-//! Owns: what is kept of a `deliver` frame, and the states it goes through.
+//! Owns: what is kept of a `deliver` frame, what may become of it, and the states it goes through.
 //! Must not know: order, acks, terminals.
 
 use crate::ids::{DeliveryId, MessageId};
@@ -39,6 +39,21 @@ impl fmt::Debug for Frame {
         let Self { delivery_id, msg_id, mode, payload, shown, recurs: _, at: _ } = self;
         write!(f, "{delivery_id} {msg_id} {mode:?} {} {shown}", payload.len())
     }
+}
+
+/// What a window did with a frame.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Taken {
+    /// It is queued, or settled at once.
+    InOrder,
+    /// It waits for lower rows.
+    Held,
+    /// It is here already, or was.
+    Duplicate,
+    /// At or below the cursor, but never seen: queued outside of the sequence.
+    Late,
+    /// There is no room; a replay must bring it again.
+    Overflow,
 }
 
 /// Where a row stands.

@@ -18,7 +18,7 @@
 
 use super::dropped::Dropped;
 use super::remembered::Remembered;
-use super::row::{Frame, Row, RowKey, RowState};
+use super::row::{Frame, Row, RowKey, RowState, Taken};
 use super::told::Told;
 use super::turns::Turns;
 use crate::limits;
@@ -27,21 +27,6 @@ use crate::time::Mono;
 use alloc::collections::{BTreeMap, BTreeSet, VecDeque};
 use alloc::vec::Vec;
 use core::ops::Bound;
-
-/// What a window did with a frame.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Taken {
-    /// It is queued, or settled at once.
-    InOrder,
-    /// It waits for lower rows.
-    Held,
-    /// It is here already, or was.
-    Duplicate,
-    /// At or below the cursor, but never seen: queued outside of the sequence.
-    Late,
-    /// There is no room; a replay must bring it again.
-    Overflow,
-}
 
 #[derive(Debug, PartialEq, Eq)]
 enum Base {
