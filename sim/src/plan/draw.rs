@@ -32,6 +32,9 @@ const REACTED: u64 = 300;
 /// one ack. Such a case takes as much time as two others.
 const FLOODED: u64 = 8;
 
+/// So many links whose frames are held down are there for one that holds a message for who is just released.
+const HELD: u64 = 4;
+
 /// How long the messages of a case may be. A long one takes as much time as a hundred short ones, and few
 /// bugs need it.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -122,14 +125,15 @@ fn occasion(
         Fault::Echo { .. } => {
             vec![(at + 1, Step::Channel { size: 20 }), (at + SECOND / 2, Step::React { read: false })]
         }
-        // Many messages, whose acks are lost although they are read.
+        // Many messages, whose acks are lost although they are read, and readers who missed the first of so many events.
         Fault::HalfOpen { .. } if drawn(11, 0, FLOODED - 1) == 0 => {
             let quick = |agent: &AgentPlan| !matches!(agent.kind, Kind::Slow | Kind::Deaf);
             let Some(to) = agents.iter().position(quick) else {
                 return Vec::new();
             };
             let count = drawn(12, 120, 200) as usize;
-            vec![(at.saturating_sub(SECOND / 5), Step::Burst { to, count })]
+            let readers = Step::Fault(Fault::Readers { count: 4 });
+            vec![(at.saturating_sub(SECOND / 5), Step::Burst { to, count }), (busy, readers)]
         }
         // Messages that follow each other closely enough for one to overtake the other, or to be missed when more
         // comes.
@@ -138,6 +142,13 @@ fn occasion(
             let message = Step::Direct { to, steer: false, size: 20 };
             let sent = (at + drawn(14, 1, SECOND)).min(busy);
             vec![(sent, message), ((sent + drawn(15, 1, SECOND / 100)).min(busy), message)]
+        }
+        // A message under way to one who is released meanwhile, and starts anew under the same name.
+        Fault::HoldDown { .. } if drawn(16, 0, HELD - 1) == 0 => {
+            let agent = drawn(17, 0, agents.len() as u64 - 1) as usize;
+            let released = at.saturating_sub(drawn(18, 1, SECOND / 2));
+            let message = Step::Direct { to: agent, steer: false, size: 20 };
+            vec![(released, Step::InvokeRelease { agent }), (at + drawn(19, 1, SECOND / 4), message)]
         }
         // What is just made: the broker begins, and needs another token.
         Fault::Lag { .. } => vec![(0, Step::Fault(fault)), (at + 1, Step::Fault(Fault::Rotate))],
