@@ -374,3 +374,17 @@ fn what_comes_into_a_gap_goes_before_what_was_let_past_it_and_is_not_typed_yet()
         assert_eq!(window.cursor(), Some(3));
     }
 }
+
+#[test]
+fn who_leaves_twice_is_not_shown_what_was_taken_above_a_gap() {
+    let mut window = Window::new(Some(0));
+    row(&mut window, 2, 1, 0);
+    window.release_held(|_| true);
+    assert_eq!(settle_all(&mut window), ["d2"]);
+    for _ in 0..2 {
+        window = Window::resume(window.into_past());
+        assert_eq!(row(&mut window, 2, 1, 0), Taken::Duplicate);
+    }
+    window.release_held(|_| true);
+    assert_eq!(take(&mut window), None);
+}

@@ -399,8 +399,8 @@ impl World {
     fn leave(&mut self) {
         let cursor = self.window.cursor();
         let stated = self.engine.states_cursors.then_some(self.engine.acked);
-        let pending: BTreeSet<String> =
-            self.window.pending().map(|(frame, _)| frame.delivery_id.0.clone()).collect();
+        let unread = self.window.pending().filter(|(frame, _)| frame.shown);
+        let pending: BTreeSet<String> = unread.map(|(frame, _)| frame.delivery_id.0.clone()).collect();
         let old = core::mem::replace(&mut self.window, Window::new(stated));
         (self.life, self.given_back) = (Life::default(), BTreeSet::new());
         if cursor.is_some() && stated <= cursor {

@@ -26,6 +26,9 @@ impl Turns {
             _ => false,
         };
         let queue = self.queue_of(mode);
+        if let RowKey::Loose(_) = key {
+            return queue.push_back(key);
+        }
         let behind = queue.iter().rposition(|other| is_beyond(other, Ordering::Less)).map_or(0, |at| at + 1);
         let later = queue.iter().skip(behind).position(|other| is_beyond(other, Ordering::Greater));
         let place = later.map_or(queue.len(), |later| behind + later);

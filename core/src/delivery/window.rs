@@ -110,7 +110,7 @@ impl Window {
     /// The identity leaves. What it has not taken is as if it had never come; what it has is remembered, also
     /// where it may not be acked yet.
     pub(crate) fn into_past(mut self) -> Past {
-        let unsettled = |row: &&Row| row.state != RowState::Settled;
+        let unsettled = |row: &&Row| row.state != RowState::Settled && row.frame.shown;
         for row in self.rows.values().chain(self.loose.values()).filter(unsettled) {
             self.remembered.forget(&row.frame.delivery_id.0);
             self.fan_outs.forget(&row.frame.delivery_id.0);
@@ -469,7 +469,8 @@ impl Window {
 
     /// Whether a row waits for lower ones.
     pub(crate) fn holds(&self) -> bool {
-        self.rows.values().any(|row| row.state == RowState::Held)
+        // Whatever comes below one that is not held is not held either.
+        self.rows.last_key_value().is_some_and(|(_, row)| row.state == RowState::Held)
     }
 
     /// The row `seq` came again: whatever is missing below it was not in that replay (invariant 4).
