@@ -219,10 +219,16 @@ impl Oracles {
         }
         match frame.kind() {
             "deliver" => {
-                self.order.arrived(at.mono, frame);
+                // Rows of a link that was given up are not taken: they come again.
+                let is_taken = self.scene.link.as_ref().is_some_and(|current| current.id == link);
+                if is_taken {
+                    self.order.arrived(at.mono, frame);
+                }
                 if let Some(id) = frame.agent_id.as_deref().filter(|_| frame.seq.is_some_and(|seq| seq > 0)) {
                     self.health.arrived(at, id, frame);
-                    self.ledger.arrived(at, id, frame.seq.unwrap_or(0), frame.delivery_id.as_deref());
+                    if is_taken {
+                        self.ledger.arrived(at, id, frame.seq.unwrap_or(0), frame.delivery_id.as_deref());
+                    }
                 }
             }
             "action.invoke" if !self.scene.is_outlived(link) => {
