@@ -6,13 +6,13 @@
 //! 1. The cursor is the end of the longest prefix of settled rows and proven holes; it never goes back. Of two
 //!    messages that came under one number both are settled before it passes that, and one that found no room
 //!    is awaited there when the other is settled.
-//! 2. While the base is provisional nothing is injected and nothing acked.
+//! 2. While the base is provisional no row is injected, but a second one under its number, and nothing acked.
 //! 3. A row is queued when every lower row is at least queued, or when its owner says that each missing one has been
 //!    waited for long enough: since the first row above it came.
 //! 4. A sequence is a hole only after [`limits::HOLE_PROOFS`](crate::limits::HOLE_PROOFS) replays, each
 //!    of which repeated a higher row without bringing it.
 //! 5. No delivery id of the last [`limits::REMEMBERED`](crate::limits::REMEMBERED) is queued twice.
-//! 6. What comes behind a row that found no room is not taken either.
+//! 6. What comes behind a row that found no room is not taken either, but a second one under its number.
 //!
 //! The rules are those of `core/PROTOCOL.md` §5.
 
