@@ -72,7 +72,7 @@ fn a_cached_token_is_used_again_and_a_dead_one_is_replaced(driver: &Driver) {
     assert_eq!((mints(&engine), upgrades(&engine)), (1, vec![101, 101]));
     assert!(second.stop().success());
 
-    engine.act(|model, _| model.rotate_node_token(&node_id));
+    engine.act(|model, now| model.rotate_node_token(now, &node_id));
     let third = broker(&place, &engine);
     connected(&third);
     assert_eq!((mints(&engine), upgrades(&engine)), (2, vec![101, 101, 401, 101]));

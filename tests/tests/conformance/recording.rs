@@ -51,7 +51,7 @@ fn a_recorded_life_replays_bit_for_bit_and_shows_no_credential(driver: &Driver) 
     };
     burst("first");
     world.screen("chatter", "shown");
-    world.engine.act(|model, _| model.rotate_node_token(&node_id));
+    world.engine.act(|model, now| model.rotate_node_token(now, &node_id));
     world.engine.cut();
     soon("another token", || (world.engine.frames("node.register").len() > 1).then_some(()));
     connected(&world.broker);
