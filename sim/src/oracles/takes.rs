@@ -86,11 +86,13 @@ impl Takes {
         self.processes.get(&process).map_or("", |known| known.name.as_str())
     }
 
-    /// Whether a process of an identity was there then, in the same life, that still `runs`.
+    /// Whether a process of an identity was there then that still `runs`: none does whose life is over.
     pub(super) fn has_since(&self, id: &str, at: At, runs: impl Fn(Of<ProcessId>) -> bool) -> bool {
         let was_there = |known: &Process| known.id.as_deref() == Some(id) && known.since.now <= at.now;
-        let of_this_life = self.processes.range((at.life, ProcessId(0))..(at.life + 1, ProcessId(0)));
-        of_this_life.filter(|(_, known)| was_there(known)).any(|(process, _)| runs(*process))
+        let next_life = (at.life + 1, ProcessId(0));
+        let is_over = self.processes.range(next_life..).next().is_some();
+        let mut of_this_life = self.processes.range((at.life, ProcessId(0))..next_life);
+        !is_over && of_this_life.any(|(process, known)| was_there(known) && runs(*process))
     }
 
     /// How often the processes that this life has started of an identity have thrown away, perhaps, what came then.
