@@ -133,7 +133,7 @@ fn occasion(
             };
             let count = drawn(12, 120, 200) as usize;
             let readers = Step::Fault(Fault::Readers { count: 4 });
-            vec![(at.saturating_sub(SECOND / 5), Step::Burst { to, count }), (busy, readers)]
+            vec![(at.saturating_sub(SECOND / 5), Step::Burst { to, count }), (busy - 1, readers)]
         }
         // Messages that follow each other closely enough for one to overtake the other, or to be missed when more
         // comes.
