@@ -13,15 +13,17 @@ pub(super) struct Dropped {
     highest: u64,
     /// The lowest that may still come, and in which replay round it came last.
     first: Option<(u64, u64)>,
-    /// The last replay round in which any came.
+    /// The last replay round in which any came, and the lowest that came in it.
     round: u64,
+    lowest_in_round: Option<u64>,
 }
 
 impl Dropped {
     /// There is no room for `seq`, which came in `round`.
     pub(super) fn note(&mut self, seq: u64, round: u64) {
         self.highest = self.highest.max(seq);
-        self.round = round;
+        let lowest = self.lowest_in_round.filter(|lowest| self.round == round && *lowest < seq);
+        (self.round, self.lowest_in_round) = (round, Some(lowest.unwrap_or(seq)));
         if self.first.is_none_or(|(first, _)| seq <= first) {
             self.first = Some((seq, round));
         }
@@ -30,13 +32,19 @@ impl Dropped {
     /// There is room for `seq` now: nothing waits for it any more.
     pub(super) fn found_room(&mut self, seq: u64) {
         self.first.take_if(|(first, _)| *first == seq);
+        self.lowest_in_round.take_if(|lowest| *lowest == seq);
     }
 
     /// Whether `seq`, which comes in `round`, is behind one that may still come (invariant 1).
     pub(super) fn is_before(&mut self, seq: u64, acked: u64, round: u64) -> bool {
         let last = self.highest;
-        self.first
-            .take_if(|(first, came_in)| *first <= acked || (*first < seq && seq <= last && *came_in < round));
+        let is_passed = |(first, came_in): &mut (u64, u64)| {
+            *first <= acked || (*first < seq && seq <= last && *came_in < round)
+        };
+        if self.first.take_if(is_passed).is_some() {
+            self.first = self.lowest_in_round.map(|lowest| (lowest, self.round));
+            self.first.take_if(is_passed);
+        }
         self.first.is_some_and(|(first, _)| first < seq)
     }
 
@@ -44,6 +52,8 @@ impl Dropped {
     pub(super) fn end_replay(&mut self, round: u64) {
         if self.round < round {
             *self = Self::default();
+        } else {
+            self.first = self.lowest_in_round.map(|lowest| (lowest, self.round));
         }
     }
 
