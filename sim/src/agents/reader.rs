@@ -36,8 +36,8 @@ pub fn body(token: Token, size: usize, line: usize) -> String {
 
 /// The message whose body this text is, or contains first.
 pub fn token_of(text: &str) -> Option<Token> {
-    let (_, rest) = text.split_once("<m")?;
-    rest.split_once('.')?.0.parse().ok()
+    let at = memchr::memmem::find(text.as_bytes(), b"<m")?;
+    text[at + 2..].split_once('.')?.0.parse().ok()
 }
 
 /// Reads a stream of bytes.

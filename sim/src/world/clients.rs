@@ -20,6 +20,8 @@ use std::collections::BTreeMap;
 
 /// How often the operator looks.
 const LOOK: u64 = 2 * SECOND;
+/// The operator asks no oftener than this, however much is sent.
+const ASK: u64 = SECOND;
 /// Names of the senders at the engine.
 pub(crate) const SENDERS: [&str; 2] = ["alice", "bob"];
 /// First tasks are numbered from here, beyond all messages.
@@ -33,6 +35,8 @@ const ACTIONS: usize = 2;
 pub(super) struct Clients {
     /// How often the operator has asked how things are.
     inquiries: u64,
+    /// When the operator asks again, at the earliest.
+    asks_at: u64,
     tokens: Token,
     /// So many first tasks were given.
     tasks: Token,
@@ -69,7 +73,9 @@ impl World<'_> {
     }
 
     pub(super) fn on_step(&mut self, number: usize) {
-        self.inquire();
+        if self.now >= self.clients.asks_at {
+            self.inquire();
+        }
         let (_, step) = self.plan.steps[number];
         let name = |agent: usize| self.plan.agents[agent].name.clone();
         match step {
@@ -296,6 +302,7 @@ impl World<'_> {
     /// The operator asks how things are; mostly whether all is well.
     pub(super) fn inquire(&mut self) {
         self.clients.inquiries += 1;
+        self.clients.asks_at = self.now + ASK;
         let target = match self.clients.inquiries % 16 {
             2 => "/api/session",
             6 => "/api/status",

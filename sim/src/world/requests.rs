@@ -65,10 +65,10 @@ impl World<'_> {
 
     pub(super) fn on_reply(&mut self, request: Of<RequestId>, status: u16, body: &str) {
         self.clients.spawning.retain(|_, other| *other != request.1);
-        if body.contains("too_many_requests") {
+        if status == 503 && body.contains("too_many_requests") {
             self.mark(FaultMark::TooManyRequests);
         }
-        if body.contains("too_many_streams") {
+        if status == 503 && body.contains("too_many_streams") {
             self.mark(FaultMark::TooManyStreams);
         }
         if let Some((low, high)) = self.requests.wanted.remove(&request)
