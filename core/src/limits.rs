@@ -71,13 +71,14 @@ pub(crate) const ACK_STEP: usize = 25;
 /// Rows above the cursor that are held per identity. The engine's mailbox depth is 1 000 unless it is
 /// raised; what does not fit is asked for again, so this only has to be rare. Memory is bounded in bytes.
 pub(crate) const WINDOW_ROWS: usize = 16_384;
-/// Payload bytes held per identity.
+/// Payload bytes held per identity. What comes at or below the cursor, and never again, may take twice as much.
 pub(crate) const WINDOW_BYTES: usize = 8 * 1024 * 1024;
 /// Payload bytes held in all; beyond it the socket is not read.
 pub(crate) const WINDOWS_BYTES: usize = 128 * 1024 * 1024;
 /// Delivery ids remembered per identity.
 pub const REMEMBERED: usize = 1_024;
-/// Identities that left during one link whose windows are known if they come back: 40 KiB each at most.
+/// Identities that left during one link whose windows are known if they come back: 40 KiB each at most, and three times
+/// that where an engine gives numbers to more than one message.
 pub(crate) const LEFT: usize = 64;
 /// How long rows behind a gap, or above a provisional base, wait for the missing ones.
 pub const GAP_WAIT: Span = Span::secs(2);

@@ -302,12 +302,12 @@ impl Broker {
     /// The reply to the snapshot was given time to be followed by a replay.
     pub(super) fn check_replay(&mut self) {
         if self.replays.answered && !self.delivery.has_link_brought() {
-            self.delivery.link_has_brought();
+            self.delivery.link_has_brought(&mut self.cx);
         } else if self.link.dialect() == Dialect::Provider && self.delivery.round_was_silent() {
             self.replays.silent_on_inventory = true;
             self.replays.reconnect_due = true;
         } else if self.link.dialect() == Dialect::Legacy {
-            self.delivery.round_has_brought();
+            self.delivery.round_has_brought(&mut self.cx);
         }
         if core::mem::take(&mut self.replays.reconnect_due) && self.delivery.wants_replay() {
             self.reconnect_for_replay();

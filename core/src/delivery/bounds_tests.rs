@@ -23,17 +23,17 @@ pub(super) fn frame(id: &str, bytes: usize) -> Frame {
     }
 }
 
-fn row(window: &mut Window, seq: u64, bytes: usize, round: u64) -> Taken {
+pub(super) fn row(window: &mut Window, seq: u64, bytes: usize, round: u64) -> Taken {
     window.accept(seq, frame(&format!("d{seq}"), bytes), round)
 }
 
 /// The terminal takes the next message; which that is.
-fn take(window: &mut Window) -> Option<(RowKey, String)> {
+pub(super) fn take(window: &mut Window) -> Option<(RowKey, String)> {
     window.take_next().map(|(key, frame)| (key, frame.delivery_id.0.clone()))
 }
 
 /// The agent takes all that is queued.
-fn settle_all(window: &mut Window) -> Vec<String> {
+pub(super) fn settle_all(window: &mut Window) -> Vec<String> {
     let mut ids = Vec::new();
     while let Some((key, id)) = take(window) {
         window.settle(key);
@@ -43,7 +43,7 @@ fn settle_all(window: &mut Window) -> Vec<String> {
 }
 
 /// A window whose first row is with the agent and leaves room for ten bytes.
-fn nearly_full() -> (Window, RowKey) {
+pub(super) fn nearly_full() -> (Window, RowKey) {
     let mut window = Window::new(Some(0));
     assert_eq!(row(&mut window, 1, limits::WINDOW_BYTES - 10, 0), Taken::InOrder);
     let (first, _) = take(&mut window).unwrap();
@@ -140,55 +140,6 @@ fn what_comes_behind_a_row_without_room_waits_for_a_replay_that_brings_or_passes
         assert_eq!(settle_all(&mut window).len(), order.len());
         assert_eq!(window.cursor(), Some(if comes { 4 } else { 1 }));
     }
-}
-
-#[test]
-fn a_second_message_under_one_number_that_finds_no_room_is_not_acked_before_it_came_again() {
-    for with_later in [false, true] {
-        let (mut window, first) = nearly_full();
-        if with_later {
-            row(&mut window, 2, 1, 0);
-        }
-        assert_eq!(window.accept(1, frame("other", 11), 0), Taken::Overflow);
-        window.settle(first);
-        let later = settle_all(&mut window);
-        assert_eq!((window.cursor(), later.len()), (Some(0), usize::from(with_later)));
-        assert!(window.wants_replay() && window.has_room());
-        assert_eq!(window.accept(1, frame("other", 11), 1), Taken::InOrder);
-        assert_eq!(settle_all(&mut window), ["other"]);
-        assert_eq!((window.cursor(), window.wants_replay()), (Some(1 + u64::from(with_later)), false));
-    }
-}
-
-#[test]
-fn a_second_message_under_one_number_that_finds_room_when_it_comes_again_keeps_nobody_waiting() {
-    for shown in [true, false] {
-        let (mut window, first) = nearly_full();
-        let other = |bytes| Frame { shown, ..frame("other", bytes) };
-        assert_eq!(window.accept(1, other(11), 0), Taken::Overflow);
-        assert_eq!(window.accept(1, other(1), 1), Taken::Late);
-        assert_eq!(row(&mut window, 2, 1, 1), Taken::InOrder, "sent since");
-        window.settle(first);
-        assert_eq!(window.cursor(), Some(if shown { 0 } else { 1 }));
-        assert_eq!(settle_all(&mut window).len(), 1 + usize::from(shown));
-        assert_eq!((window.cursor(), window.wants_replay()), (Some(2), false));
-    }
-}
-
-#[test]
-fn a_second_message_under_one_number_that_found_no_room_is_awaited_until_it_is_proven_gone() {
-    let (mut window, first) = nearly_full();
-    row(&mut window, 2, 1, 0);
-    for round in 0..4 {
-        assert_eq!(window.accept(1, frame("other", 11), round), Taken::Overflow);
-        assert_eq!(row(&mut window, 2, 1, round), Taken::Duplicate);
-    }
-    window.settle(first);
-    assert_eq!(row(&mut window, 2, 1, 3), Taken::Duplicate, "it was there in that replay");
-    assert_eq!(row(&mut window, 2, 1, 4), Taken::Duplicate);
-    assert_eq!((settle_all(&mut window).len(), window.cursor()), (1, Some(0)), "one proof is too little");
-    assert_eq!(row(&mut window, 2, 1, 5), Taken::Duplicate);
-    assert_eq!((window.cursor(), window.hole_count()), (Some(2), 1));
 }
 
 #[test]
@@ -387,4 +338,12 @@ fn who_leaves_twice_is_not_shown_what_was_taken_above_a_gap() {
     }
     window.release_held(|_| true);
     assert_eq!(take(&mut window), None);
+}
+
+#[test]
+fn what_turns_up_in_a_hole_is_taken_also_where_rows_have_no_room() {
+    let mut window = with_hole();
+    assert_eq!(row(&mut window, 4, limits::WINDOW_BYTES, 2), Taken::InOrder);
+    assert_eq!(row(&mut window, 2, 1, 2), Taken::Late, "the engine takes it for acked and sends it no more");
+    assert_eq!(settle_all(&mut window), ["d4", "d2"]);
 }

@@ -2,7 +2,8 @@
 //! must hold however the window brings it about.
 //!
 //! 1. A number is acked only when its message is settled, or when the engine has given it up and
-//!    [`limits::HOLE_PROOFS`] replays repeated a higher one without it.
+//!    [`limits::HOLE_PROOFS`] replays repeated a higher one without it. Where it has more than one message, that is
+//!    true of all of them that have come.
 //! 2. A message is handed out once, unless it was given back, or its agent left before it was settled, or before
 //!    the window that goes on had begun.
 //! 3. What comes, or comes again, is taken if there is room; a row only if none below it was refused that the engine
@@ -50,6 +51,8 @@ enum Fate {
 enum Step {
     /// Somebody writes to the agent.
     Send(Message, Fate),
+    /// Somebody does, and the engine gives the message the number of an open one, by the place of that.
+    SendAgain(usize, Message, Fate),
     /// A message that is under way comes, by its place among those.
     Arrive(usize),
     /// The engine gives an open message up.
@@ -81,7 +84,8 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
     let message = (1..ROOM / 2, prop::bool::weighted(0.1), prop::bool::weighted(0.9))
         .prop_map(|(bytes, steer, shown)| Message { bytes, steer, shown });
     let step = prop_oneof![
-        12 => (message, fate).prop_map(|(message, fate)| Step::Send(message, fate)),
+        12 => (message.clone(), fate.clone()).prop_map(|(message, fate)| Step::Send(message, fate)),
+        2 => (0..6_usize, message, fate).prop_map(|(place, message, fate)| Step::SendAgain(place, message, fate)),
         3 => (0..4_usize).prop_map(Step::Arrive),
         2 => (0..6_usize).prop_map(Step::GiveUp),
         1 => any::<usize>().prop_map(Step::Stray),
@@ -98,15 +102,17 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
     prop::collection::vec(step, 0..80)
 }
 
+/// Its number, and the how manieth message it is under that.
+type Key = (u64, u8);
+
 /// What the engine keeps of one agent.
 #[derive(Debug, Default)]
 struct Engine {
     states_cursors: bool,
-    /// The message of number n is the n-th.
-    sent: Vec<Message>,
-    open: BTreeSet<u64>,
+    sent: BTreeMap<Key, Message>,
+    open: BTreeSet<Key>,
     acked: u64,
-    under_way: Vec<u64>,
+    under_way: Vec<Key>,
 }
 
 /// A row that the window took.
@@ -116,18 +122,20 @@ struct Here {
     /// When it came, by the steps before.
     at: usize,
     let_past: Option<usize>,
+    /// It came under the number of another one that was here.
+    is_second: bool,
 }
 
 /// What is known of this life of the agent.
 #[derive(Debug, Default)]
 struct Life {
-    here: BTreeMap<u64, Here>,
-    refused: BTreeSet<u64>,
+    here: BTreeMap<Key, Here>,
+    refused: BTreeSet<Key>,
     /// Those of them that have not been passed over, and the round in which they were refused.
-    in_the_way: BTreeMap<u64, u64>,
+    in_the_way: BTreeMap<Key, u64>,
     /// The last round in which a row came, whatever became of it.
-    came_in: BTreeMap<u64, u64>,
-    /// In which rounds a higher row came again without it.
+    came_in: BTreeMap<Key, u64>,
+    /// In which rounds a higher row came again without anything under this number.
     absent: BTreeMap<u64, BTreeSet<u64>>,
     /// The rows that were handed out, whether they steer, and when that was.
     handed_rows: Vec<(u64, bool, usize)>,
@@ -144,7 +152,7 @@ struct World {
     large_events: usize,
     /// The engine stated where this window began.
     given: bool,
-    settled: BTreeSet<u64>,
+    settled: BTreeSet<Key>,
     holes: BTreeSet<u64>,
     /// Ids of what was taken.
     known: BTreeSet<String>,
@@ -154,8 +162,13 @@ struct World {
     unproven: bool,
 }
 
-fn seq_of(id: &str) -> Option<u64> {
-    id.strip_prefix('d').map(|seq| seq.parse().unwrap())
+fn id_of((seq, again): Key) -> String {
+    format!("d{seq}x{again}")
+}
+
+fn key_of(id: &str) -> Option<Key> {
+    let (seq, again) = id.strip_prefix('d')?.split_once('x')?;
+    Some((seq.parse().unwrap(), again.parse().unwrap()))
 }
 
 impl World {
@@ -186,105 +199,130 @@ impl World {
         held == 0 || held + bytes <= limits::WINDOW_BYTES
     }
 
-    /// The numbers above the cursor and below `seq` that are not here.
-    fn missing_below(&self, seq: u64) -> Vec<u64> {
-        let cursor = self.window.cursor().unwrap_or(0);
-        (cursor + 1..seq).filter(|seq| !self.life.here.contains_key(seq)).collect()
+    /// Whether anything that came under `seq` is here.
+    fn is_here(&self, seq: u64) -> bool {
+        self.life.here.range((seq, 0)..=(seq, u8::MAX)).next().is_some()
     }
 
-    fn send(&mut self, message: Message, fate: Fate) {
-        self.engine.sent.push(message);
-        let seq = self.engine.sent.len() as u64;
-        self.engine.open.insert(seq);
+    /// The messages under `seq`.
+    fn under(&self, seq: u64) -> Vec<Key> {
+        self.engine.sent.range((seq, 0)..=(seq, u8::MAX)).map(|(key, _)| *key).collect()
+    }
+
+    /// The numbers above the cursor and below `seq` under which nothing is here.
+    fn missing_below(&self, seq: u64) -> Vec<u64> {
+        let cursor = self.window.cursor().unwrap_or(0);
+        (cursor + 1..seq).filter(|seq| !self.is_here(*seq)).collect()
+    }
+
+    fn send(&mut self, key: Key, message: Message, fate: Fate) {
+        self.engine.sent.insert(key, message);
+        self.engine.open.insert(key);
         match fate {
-            Fate::Comes => self.deliver(seq),
-            Fate::UnderWay => self.engine.under_way.push(seq),
+            Fate::Comes => self.deliver(key),
+            Fate::UnderWay => self.engine.under_way.push(key),
             Fate::Lost => {}
         }
     }
 
     /// The frame of a message comes.
-    fn deliver(&mut self, seq: u64) {
-        let (message, id) = (self.engine.sent[seq as usize - 1], format!("d{seq}"));
+    fn deliver(&mut self, key: Key) {
+        let (seq, id, message) = (key.0, id_of(key), self.engine.sent[&key]);
         let mode = if message.steer { Mode::Steer } else { Mode::Wait };
         let row = Frame { mode, shown: message.shown, ..frame(&id, message.bytes) };
-        let (before, fits) = (self.window.cursor(), self.fits(message.bytes));
+        let before = self.window.cursor();
         if before >= Some(seq) {
-            let is_known = self.known.contains(&id) || (self.given && !self.holes.contains(&seq));
-            let expected = match (is_known, fits) {
-                (true, _) => Taken::Duplicate,
-                (false, true) => Taken::Late,
-                (false, false) => Taken::Overflow,
-            };
-            assert_eq!(self.window.accept(seq, row, self.round), expected, "{seq} below {before:?}");
-            if expected == Taken::Late {
-                self.known.insert(id);
-            }
-            return self.check(before);
+            return self.deliver_below(key, row);
         }
-        self.life.came_in.insert(seq, self.round);
+        self.life.came_in.insert(key, self.round);
         self.life.absent.remove(&seq);
-        if let Some(here) = self.life.here.get(&seq).copied() {
+        if let Some(here) = self.life.here.get(&key).copied() {
             if here.round < self.round && before.is_some() {
                 for missing in self.missing_below(seq) {
-                    if self.life.came_in.get(&missing) != Some(&self.round) {
+                    let came = |key| self.life.came_in.get(key) == Some(&self.round);
+                    if !self.under(missing).iter().any(came) {
                         self.life.absent.entry(missing).or_default().insert(self.round);
                     }
                 }
             }
-            assert_eq!(self.window.accept(seq, row, self.round), Taken::Duplicate, "{seq} again");
+            assert_eq!(self.window.accept(seq, row, self.round), Taken::Duplicate, "{id} again");
             return self.check(before);
         }
-        let is_awaited = before == Some(seq - 1);
+        let (is_second, fits) = (self.is_here(seq), self.fits(message.bytes));
+        let is_awaited = before == Some(seq - 1) && !is_second;
         match self.window.accept(seq, row, self.round) {
             Taken::Overflow => {
-                let is_behind = self.life.refused.first().is_some_and(|first| *first < seq);
-                assert!(!is_awaited && (!fits || is_behind), "{seq} was refused");
-                self.life.refused.insert(seq);
-                self.life.in_the_way.insert(seq, self.round);
+                let is_behind = self.life.refused.first().is_some_and(|first| first.0 < seq) && !is_second;
+                assert!(!is_awaited && (!fits || is_behind), "{id} was refused");
+                self.life.refused.insert(key);
+                self.life.in_the_way.insert(key, self.round);
             }
             taken => {
-                let was_known = !self.known.insert(id);
-                assert_eq!(was_known, taken == Taken::Duplicate, "{seq} was {taken:?}");
-                assert_ne!(taken, Taken::Late, "{seq} is above {before:?}");
-                assert!(is_awaited || fits, "{seq} was taken without room");
-                self.check_way(seq);
-                self.life.refused.remove(&seq);
-                self.life.here.insert(seq, Here { round: self.round, at: self.at, let_past: None });
-                self.unproven |= !self.engine.open.contains(&seq) && !self.missing_below(seq).is_empty();
+                let was_known = !self.known.insert(id.clone());
+                assert_eq!(was_known, taken == Taken::Duplicate, "{id} was {taken:?}");
+                assert!(taken != Taken::Late || is_second, "{id} is above {before:?}");
+                assert!(
+                    before == Some(seq - 1) || fits || (was_known && is_second),
+                    "{id} was taken without room"
+                );
+                if !is_second {
+                    self.check_way(key);
+                }
+                self.life.in_the_way.remove(&key);
+                self.life.refused.remove(&key);
+                let here = Here { round: self.round, at: self.at, let_past: None, is_second };
+                self.life.here.insert(key, here);
+                self.unproven |= !self.engine.open.contains(&key) && !self.missing_below(seq).is_empty();
                 self.follow();
             }
         }
         self.check(before);
     }
 
+    /// The frame comes, and the cursor has passed its number.
+    fn deliver_below(&mut self, key: Key, row: Frame) {
+        let (before, id) = (self.window.cursor(), id_of(key));
+        let is_known = self.known.contains(&id) || (self.given && !self.holes.contains(&key.0));
+        // No replay would bring it, so there is room of its own.
+        let expected = if is_known { Taken::Duplicate } else { Taken::Late };
+        let taken = self.window.accept(key.0, row, self.round);
+        // An engine that states cursors gives no number twice.
+        assert!(
+            taken == expected || (self.given && self.under(key.0).len() > 1),
+            "{id} was {taken:?} below {before:?}"
+        );
+        if taken == Taken::Late {
+            assert!(self.known.insert(id.clone()), "{id} is known");
+        }
+        self.check(before);
+    }
+
     /// A row was taken that was not here: those that were refused come before it, or the engine does not have them.
-    fn check_way(&mut self, seq: u64) {
+    fn check_way(&mut self, key: Key) {
         let way = &mut self.life.in_the_way;
         let (lowest, highest) = (way.first_key_value(), way.last_key_value());
         // Only a later replay brings, in order, what is not above all that was refused.
         if lowest.is_some_and(|(_, round)| *round < self.round)
-            && highest.is_some_and(|(last, _)| seq <= *last)
+            && highest.is_some_and(|(last, _)| key.0 <= last.0)
         {
             way.clear();
         }
-        way.remove(&seq);
-        let is_before = |lower: &u64| *lower < seq && self.engine.open.contains(lower);
-        assert!(!way.keys().any(is_before), "{seq} was taken behind a refused one");
+        let is_before = |lower: &Key| lower.0 < key.0 && self.engine.open.contains(lower);
+        assert!(!way.keys().any(is_before), "{key:?} was taken behind a refused one");
     }
 
     /// What follows a row that was let past a gap does not wait for what is in that gap either, nor does what comes
     /// into it.
     fn follow(&mut self) {
         let mut below = (0, None);
-        for (seq, here) in &mut self.life.here {
+        for ((seq, _), here) in self.life.here.iter_mut().filter(|(_, here)| !here.is_second) {
             if below.0 + 1 == *seq {
                 here.let_past = here.let_past.or(below.1);
             }
             below = (*seq, here.let_past);
         }
         let mut above = None;
-        for here in self.life.here.values_mut().rev() {
+        for here in self.life.here.values_mut().rev().filter(|here| !here.is_second) {
             here.let_past = here.let_past.or(above);
             above = here.let_past;
         }
@@ -311,26 +349,26 @@ impl World {
     }
 
     fn replay(&mut self, cut: Option<usize>) {
-        for seq in core::mem::take(&mut self.engine.under_way) {
-            self.deliver(seq);
+        for key in core::mem::take(&mut self.engine.under_way) {
+            self.deliver(key);
         }
         for count in cut.into_iter().chain([usize::MAX]) {
             self.round += 1;
-            let open: Vec<u64> = self.engine.open.iter().copied().take(count).collect();
-            open.into_iter().for_each(|seq| self.deliver(seq));
+            let open: Vec<Key> = self.engine.open.iter().copied().take(count).collect();
+            open.into_iter().for_each(|key| self.deliver(key));
         }
         self.window.end_replay(self.round);
         if self.window.cursor().is_some() {
             let (came_in, round) = (&self.life.came_in, self.round);
-            let is_there = |seq: &u64| came_in.get(seq) == Some(&round);
+            let is_there = |key: &Key| came_in.get(key) == Some(&round);
             self.life.refused.retain(is_there);
-            self.life.in_the_way.retain(|seq, _| is_there(seq));
+            self.life.in_the_way.retain(|key, _| is_there(key));
         }
     }
 
     fn ack(&mut self) {
         self.engine.acked = self.engine.acked.max(self.window.cursor().unwrap_or(0));
-        self.engine.open = self.engine.open.split_off(&(self.engine.acked + 1));
+        self.engine.open = self.engine.open.split_off(&(self.engine.acked + 1, 0));
     }
 
     fn release(&mut self) {
@@ -341,9 +379,9 @@ impl World {
             return;
         }
         let at = self.at;
-        for seq in self.life.here.keys().copied().collect::<Vec<_>>() {
-            if before.is_some() && !self.missing_below(seq).is_empty() {
-                self.life.here.get_mut(&seq).unwrap().let_past.get_or_insert(at);
+        for key in self.life.here.keys().copied().collect::<Vec<_>>() {
+            if before.is_some() && !self.missing_below(key.0).is_empty() {
+                self.life.here.get_mut(&key).unwrap().let_past.get_or_insert(at);
             }
         }
         self.window.release_held(|_| true);
@@ -357,19 +395,18 @@ impl World {
         let is_back = self.given_back.remove(&id);
         let is_new = self.handed.insert(id.clone());
         assert!(is_new || is_back || recurs, "{id} is handed out twice");
-        if let RowKey::Sequenced(seq) = key
-            && !is_back
-        {
-            self.check_order(seq, steer);
+        if let (RowKey::Sequenced(_), Some(row), false) = (key, key_of(&id), is_back) {
+            self.check_order(row, steer);
         }
         self.life.terminal.push((key, id, steer));
         true
     }
 
     /// A row is handed out for the first time in this life.
-    fn check_order(&mut self, seq: u64, steer: bool) {
+    fn check_order(&mut self, key: Key, steer: bool) {
+        let seq = key.0;
         assert!(self.window.cursor().is_some(), "{seq} is handed out before the first row is known");
-        let here = self.life.here[&seq];
+        let here = self.life.here[&key];
         assert!(
             here.let_past.is_some() || self.missing_below(seq).is_empty(),
             "{seq} did not wait for lower ones"
@@ -385,7 +422,7 @@ impl World {
         if place < self.life.terminal.len() {
             let (key, id, _) = self.life.terminal.remove(place);
             let before = self.window.cursor();
-            self.settled.extend(seq_of(&id));
+            self.settled.extend(key_of(&id));
             self.window.settle(key);
             self.check(before);
         }
@@ -413,7 +450,7 @@ impl World {
             self.handed.retain(|id| !pending.contains(id));
         } else {
             // What it took above the cursor is not acked and goes back to the engine, too.
-            self.settled.retain(|seq| Some(*seq) <= cursor);
+            self.settled.retain(|(seq, _)| Some(*seq) <= cursor);
             (self.known, self.handed, self.holes) = Default::default();
             self.given = stated.is_some();
         }
@@ -426,41 +463,68 @@ impl World {
         let cursor = self.window.cursor();
         assert!(cursor >= before, "the cursor went back from {before:?} to {cursor:?}");
         for seq in before.unwrap_or(0) + 1..=cursor.unwrap_or(0) {
-            let is_unseen = self.life.here.contains_key(&seq) && !self.engine.sent[seq as usize - 1].shown;
-            if self.settled.contains(&seq) || is_unseen {
-                continue;
-            }
-            assert!(!self.engine.open.contains(&seq), "{seq} is acked unread");
-            let proofs = self.life.absent.get(&seq).map_or(0, BTreeSet::len);
-            assert!(before.is_none() || proofs >= usize::from(limits::HOLE_PROOFS), "{seq} is no hole yet");
-            self.holes.extend(before.is_some().then_some(seq));
+            self.check_acked(seq, before.is_some());
         }
-        let is_above = |seq: &u64| Some(*seq) > cursor;
-        self.life.here.retain(|seq, _| is_above(seq));
+        let is_above = |key: &Key| Some(key.0) > cursor;
+        self.life.here.retain(|key, _| is_above(key));
         self.life.refused.retain(is_above);
-        self.life.in_the_way.retain(|seq, _| is_above(seq));
+        self.life.in_the_way.retain(|key, _| is_above(key));
         assert_eq!(self.window.bytes(), self.held_bytes(), "only what is open takes room");
-        let is_asked_for = cursor.is_none() || self.life.refused.is_empty() || self.window.wants_replay();
+        // Under a number that another message has, one that the engine has given up may be proven gone.
+        let may_come = |key: &Key| !self.is_here(key.0) || self.engine.open.contains(key);
+        let is_asked_for =
+            cursor.is_none() || self.window.wants_replay() || !self.life.refused.iter().any(may_come);
         assert!(is_asked_for, "nobody asks for {:?}", self.life.refused);
+    }
+
+    /// The cursor has passed `seq`; whether the first row was known before.
+    fn check_acked(&mut self, seq: u64, is_based: bool) {
+        let all = self.under(seq);
+        let is_seen = |key: &&Key| {
+            self.settled.contains(*key)
+                || (self.life.here.contains_key(*key) && !self.engine.sent[*key].shown)
+        };
+        let unseen: Vec<Key> = all.iter().filter(|key| !is_seen(key)).copied().collect();
+        for key in &unseen {
+            // Nobody can know of one that has not come, where another one has its number.
+            let may_be_unknown = all.len() > 1 && !self.life.came_in.contains_key(key);
+            assert!(may_be_unknown || !self.engine.open.contains(key), "{key:?} is acked unread");
+        }
+        if unseen.len() == all.len() {
+            let proofs = self.life.absent.get(&seq).map_or(0, BTreeSet::len);
+            let is_proven = proofs >= usize::from(limits::HOLE_PROOFS) || all.len() > 1;
+            assert!(!is_based || is_proven, "{seq} is no hole yet");
+            self.holes.extend(is_based.then_some(seq));
+        }
     }
 
     fn step(&mut self, step: Step) {
         self.at += 1;
         match step {
-            Step::Send(message, fate) => self.send(message, fate),
+            Step::Send(message, fate) => {
+                let highest = self.engine.sent.last_key_value().map_or(0, |((seq, _), _)| *seq);
+                self.send((highest + 1, 0), message, fate);
+            }
+            Step::SendAgain(place, message, fate) => {
+                if let Some((seq, _)) = self.engine.open.iter().nth(place).copied() {
+                    self.send((seq, self.under(seq).len() as u8), message, fate);
+                }
+            }
             Step::Arrive(place) if place < self.engine.under_way.len() => {
-                let seq = self.engine.under_way.remove(place);
-                self.deliver(seq);
+                let key = self.engine.under_way.remove(place);
+                self.deliver(key);
             }
             Step::GiveUp(place) => {
-                if let Some(seq) = self.engine.open.iter().nth(place).copied() {
-                    self.engine.open.remove(&seq);
-                    self.unproven |= self.life.here.contains_key(&seq) && !self.missing_below(seq).is_empty();
+                if let Some(key) = self.engine.open.iter().nth(place).copied() {
+                    self.engine.open.remove(&key);
+                    self.unproven |=
+                        self.life.here.contains_key(&key) && !self.missing_below(key.0).is_empty();
                 }
             }
             Step::Stray(number) => {
                 if let Some(cursor) = self.window.cursor().filter(|cursor| *cursor > 0) {
-                    self.deliver(number as u64 % cursor + 1);
+                    let all = self.under(number as u64 % cursor + 1);
+                    self.deliver(all[number % all.len()]);
                 }
             }
             Step::Event(number) => {

@@ -15,7 +15,8 @@
 //!    comes again, for it is not acked.
 //! 6. Where a new link brings no row for an identity, the engine has nothing open for it, also not what is
 //!    missing: that is not asked for until a row comes. What was dropped for want of room and does not come
-//!    with a whole replay it has given up, too.
+//!    with a whole replay it has given up, too; where the cursor would pass it by that alone, with as many as prove
+//!    a hole.
 //! 7. The wait for lower rows begins anew with each confirmation and each answer to a snapshot: they come
 //!    right behind it.
 
@@ -24,6 +25,7 @@ mod dropped;
 pub(crate) mod payload;
 mod remembered;
 mod row;
+mod shared;
 mod told;
 mod turns;
 mod window;
@@ -39,6 +41,7 @@ use crate::marks::Mark;
 use crate::time::{Mono, Span};
 use crate::timers::Timer;
 use alloc::collections::{BTreeMap, BTreeSet, VecDeque};
+use alloc::vec::Vec;
 
 /// One identity's share.
 #[derive(Debug)]
@@ -174,18 +177,27 @@ impl Delivery {
     }
 
     /// What the engine sends again on a new link has come (invariant 6).
-    pub(crate) fn link_has_brought(&mut self) {
+    pub(crate) fn link_has_brought(&mut self, cx: &mut Cx) {
         self.brought = true;
-        self.end_replay(self.link_round);
+        self.end_replay(cx, self.link_round);
     }
 
     /// What the engine sends again behind the answer to a snapshot, if it does so, has come (invariant 6).
-    pub(crate) fn round_has_brought(&mut self) {
-        self.end_replay(self.round);
+    pub(crate) fn round_has_brought(&mut self, cx: &mut Cx) {
+        self.end_replay(cx, self.round);
     }
 
-    fn end_replay(&mut self, round: u64) {
-        self.identities.values_mut().for_each(|identity| identity.window.end_replay(round));
+    fn end_replay(&mut self, cx: &mut Cx, round: u64) {
+        let mut changed = Vec::new();
+        for (agent, identity) in &mut self.identities {
+            if identity.window.has_dropped() {
+                changed.push((agent.clone(), Before::of(&identity.window)));
+            }
+            identity.window.end_replay(round);
+        }
+        for (agent, before) in changed {
+            self.note_change(cx, &agent, before);
+        }
     }
 
     /// Whether it has.
@@ -453,5 +465,9 @@ impl Delivery {
 mod bounds_tests;
 #[cfg(test)]
 mod engine_tests;
+#[cfg(test)]
+mod replay_tests;
+#[cfg(test)]
+mod shared_tests;
 #[cfg(test)]
 mod tests;

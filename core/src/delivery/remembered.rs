@@ -54,7 +54,7 @@ impl Remembered {
     }
 }
 
-fn fingerprint(id: &str) -> u64 {
+pub(super) fn fingerprint(id: &str) -> u64 {
     let digest: [u8; 32] = Sha256::digest(id.as_bytes()).into();
     u64::from_le_bytes(digest[..8].try_into().expect("a digest has 32 bytes"))
 }

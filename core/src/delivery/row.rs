@@ -83,8 +83,6 @@ pub(super) struct Row {
     /// Proofs that what is missing directly below it is gone, and the round of the last one.
     pub(super) proofs: u8,
     pub(super) proof_round: u64,
-    /// The last replay round in which another message under its number found no room, if that is not here.
-    pub(super) second_dropped: Option<u64>,
 }
 
 impl Row {
@@ -98,7 +96,6 @@ impl Row {
             proofs: 0,
             // A proof needs a row of an earlier round, so none can be of the first.
             proof_round: 0,
-            second_dropped: None,
         }
     }
 

@@ -3,22 +3,27 @@
 //! Owns: the cursor, the rows above it, the order in which they go to the terminal, and what may be acked.
 //! Must not know: frames of the wire, keystrokes, other identities.
 //!
-//! 1. The cursor is the end of the longest prefix of settled rows and proven holes; it never goes back. Of two
-//!    messages that came under one number both are settled before it passes that, and one that found no room
-//!    is awaited there when the other is settled.
+//! 1. The cursor is the end of the longest prefix of settled rows and proven holes; it never goes back. It does not
+//!    pass a number while another message that came under it is open, nor while the row's message is open under
+//!    another number.
 //! 2. While the base is provisional no row is injected, but a second one under its number, and nothing acked.
 //! 3. A row is queued when every lower row is at least queued, or when its owner says that each missing one has been
 //!    waited for long enough: since the first row above it came.
 //! 4. A sequence is a hole only after [`limits::HOLE_PROOFS`](crate::limits::HOLE_PROOFS) replays, each
 //!    of which repeated a higher row without bringing it.
 //! 5. No delivery id of the last [`limits::REMEMBERED`](crate::limits::REMEMBERED) is queued twice.
-//! 6. What comes behind a row that found no room is not taken either, but a second one under its number.
+//! 6. What comes behind a row that found no room is not taken either, but for another message under the number of
+//!    a row that is here.
+//! 7. What no replay would bring, at or below the cursor, has as much room again.
 //!
 //! The rules are those of `core/PROTOCOL.md` §5.
 
+mod accepting;
+
 use super::dropped::Dropped;
 use super::remembered::Remembered;
-use super::row::{Frame, Row, RowKey, RowState, Taken};
+use super::row::{Frame, Row, RowKey, RowState};
+use super::shared::Shared;
 use super::told::Told;
 use super::turns::Turns;
 use crate::limits;
@@ -48,8 +53,8 @@ pub(crate) struct Window {
     after_gap: BTreeSet<u64>,
     loose: BTreeMap<u64, Row>,
     next_loose: u64,
-    /// Loose rows that share the number of a row above the cursor: that number, and theirs.
-    sharing: BTreeSet<(u64, u64)>,
+    /// What else came under the numbers above the cursor.
+    shared: Shared,
     turns: Turns,
     remembered: Remembered,
     fan_outs: Remembered,
@@ -67,6 +72,7 @@ pub(crate) struct Past {
     told: Told,
     remembered: Remembered,
     fan_outs: Remembered,
+    shared: Shared,
     holes: VecDeque<(u64, u64)>,
 }
 
@@ -91,7 +97,7 @@ impl Window {
             after_gap: BTreeSet::new(),
             loose: BTreeMap::new(),
             next_loose: 1,
-            sharing: BTreeSet::new(),
+            shared: Shared::default(),
             turns: Turns::default(),
             remembered: Remembered::new(limits::REMEMBERED),
             fan_outs: Remembered::new(limits::REMEMBERED),
@@ -103,20 +109,25 @@ impl Window {
 
     /// A window that goes on where an earlier one of the identity ended.
     pub(crate) fn resume(past: Past) -> Self {
-        let Past { base, acked, told, remembered, fan_outs, holes } = past;
-        Self { base, acked, told, remembered, fan_outs, holes, ..Self::new(None) }
+        let Past { base, acked, told, remembered, fan_outs, shared, holes } = past;
+        Self { base, acked, told, remembered, fan_outs, shared, holes, ..Self::new(None) }
     }
 
     /// The identity leaves. What it has not taken is as if it had never come; what it has is remembered, also
     /// where it may not be acked yet.
     pub(crate) fn into_past(mut self) -> Past {
-        let unsettled = |row: &&Row| row.state != RowState::Settled && row.frame.shown;
-        for row in self.rows.values().chain(self.loose.values()).filter(unsettled) {
+        let unread = |row: &Row| row.state != RowState::Settled && row.frame.shown;
+        for row in self.rows.values().chain(self.loose.values()).filter(|row| unread(row)) {
             self.remembered.forget(&row.frame.delivery_id.0);
             self.fan_outs.forget(&row.frame.delivery_id.0);
         }
-        let Self { base, acked, told, remembered, fan_outs, holes, .. } = self;
-        Past { base, acked, told, remembered, fan_outs, holes }
+        // What was taken under its number may come before it.
+        for (seq, row) in self.rows.iter().filter(|(_, row)| unread(row)) {
+            self.shared.miss_first(*seq, &row.frame.delivery_id.0, row.last_round);
+        }
+        self.shared.give_back(|number| self.loose.get(&number).map(|row| row.last_round));
+        let Self { base, acked, told, remembered, fan_outs, shared, holes, .. } = self;
+        Past { base, acked, told, remembered, fan_outs, shared, holes }
     }
 
     /// Everything up to this sequence may be acked; `None` while that is not known (invariant 2).
@@ -159,7 +170,7 @@ impl Window {
     /// Whether a frame was dropped for want of room and has not come again.
     pub(crate) fn has_dropped(&self) -> bool {
         let highest = self.rows.last_key_value().map_or(self.acked, |(seq, _)| *seq);
-        self.dropped.highest() > highest
+        self.dropped.highest() > highest || self.shared.has_missing()
     }
 
     /// Whether there is room again for what was dropped.
@@ -194,152 +205,19 @@ impl Window {
         rows.map(|row| (&row.frame, row.attempts))
     }
 
-    /// A frame of the mailbox, `seq` at least 1, in replay round `round`.
-    pub(crate) fn accept(&mut self, seq: u64, frame: Frame, round: u64) -> Taken {
-        if canary!(OneDedupSet) && self.fan_outs.contains(&frame.msg_id.0) {
-            return Taken::Duplicate;
-        }
-        if self.base != Base::Provisional && seq <= self.acked {
-            return self.accept_below(seq, frame, round);
-        }
-        if let Some(row) = self.rows.get_mut(&seq) {
-            if row.frame.delivery_id == frame.delivery_id {
-                row.last_round = round;
-                self.prove(seq, round);
-                #[cfg(canary)]
-                if canary!(ResentIsNew) && frame.shown {
-                    self.push_loose(frame, round);
-                    return Taken::Late;
-                }
-                return Taken::Duplicate;
-            }
-            // An engine that re-uses numbers has given this one to another message.
-            return self.accept_second(seq, frame, round);
-        }
-        let awaited = self.base != Base::Provisional && seq == self.next_seq();
-        let follows = || awaited || self.base == Base::Provisional || self.rows.contains_key(&(seq - 1));
-        if canary!(GapDiscarded) && !follows() {
-            return Taken::Overflow;
-        }
-        let behind = self.dropped.is_before(seq, self.acked, round);
-        if !awaited && (behind || self.is_full(frame.payload.len())) {
-            self.drop_row(seq, round);
-            return Taken::Overflow;
-        }
-        self.dropped.found_room(seq);
-        // Somebody has taken it, who has left since: it only has to be acked.
-        let is_known = self.remembered.contains(&frame.delivery_id.0);
-        let shown = frame.shown && !is_known;
-        self.insert(seq, Frame { shown, ..frame }, round);
-        if self.base == Base::Provisional && seq == 1 {
-            self.fix_base();
-        }
-        match self.rows.get(&seq) {
-            _ if is_known => Taken::Duplicate,
-            Some(row) if row.state == RowState::Held => Taken::Held,
-            _ => Taken::InOrder,
-        }
-    }
-
-    /// Another message under the number of a row that is here (invariant 1).
-    fn accept_second(&mut self, seq: u64, frame: Frame, round: u64) -> Taken {
-        let number = self.next_loose;
-        let taken = self.accept_loose(frame, round);
-        if self.loose.contains_key(&number) {
-            self.sharing.insert((seq, number));
-        }
-        match taken {
-            Taken::Overflow => self.drop_row(seq, round),
-            Taken::Late => self.dropped.found_room(seq),
-            _ => return taken,
-        }
-        if let Some(row) = self.rows.get_mut(&seq) {
-            row.second_dropped = (taken == Taken::Overflow).then_some(round);
-        }
-        taken
-    }
-
     /// The replay of `round` has brought all that the engine keeps. What was dropped may be the first row, though,
     /// as long as that is not known.
     pub(crate) fn end_replay(&mut self, round: u64) {
         if self.base != Base::Provisional {
             self.dropped.end_replay(round);
+            let given_up = self.shared.end_replay(round);
+            self.give_up(given_up);
         }
-    }
-
-    fn drop_row(&mut self, seq: u64, round: u64) {
-        self.dropped.note(seq, round);
-        // It is there, so no replay has proven it gone.
-        if let Some((_, above)) = self.rows.range_mut((Bound::Excluded(seq), Bound::Unbounded)).next() {
-            (above.proofs, above.proof_round) = (0, round);
-        }
-    }
-
-    /// A fan-out event: `seq` 0, outside of the sequence.
-    pub(crate) fn accept_fan_out(&mut self, frame: Frame, round: u64) -> Taken {
-        if canary!(OneDedupSet) {
-            self.fan_outs.insert(&frame.msg_id.0);
-        }
-        if canary!(EventIsPosition) && self.base == Base::Provisional {
-            self.base = Base::Given(0);
-        }
-        // Only what is taken is remembered: what found no room may come again.
-        if self.is_full(frame.payload.len()) {
-            return Taken::Overflow;
-        }
-        if !self.fan_outs.insert(&frame.delivery_id.0) && !frame.recurs {
-            return Taken::Duplicate;
-        }
-        if frame.shown {
-            self.push_loose(frame, round);
-        }
-        Taken::InOrder
-    }
-
-    fn accept_below(&mut self, seq: u64, frame: Frame, round: u64) -> Taken {
-        #[cfg(canary)]
-        if canary!(ForgottenOnceAcked) {
-            self.remembered.forget(&frame.delivery_id.0);
-            return self.accept_loose(frame, round);
-        }
-        let given = matches!(self.base, Base::Given(_));
-        let was_hole = self.holes.iter().any(|(low, high)| (*low..=*high).contains(&seq));
-        if self.remembered.contains(&frame.delivery_id.0) || (given && !was_hole) {
-            return Taken::Duplicate;
-        }
-        self.accept_loose(frame, round)
-    }
-
-    fn accept_loose(&mut self, frame: Frame, round: u64) -> Taken {
-        if self.is_full(frame.payload.len()) {
-            return Taken::Overflow;
-        }
-        if !self.remembered.insert(&frame.delivery_id.0) {
-            return Taken::Duplicate;
-        }
-        if frame.shown {
-            self.push_loose(frame, round);
-        }
-        Taken::Late
-    }
-
-    fn push_loose(&mut self, frame: Frame, round: u64) {
-        let number = self.next_loose;
-        self.next_loose += 1;
-        self.bytes += frame.payload.len();
-        self.turns.enqueue(RowKey::Loose(number), frame.mode);
-        self.loose.insert(number, Row::new(frame, RowState::Queued, round));
     }
 
     /// Rows of both kinds.
     fn row_count(&self) -> usize {
         self.rows.len() + self.loose.len()
-    }
-
-    fn is_full(&self, payload: usize) -> bool {
-        // A single payload larger than the bound must still find room in an empty window.
-        let is_too_much = self.bytes > 0 && self.bytes + payload > limits::WINDOW_BYTES;
-        is_too_much || self.row_count() >= limits::WINDOW_ROWS
     }
 
     fn insert(&mut self, seq: u64, frame: Frame, round: u64) {
@@ -473,9 +351,10 @@ impl Window {
         self.rows.last_key_value().is_some_and(|(_, row)| row.state == RowState::Held)
     }
 
-    /// The row `seq` came again: whatever is missing below it was not in that replay (invariant 4).
-    fn prove(&mut self, seq: u64, round: u64) {
-        if self.rows.get(&seq).is_none_or(|row| row.first_round >= round || canary!(GapNeverClosed)) {
+    /// A message under `seq` came again, first in `first_round`: whatever is missing below it was not in that replay
+    /// (invariant 4).
+    fn prove(&mut self, seq: u64, first_round: u64, round: u64) {
+        if first_round >= round || canary!(GapNeverClosed) {
             return;
         }
         let gaps: Vec<u64> = self.after_gap.range(..=seq).copied().collect();
@@ -487,7 +366,21 @@ impl Window {
                 row.proof_round = round;
             }
         }
+        let given_up = self.shared.prove(seq, round);
+        self.give_up(given_up);
+    }
+
+    /// Other messages under these numbers are not waited for any more.
+    fn give_up(&mut self, numbers: Vec<u64>) {
+        numbers.into_iter().for_each(|seq| self.note_hole(seq, seq));
         self.advance();
+    }
+
+    fn note_hole(&mut self, low: u64, high: u64) {
+        self.holes.push_back((low, high));
+        if self.holes.len() > HOLES {
+            self.holes.pop_front();
+        }
     }
 
     /// Whether what is missing directly below `seq` has been proven gone.
@@ -502,11 +395,8 @@ impl Window {
                 if !self.proven_below(seq) && !canary!(AckPastGap) {
                     return;
                 }
-                self.holes.push_back((self.next_seq(), seq - 1));
-                if self.holes.len() > HOLES {
-                    self.holes.pop_front();
-                }
-                self.acked = seq - 1;
+                self.note_hole(self.next_seq(), seq - 1);
+                self.pass(seq - 1);
                 self.after_gap.remove(&seq);
                 // It waited for what is now known not to come.
                 self.queue_in_order(seq);
@@ -515,27 +405,21 @@ impl Window {
             if canary!(AckOnReceipt) {
                 self.type_later(seq);
             }
-            let is_shared = self.sharing.range((seq, 0)..=(seq, u64::MAX)).next().is_some();
             let settled = self.rows.get(&seq).is_some_and(|row| row.state == RowState::Settled);
-            if (!settled || is_shared) && !canary!(AckOnReceipt) {
+            if (!settled || self.shared.is_open(seq)) && !canary!(AckOnReceipt) {
                 return;
             }
-            let row = self.rows.remove(&seq);
-            if let Some(round) = row.and_then(|row| row.second_dropped) {
-                return self.await_second(seq, round);
-            }
-            self.acked = seq;
+            self.rows.remove(&seq);
+            self.pass(seq);
             self.told.pass(seq);
         }
     }
 
-    /// The message that came first under `seq` is settled, and the other, for which there was no room in `round`,
-    /// is missing as any row may be.
-    fn await_second(&mut self, seq: u64, round: u64) {
-        self.note_gap(seq.saturating_add(1));
-        if let Some((_, above)) = self.rows.range_mut(seq..).next() {
-            (above.proofs, above.proof_round) = (0, above.proof_round.max(round));
-        }
+    /// The cursor is at `seq`.
+    fn pass(&mut self, seq: u64) {
+        self.acked = seq;
+        self.shared.pass(seq);
+        self.dropped.pass(seq);
     }
 
     /// The cursor passes an open row, which is typed all the same, as if it stood outside of the sequence.
@@ -587,8 +471,8 @@ impl Window {
         self.bytes -= row.settle();
         if let RowKey::Loose(number) = key {
             self.loose.remove(&number);
-            self.sharing.retain(|(_, other)| *other != number);
         }
+        self.shared.settle(key);
         self.advance();
     }
 

@@ -1,0 +1,89 @@
+//! When replays are asked for, and what the end of one means.
+
+use super::bounds_tests::frame;
+use super::{Delivery, Taken, Wanted};
+use crate::cx::Cx;
+use crate::ids::AgentId;
+use crate::limits;
+use crate::time::{Mono, Now, Span};
+use crate::timers::Timer;
+
+/// One agent of an engine that states no cursor, on a link that has brought what it brings by itself.
+struct World {
+    cx: Cx,
+    delivery: Delivery,
+    agent: AgentId,
+}
+
+impl World {
+    fn new() -> Self {
+        let (cx, delivery) = (Cx::new(Now::default(), [0; 32]), Delivery::default());
+        let mut world = Self { cx, delivery, agent: AgentId::from("a") };
+        world.delivery.begin_link();
+        world.delivery.open(world.agent.clone(), Some(0));
+        world.answer();
+        world.delivery.link_has_brought(&mut world.cx);
+        world
+    }
+
+    /// A snapshot is answered.
+    fn answer(&mut self) {
+        self.delivery.begin_round(&mut self.cx);
+    }
+
+    /// What came behind the latest answer is all that comes.
+    fn end_round(&mut self) {
+        self.delivery.round_has_brought(&mut self.cx);
+    }
+
+    fn comes(&mut self, seq: u64, id: &str, bytes: usize) -> Taken {
+        let frame = super::Frame { at: self.cx.now, ..frame(id, bytes) };
+        self.delivery.accept(&mut self.cx, &self.agent, seq, frame).unwrap()
+    }
+
+    fn settle_all(&mut self) {
+        while let Some((key, _)) = self.delivery.take_next(&self.agent) {
+            self.delivery.settle(&mut self.cx, &self.agent, key);
+        }
+    }
+
+    /// What is acked next.
+    fn ack(&mut self) -> Option<u64> {
+        let mut acked = None;
+        self.delivery.send_ack(|_, seq| {
+            acked = Some(seq);
+            None
+        });
+        acked
+    }
+
+    /// How often a replay is asked for in `span`, each of which brings what `replay` does.
+    fn asks(&mut self, span: Span, replay: impl Fn(&mut Self)) -> usize {
+        let (mut asked, end) = (0, self.cx.now.mono.after(span));
+        let timer = Timer::DeliveryReplay(self.agent.clone());
+        while let Some(due) = self.cx.timers.deadline(&timer).filter(|due| *due < end) {
+            (self.cx.now.mono, _) = (due, self.cx.timers.clear(&timer));
+            if self.delivery.replay_timer(&mut self.cx, &self.agent.clone()) == Wanted::Replay {
+                asked += 1;
+                self.answer();
+                replay(self);
+            }
+        }
+        self.cx.now.mono = end;
+        asked
+    }
+}
+
+#[test]
+fn the_cursor_passes_a_second_message_that_whole_replays_do_not_bring_and_that_is_acked() {
+    let mut world = World::new();
+    world.comes(1, "first", limits::WINDOW_BYTES);
+    assert_eq!(world.comes(1, "second", 1), Taken::Overflow);
+    world.settle_all();
+    assert_eq!((world.delivery.cursor(&world.agent), world.ack()), (Some(0), None));
+    let asked = world.asks(Span::secs(600), World::end_round);
+    assert!((1..=usize::from(limits::HOLE_PROOFS)).contains(&asked), "asked {asked} times");
+    assert_eq!((world.delivery.cursor(&world.agent), world.ack()), (Some(1), Some(1)));
+    assert!(!world.delivery.wants_replay());
+    assert_eq!(world.cx.timers.deadline(&Timer::DeliveryReplay(world.agent.clone())), None::<Mono>);
+}

@@ -1,0 +1,151 @@
+//! Shared: the numbers that an engine has given to more than one message.
+//!
+//! Owns: which other messages came under the number of a row, and what has become of each.
+//! Must not know: the row itself, order, acks.
+//!
+//! 1. A number is open as long as another message under it is here and not settled, or is missing: it found no room,
+//!    or was given back with its agent.
+//! 2. One that is missing is given up after [`limits::HOLE_PROOFS`] replays, each of which repeated a row above its
+//!    number without bringing it, or was a whole one and did not bring it.
+//! 3. At most [`limits::REMEMBERED`] of either kind are known; that of the highest number goes first.
+
+use super::dropped::Place;
+use super::remembered::fingerprint;
+use super::row::RowKey;
+use crate::limits;
+use alloc::collections::{BTreeMap, BTreeSet};
+use alloc::vec::Vec;
+
+#[derive(Debug)]
+struct Here {
+    /// The replay round in which it came first.
+    first_round: u64,
+    /// Where it is, as long as it is not settled.
+    open: Option<RowKey>,
+}
+
+#[derive(Debug)]
+struct Missing {
+    /// The last replay round in which it came.
+    came_in: u64,
+    /// Proofs that it is gone, and the round of the last one.
+    proofs: u8,
+    proof_round: u64,
+}
+
+#[derive(Debug, Default)]
+pub(super) struct Shared {
+    here: BTreeMap<Place, Here>,
+    missing: BTreeMap<Place, Missing>,
+}
+
+impl Shared {
+    /// Another message under `seq` was taken in `round`; `open` is where it is, unless it is settled at once.
+    pub(super) fn take(&mut self, seq: u64, id: &str, open: Option<RowKey>, round: u64) {
+        let place = (seq, fingerprint(id));
+        self.missing.remove(&place);
+        self.here.insert(place, Here { first_round: round, open });
+        if self.here.len() > limits::REMEMBERED {
+            self.here.pop_last();
+        }
+    }
+
+    /// A message under `seq` that came in `round` is not here: it must come again.
+    pub(super) fn miss(&mut self, seq: u64, id: &str, round: u64) {
+        self.miss_at((seq, fingerprint(id)), round);
+    }
+
+    /// The row `seq`, which came in `round`, is given back; what else came under its number may come before it.
+    pub(super) fn miss_first(&mut self, seq: u64, id: &str, round: u64) {
+        let all = (seq, 0)..=(seq, u64::MAX);
+        if self.here.range(all.clone()).next().is_some() || self.missing.range(all).next().is_some() {
+            self.miss(seq, id, round);
+        }
+    }
+
+    /// See [`Self::miss`].
+    pub(super) fn miss_at(&mut self, place: Place, round: u64) {
+        self.missing.insert(place, Missing { came_in: round, proofs: 0, proof_round: round });
+        if self.missing.len() > limits::REMEMBERED {
+            self.missing.pop_last();
+        }
+    }
+
+    /// It has come, and is the row of its number.
+    pub(super) fn is_row(&mut self, seq: u64, id: &str) {
+        self.missing.remove(&(seq, fingerprint(id)));
+    }
+
+    /// In which round another message under `seq` came first, if it is here or was.
+    pub(super) fn first_round(&self, seq: u64, id: &str) -> Option<u64> {
+        self.here.get(&(seq, fingerprint(id))).map(|here| here.first_round)
+    }
+
+    /// Whether this message is missing.
+    pub(super) fn misses(&self, seq: u64, id: &str) -> bool {
+        self.missing.contains_key(&(seq, fingerprint(id)))
+    }
+
+    /// Whether any is missing.
+    pub(super) fn has_missing(&self) -> bool {
+        !self.missing.is_empty()
+    }
+
+    /// Whether another message under `seq` must be waited for (invariant 1).
+    pub(super) fn is_open(&self, seq: u64) -> bool {
+        let all = (seq, 0)..=(seq, u64::MAX);
+        let is_open = |(_, here): (&Place, &Here)| here.open.is_some();
+        self.here.range(all.clone()).any(is_open) || self.missing.range(all).next().is_some()
+    }
+
+    /// The message at `key` is settled.
+    pub(super) fn settle(&mut self, key: RowKey) {
+        self.here.values_mut().for_each(|here| _ = here.open.take_if(|open| *open == key));
+    }
+
+    /// The cursor is at `seq`.
+    pub(super) fn pass(&mut self, seq: u64) {
+        while self.here.first_key_value().is_some_and(|((low, _), _)| *low <= seq) {
+            self.here.pop_first();
+        }
+        while self.missing.first_key_value().is_some_and(|((low, _), _)| *low <= seq) {
+            self.missing.pop_first();
+        }
+    }
+
+    /// The agent leaves: what is here and stands outside of the sequence is missing, since the round that
+    /// `came_in` tells by its counter; what is settled comes again as something known.
+    pub(super) fn give_back(&mut self, came_in: impl Fn(u64) -> Option<u64>) {
+        for (place, here) in core::mem::take(&mut self.here) {
+            if let Some(RowKey::Loose(number)) = here.open
+                && let Some(round) = came_in(number)
+            {
+                self.miss_at(place, round);
+            }
+        }
+    }
+
+    /// The row `seq` came again in `round`. The numbers that are not waited for any more (invariant 2).
+    pub(super) fn prove(&mut self, seq: u64, round: u64) -> Vec<u64> {
+        self.prove_gone(round, |number| number < seq)
+    }
+
+    /// The replay of `round` is over.
+    pub(super) fn end_replay(&mut self, round: u64) -> Vec<u64> {
+        self.prove_gone(round, |_| true)
+    }
+
+    fn prove_gone(&mut self, round: u64, is_passed: impl Fn(u64) -> bool) -> Vec<u64> {
+        let mut given_up = BTreeSet::new();
+        self.missing.retain(|(number, _), missing| {
+            if is_passed(*number) && missing.came_in < round && missing.proof_round < round {
+                missing.proofs = missing.proofs.saturating_add(1);
+                missing.proof_round = round;
+            }
+            let is_gone = missing.proofs >= limits::HOLE_PROOFS;
+            given_up.extend(is_gone.then_some(*number));
+            !is_gone
+        });
+        given_up.into_iter().collect()
+    }
+}
