@@ -27,6 +27,8 @@ use alloc::vec::Vec;
 pub(super) struct Replays {
     /// A snapshot that asks for a replay waits for its reply.
     asked: bool,
+    /// The round that began with that reply, or with the first one of the link.
+    round: u64,
     /// A snapshot was answered on this link: what it brings without being asked follows.
     answered: bool,
     /// The engine has shown that a snapshot does not make it replay.
@@ -263,6 +265,8 @@ impl Broker {
         }
         let opens = !core::mem::replace(&mut self.replays.answered, true);
         if core::mem::take(&mut self.replays.asked) || opens {
+            // Another answer may come before what this one brings has come.
+            self.replays.round = self.delivery.round();
             self.cx.wake_in(Timer::ReplayCheck, limits::GAP_WAIT);
         }
     }
@@ -303,11 +307,13 @@ impl Broker {
     pub(super) fn check_replay(&mut self) {
         if self.replays.answered && !self.delivery.has_link_brought() {
             self.delivery.link_has_brought(&mut self.cx);
-        } else if self.link.dialect() == Dialect::Provider && self.delivery.round_was_silent() {
+        } else if self.link.dialect() == Dialect::Provider
+            && self.delivery.round_was_silent(self.replays.round)
+        {
             self.replays.silent_on_inventory = true;
             self.replays.reconnect_due = true;
         } else if self.link.dialect() == Dialect::Legacy {
-            self.delivery.round_has_brought(&mut self.cx);
+            self.delivery.round_has_brought(&mut self.cx, self.replays.round);
         }
         if core::mem::take(&mut self.replays.reconnect_due) && self.delivery.wants_replay() {
             self.reconnect_for_replay();

@@ -9,7 +9,7 @@
 //! 3. A row is acked only when its agent has taken it, it is of a class that is not shown, or its dead
 //!    letter is on disk (S1).
 //! 4. A replay of what is missing is asked for at most once per [`limits::REPLAY_FIRST`], doubling to
-//!    [`limits::REPLAY_MAX`]; of what was dropped for want of room, whenever half the room is free again.
+//!    [`limits::REPLAY_MAX`]; of what was dropped for want of room since the last one, as soon as half the room is free.
 //! 5. On one link the acks of an identity do not go back, also when it leaves and comes back (S2): what the
 //!    engine sent and stated before it took the last of them may still be under way, and what was taken above a gap
 //!    comes again, for it is not acked.
@@ -51,6 +51,8 @@ struct Identity {
     replay_after: Mono,
     /// The last replay round in which a row came again.
     repeated_in: u64,
+    /// Something was dropped for want of room that no replay was asked for yet.
+    drop_is_new: bool,
     /// A row came on this link.
     heard: bool,
     /// From then on what is open may be asked for, to find the first row.
@@ -137,6 +139,7 @@ impl Delivery {
             replay_interval: limits::REPLAY_FIRST,
             replay_after: Mono(0),
             repeated_in: 0,
+            drop_is_new: false,
             heard: false,
             ask_after: Mono(0),
         };
@@ -182,9 +185,9 @@ impl Delivery {
         self.end_replay(cx, self.link_round);
     }
 
-    /// What the engine sends again behind the answer to a snapshot, if it does so, has come (invariant 6).
-    pub(crate) fn round_has_brought(&mut self, cx: &mut Cx) {
-        self.end_replay(cx, self.round);
+    /// What the engine sends again behind the answer that began `round`, if it does so, has come (invariant 6).
+    pub(crate) fn round_has_brought(&mut self, cx: &mut Cx, round: u64) {
+        self.end_replay(cx, round);
     }
 
     fn end_replay(&mut self, cx: &mut Cx, round: u64) {
@@ -198,6 +201,11 @@ impl Delivery {
         for (agent, before) in changed {
             self.note_change(cx, &agent, before);
         }
+    }
+
+    /// The round that began with the latest answer.
+    pub(crate) const fn round(&self) -> u64 {
+        self.round
     }
 
     /// Whether it has.
@@ -235,7 +243,10 @@ impl Delivery {
                 cx.marks.hit(Mark::LateRow);
                 self.acks_due.insert(agent.clone());
             }
-            Taken::Overflow => cx.marks.hit(Mark::WindowOverflow),
+            Taken::Overflow => {
+                cx.marks.hit(Mark::WindowOverflow);
+                identity.drop_is_new |= seq > 0;
+            }
             Taken::InOrder => {}
         }
         if had_dropped && matches!(taken, Taken::InOrder | Taken::Held) {
@@ -269,7 +280,7 @@ impl Delivery {
         if !window.wants_replay() {
             identity.replay_interval = limits::REPLAY_FIRST;
             cx.timers.clear(&Timer::DeliveryReplay(agent.clone()));
-        } else if window.has_dropped() && window.has_room() {
+        } else if identity.drop_is_new && window.has_dropped() && window.has_room() {
             cx.timers.set_earlier(Timer::DeliveryReplay(agent.clone()), cx.now.mono.after(limits::GAP_WAIT));
         } else if !before.wants_replay && !window.has_dropped() {
             cx.timers.set_earlier(Timer::DeliveryGap(agent.clone()), cx.now.mono.after(limits::GAP_WAIT));
@@ -345,11 +356,12 @@ impl Delivery {
             cx.wake_in(timer, limits::REPLAY_FIRST);
             return Wanted::Nothing;
         }
-        // What was dropped is surely there; only what is missing may be gone for good.
-        if cx.now.mono < identity.replay_after && !identity.window.has_dropped() {
+        // What was just dropped is surely there; what is missing, or an ask has not brought, may be gone for good.
+        if cx.now.mono < identity.replay_after && !(identity.drop_is_new && identity.window.has_dropped()) {
             cx.timers.set(timer, identity.replay_after);
             return Wanted::Nothing;
         }
+        identity.drop_is_new = false;
         identity.replay_after = cx.now.mono.after(identity.replay_interval);
         identity.replay_interval = identity.replay_interval.doubled(limits::REPLAY_MAX);
         cx.timers.set(timer, identity.replay_after);
@@ -362,11 +374,11 @@ impl Delivery {
         self.identities.values().any(|identity| identity.wants_replay(self.brought))
     }
 
-    /// Whether a gap was left without any repeated row in this round: the engine did not replay.
-    pub(crate) fn round_was_silent(&self) -> bool {
+    /// Whether a gap was left without any repeated row since `round` began: the engine did not replay.
+    pub(crate) fn round_was_silent(&self, round: u64) -> bool {
         let wants = |identity: &&Identity| identity.wants_replay(self.brought);
         let mut gaps = self.identities.values().filter(wants).peekable();
-        gaps.peek().is_some() && gaps.all(|identity| identity.repeated_in < self.round)
+        gaps.peek().is_some() && gaps.all(|identity| identity.repeated_in < round)
     }
 
     /// The next row for an identity's terminal.

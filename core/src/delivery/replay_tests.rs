@@ -33,7 +33,7 @@ impl World {
 
     /// What came behind the latest answer is all that comes.
     fn end_round(&mut self) {
-        self.delivery.round_has_brought(&mut self.cx);
+        self.delivery.round_has_brought(&mut self.cx, self.delivery.round());
     }
 
     fn comes(&mut self, seq: u64, id: &str, bytes: usize) -> Taken {
@@ -74,6 +74,43 @@ impl World {
     }
 }
 
+/// There is no room for 3 while 1 is not read.
+fn with_dropped() -> World {
+    let mut world = World::new();
+    assert_eq!(world.comes(1, "d1", limits::WINDOW_BYTES - 1), Taken::InOrder);
+    assert_eq!(world.comes(2, "d2", 1), Taken::InOrder);
+    assert_eq!(world.comes(3, "d3", 2), Taken::Overflow);
+    world
+}
+
+#[test]
+fn what_was_dropped_is_asked_for_when_there_is_room_and_then_as_rarely_as_what_is_missing() {
+    let mut world = with_dropped();
+    assert_eq!(world.asks(Span::secs(600), |_| {}), 0, "there is no room");
+    let (first, _) = world.delivery.take_next(&world.agent).unwrap();
+    world.delivery.settle(&mut world.cx, &world.agent, first);
+    // The engine has given 3 up, and repeats what the agent does not read yet.
+    let again = |world: &mut World| assert_eq!(world.comes(2, "d2", 1), Taken::Duplicate);
+    assert_eq!(world.asks(Span::secs(10), again), 1, "now there is");
+    let asked = world.asks(Span::secs(600), again);
+    assert!((1..=10).contains(&asked), "asked {asked} times");
+}
+
+#[test]
+fn what_finds_no_room_again_is_asked_for_when_there_is_room_again() {
+    let mut world = with_dropped();
+    for event in 0..20_u8 {
+        world.settle_all();
+        let asked = world.asks(Span::secs(5), |world| {
+            let event = frame(&alloc::format!("e{event}"), limits::WINDOW_BYTES - 1);
+            world.delivery.accept(&mut world.cx, &world.agent.clone(), 0, event).unwrap();
+            world.comes(4, "d4", 2);
+            assert_eq!(world.comes(5, "d5", 2), Taken::Overflow);
+        });
+        assert_eq!(asked, 1, "time {event}");
+    }
+}
+
 #[test]
 fn the_cursor_passes_a_second_message_that_whole_replays_do_not_bring_and_that_is_acked() {
     let mut world = World::new();
@@ -86,4 +123,27 @@ fn the_cursor_passes_a_second_message_that_whole_replays_do_not_bring_and_that_i
     assert_eq!((world.delivery.cursor(&world.agent), world.ack()), (Some(1), Some(1)));
     assert!(!world.delivery.wants_replay());
     assert_eq!(world.cx.timers.deadline(&Timer::DeliveryReplay(world.agent.clone())), None::<Mono>);
+}
+
+#[test]
+fn an_answer_behind_that_of_an_asked_for_replay_ends_nothing_that_came_with_that() {
+    let mut world = with_dropped();
+    world.settle_all();
+    world.answer();
+    assert_eq!(world.comes(4, "d4", 1), Taken::Overflow, "3 has not come");
+    let asked_for = world.delivery.round();
+    world.answer();
+    world.delivery.round_has_brought(&mut world.cx, asked_for);
+    assert!(world.delivery.wants_replay(), "4 came with the replay that was asked for");
+}
+
+#[test]
+fn an_answer_behind_that_of_an_asked_for_replay_does_not_make_it_silent() {
+    let mut world = with_dropped();
+    world.answer();
+    let asked_for = world.delivery.round();
+    assert_eq!(world.comes(2, "d2", 1), Taken::Duplicate);
+    world.answer();
+    assert!(!world.delivery.round_was_silent(asked_for), "2 came again");
+    assert!(world.delivery.round_was_silent(world.delivery.round()));
 }
