@@ -162,6 +162,13 @@ impl Agent {
         self.inputs.retain(|input| input.request != Some(request));
     }
 
+    /// The clients whose input the terminal has not taken as a whole.
+    pub(crate) fn open_inputs(&self) -> impl Iterator<Item = RequestId> {
+        let under_way = self.ops.values().map(|(request, _)| request);
+        let waiting = self.inputs.iter().map(|input| &input.request);
+        under_way.chain(waiting).copied().flatten()
+    }
+
     /// Writes what waits, unless it would stand in the middle of an injection.
     pub(crate) fn flush_inputs(&mut self, cx: &mut Cx) {
         if self.injector.as_ref().is_some_and(Injector::is_typing) {

@@ -234,6 +234,10 @@ impl Broker {
         if let Some(failure) = failure {
             self.tell_failure(agent.name(), &agent.origin, &failure);
         }
+        for request in agent.open_inputs() {
+            let message = "the agent's program ended before its terminal took all of it";
+            self.answer(request, ApiError::new(504, "worker_timeout", message).reply());
+        }
         self.tell_waiters(&agent);
     }
 

@@ -414,6 +414,20 @@ fn typing_of_a_person_does_not_stand_inside_a_message() {
 }
 
 #[test]
+fn whoever_types_into_a_program_that_ends_is_told_at_once() {
+    let (mut rig, bob) = with(Program { manual: true, ..Program::raw() });
+    let written = rig.ask("POST", "/api/input/bob", &json!({ "data": "ls" }));
+    rig.deliver(&bob, 1, "one");
+    check(&mut rig, &bob, 0);
+    let waiting = rig.ask("POST", "/api/input/bob", &json!({ "data": "ps" }));
+    rig.exits(bob.process, 0);
+    for request in [written, waiting] {
+        let (status, body) = rig.reply_to(request).expect("nobody waits for the deadline");
+        assert_eq!((status, &body["code"]), (504, &json!("worker_timeout")), "{body}");
+    }
+}
+
+#[test]
 fn a_first_task_is_typed_before_any_message() {
     let mut rig = Rig::online();
     rig.ask("POST", "/api/spawn", &json!({ "name": "bob", "cli": "cat", "task": "do it" }));

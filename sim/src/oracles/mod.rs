@@ -158,6 +158,8 @@ impl Oracles {
         };
         let judged = self.invocations.goes_on();
         self.note("S15", judged);
+        let judged = self.requests.input(at);
+        self.note("S10", judged);
         let judged = self.reconnect.input(at, &self.scene, input);
         self.blame(judged);
         self.passed(at, input, frame.as_ref());
@@ -284,9 +286,13 @@ impl Oracles {
         let judged = self.resent.command(command, frame.as_ref());
         self.note("L5", judged);
         self.typed(command, frame.as_ref());
+        if let Command::PtyForget { process } = command {
+            self.requests.forgets(*process);
+        }
         self.scene.command(at, command, frame.as_ref());
         if let Command::Spawn { process, .. } = command {
             let name = self.scene.process(*process).unwrap_or_default();
+            self.requests.starts(*process, name);
             match self.invocations.spawns(name) {
                 Ok(orders) => self.tasks.started((at.life, *process), &orders),
                 Err(why) => self.note("S15", Err(why)),

@@ -164,14 +164,12 @@ impl World<'_> {
         }
     }
 
-    /// Every agent that reads gets one more message.
+    /// Every agent gets one more message.
     pub(super) fn write_to_all(&mut self) {
         for number in 0..self.plan.agents.len() {
-            let AgentPlan { name, kind, .. } = self.plan.agents[number].clone();
-            if kind != Kind::Deaf {
-                let wish = json!({ "to": name, "text": self.text(20), "mode": "wait" });
-                self.post(number, "/v1/dm", &wish);
-            }
+            let name = self.plan.agents[number].name.clone();
+            let wish = json!({ "to": name, "text": self.text(20), "mode": "wait" });
+            self.post(number, "/v1/dm", &wish);
         }
     }
 
