@@ -75,16 +75,24 @@ mod list {
             "a message that a busy program had not read for a while was typed again behind itself",
         NeverGivenUp "never-given-up"
             "a message that an agent never read was waited for without end, and never became a dead letter",
+        LetterBlocks "dead-letter-blocks-cursor"
+            "a message that was given up was never acked, and neither was anything behind it",
         CursorZero "cursor-zero-after-restart"
             "after a restart every identity began at cursor 0, and what followed was a gap for ever",
         NotDeregistered "released-not-deregistered"
             "a released agent stayed registered, and its name was taken",
+        LeaveLost "leave-lost-on-reconnect"
+            "that an agent had left went down with a link and was not told on the next, and its mail went to nobody",
+        NoGoodbye "no-goodbye"
+            "a broker that was asked to stop left without a word, as one that has died",
         ResultLost "result-lost-on-reconnect"
             "the result of an action went down with the socket that it was written to",
         InventoryOmitsApi "inventory-omits-api-spawns"
             "agents spawned through the local API stood in no inventory",
         InventoryOmitsInvoked "inventory-omits-invoked-spawns"
             "an agent spawned by an invocation stood in no inventory",
+        EmptyNotSent "empty-inventory-not-sent"
+            "with no agents here no inventory was sent, and the engine kept those of before",
         InventoryMidSpawn "inventory-in-mid-spawn"
             "an inventory sent in the middle of a spawn made the engine give it to another node as well",
         InventoryAtOnce "inventory-before-what-was-queued"
@@ -135,6 +143,8 @@ mod list {
             "after a few losses every reconnect took the longest delay",
         MintTriedOnce "mint-tried-once"
             "when the first mint of a node token failed, delivery was off for good",
+        TroubleIsRefusal "trouble-taken-for-refusal"
+            "an engine in trouble was taken for one that refuses, and was not asked again soon, or never",
         ConnectUnlimited "connect-without-limit"
             "an attempt to connect had no end, and a handshake that hung was waited for",
         CacheUnscoped "token-cache-not-scoped"
@@ -163,6 +173,8 @@ mod list {
             "a release was answered as done while the program still ran",
         FailureIsSuccess "failed-spawn-answered-as-done"
             "a spawn that had failed was answered as done, and its caller waited for nobody",
+        StartIsProof "start-taken-for-proof"
+            "a spawn was answered as done when its process had started, and that ended at once",
         RepeatIsNew "repeat-answered-with-name-in-use"
             "a spawn that came again after it had succeeded was answered as failed: its name was in use",
         StartNotRecorded "start-not-recorded"

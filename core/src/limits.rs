@@ -106,7 +106,7 @@ pub(crate) const AGENT_LINK: Span = Span::secs(10);
 /// Asking the engine whose an agent's name is.
 pub(crate) const AGENT_LOOK_UP: Span = Span::secs(4);
 /// A child that lives this long has started.
-pub(crate) const AGENT_PROOF: Span = Span::millis(250);
+pub const AGENT_PROOF: Span = Span::millis(250);
 /// Start of a process by the driver.
 pub(crate) const AGENT_START: Span = Span::secs(4);
 /// From SIGTERM to SIGKILL of a released child.

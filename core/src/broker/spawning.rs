@@ -200,6 +200,9 @@ impl Broker {
                 if agent.phase == Phase::Starting {
                     agent.phase = Phase::Proving;
                     self.cx.wake_in(Timer::AgentProof(process), limits::AGENT_PROOF);
+                    if canary!(StartIsProof) {
+                        self.on_proof(process);
+                    }
                 } else {
                     self.cx.push(super::delivering::terminate(process));
                 }

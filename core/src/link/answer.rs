@@ -73,7 +73,10 @@ fn without_data(status: u16, shape: &str) -> Refused {
 impl Refused {
     /// Whether the same call may succeed later: the engine was not reached, failed, or was busy.
     pub(crate) fn is_transient(&self) -> bool {
-        self.status.is_none_or(|status| !(400..500).contains(&status) || status == 408 || status == 429)
+        !canary!(TroubleIsRefusal)
+            && self
+                .status
+                .is_none_or(|status| !(400..500).contains(&status) || status == 408 || status == 429)
     }
 
     /// The call itself failed.

@@ -293,7 +293,7 @@ impl Link {
         for timer in &timers {
             cx.timers.clear(timer);
         }
-        let goodbye = self.is_up().then(|| self.node().deregister(self.dialect));
+        let goodbye = (self.is_up() && !canary!(NoGoodbye)).then(|| self.node().deregister(self.dialect));
         let link = match &mut self.phase {
             Phase::Opening(link) => *link,
             Phase::Registering(session) | Phase::Up(session) => {

@@ -249,6 +249,7 @@ impl Tokens {
             Some(status) if (400..500).contains(&status) && status != 408 && status != 429 => {
                 Minted::Refused(refused)
             }
+            _ if canary!(TroubleIsRefusal) => Minted::Refused(refused),
             _ => Minted::Later(refused),
         }
     }

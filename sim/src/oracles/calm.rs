@@ -3,10 +3,11 @@
 //! Would catch: a window that waits for a sequence that never comes; a row taken but not acked after
 //! a reconnect; an injection that is never tried again; an agent that the engine believes elsewhere;
 //! a broker that is never registered again; a result that never arrives; links opened, calls made or
-//! files written for ever although there is nothing to do.
+//! files written for ever although there is nothing to do; a message that was given up and never acked, so that
+//! the cursor of its agent stays where it is.
 //!
 //! 1. L1: every row of an agent that reads is acked, and its first task is read; one that does not read gets a
-//!    dead letter.
+//!    dead letter. Behind a dead letter that no other open row precedes, the cursor goes on, whoever it is for.
 //! 2. L2: the broker is registered. L5: no invocation is open.
 //! 3. L4: when all this is so, a broker that nobody asks anything sends heartbeats and inventories,
 //!    and repeats its cursors after those. After the engine has given a row up it may close one link:
@@ -71,6 +72,22 @@ impl Oracles {
         };
         // What came before it, be it outside of the sequence, is given up first.
         !engine.rows(id).any(|row| row.state.is_open()) || self.ledger.has_buried(id)
+    }
+
+    /// The first open row of an agent, if its message was given up.
+    pub fn unsettled_letter(&self, engine: &Engine, name: &str) -> Option<u64> {
+        let id = self.living(engine, name)?;
+        if self.scene.ids_of(name).any(|id| !engine.has_agent(id)) {
+            return None;
+        }
+        let (identity, cursor) = (self.ledger.identities.get(id)?, engine.ack_cursor(id));
+        let first = engine.rows(id).find(|row| row.state.is_open() && row.seq > cursor)?;
+        identity.rows.get(&first.seq).filter(|row| self.ledger.is_buried(row)).map(|_| first.seq)
+    }
+
+    /// Somebody whom the engine still has on this node although the broker has taken leave.
+    pub fn bound_behind_leave(&self, engine: &Engine, node: &str) -> Option<&str> {
+        self.leaves.first_bound(engine, node)
     }
 
     /// Whether the broker's registration is confirmed.

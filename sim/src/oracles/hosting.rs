@@ -1,18 +1,22 @@
-//! S3, S14 and N2: whom the broker speaks for.
+//! S3, S14, L8 and N2: whom the broker speaks for.
 //!
 //! Would catch: a spawn through the local API that no inventory lists, so that the engine takes a live
-//! agent offline after a reconnect; an agent listed again after its release; a cursor acked again
+//! agent offline after a reconnect; no inventory where nobody lives here, so that the engine keeps those of before;
+//! everybody left out because one was refused; an agent listed again after its release; a cursor acked again
 //! for an agent that has left; an agent left out for ever because another node had it once; a name
 //! registered a second time, which ends its owner's token.
 //!
 //! 1. S3: an ack names an agent that this life has registered and not taken leave of.
 //! 2. S14: an inventory lists every such agent that runs, and no other. After the engine has refused
-//!    one, entries may be left out until the next refresh: what it held against them may have passed.
-//! 3. N2: no frame registers a name whose process runs here. What calls do is judged with the identity.
+//!    one, entries may be left out until the next refresh: what it held against them may have passed. No more
+//!    of them than inventories were refused: the engine names one, or one after the other is tried.
+//! 3. L8: a link has its first inventory, and each further one, in time, whoever lives here: only one that lists
+//!    nobody tells that. A broker that stops sends none any more.
+//! 4. N2: no frame registers a name whose process runs here. What calls do is judged with the identity.
 
 use super::At;
 use super::facts::Frame;
-use super::scene::Scene;
+use super::scene::{Link, Scene};
 use relay_core::limits::INVENTORY_REFRESH;
 
 /// Judges a frame before it becomes part of the scene.
@@ -45,10 +49,23 @@ fn inventory(at: At, scene: &Scene, frame: &Frame<'_>) -> Result<(), String> {
             return Err(format!("the inventory lists {name:?} ({id}), which does not live here"));
         }
     }
-    let refused_at = scene.link.as_ref().and_then(|link| link.refused_at);
-    let refused = refused_at.is_some_and(|since| at.now <= since + INVENTORY_REFRESH.0);
-    match scene.running().find(|(id, _)| !refused && !listed(id)) {
-        Some((id, name)) => Err(format!("the inventory leaves out {name:?} ({id}), which runs")),
+    let recent = |link: &&Link| link.refused_at.is_some_and(|since| at.now <= since + INVENTORY_REFRESH.0);
+    let refusals = scene.link.as_ref().filter(recent).map_or(0, |link| link.refusals);
+    match scene.running().filter(|(id, _)| !listed(id)).nth(refusals) {
+        Some((id, name)) => Err(format!(
+            "the inventory leaves out {name:?} ({id}), which runs, behind {refusals} that were refused"
+        )),
+        None => Ok(()),
+    }
+}
+
+/// L8: inventories leave in time.
+pub(super) fn on_time(at: At, scene: &Scene) -> Result<(), String> {
+    let confirmed = scene.link.as_ref().filter(|link| link.confirmed_at.is_some() && !scene.stops);
+    match confirmed.filter(|link| at.mono > link.inventory_due) {
+        Some(link) => {
+            Err(format!("{:?} has no inventory in time, and the engine keeps who was there", link.id))
+        }
         None => Ok(()),
     }
 }
@@ -90,10 +107,14 @@ mod tests {
     }
 
     fn starts(scene: &mut Scene) {
-        let env = vec![("RELAY_AGENT_NAME".into(), Text::Plain("bob".into()))];
+        start(scene, BOB, "bob");
+    }
+
+    fn start(scene: &mut Scene, process: ProcessId, name: &str) {
+        let env = vec![("RELAY_AGENT_NAME".into(), Text::Plain(name.into()))];
         let child = Child { argv: vec![], env, env_remove: vec![], cwd: None, rows: 1, cols: 1 };
-        scene.command(AT, &Command::Spawn { process: BOB, child, deadline: Mono(9) }, None);
-        scene.input(AT, &Input::Spawned { process: BOB, result: Ok(3) }, None);
+        scene.command(AT, &Command::Spawn { process, child, deadline: Mono(9) }, None);
+        scene.input(AT, &Input::Spawned { process, result: Ok(3) }, None);
     }
 
     #[test]
@@ -116,6 +137,48 @@ mod tests {
         scene.command(AT, &Command::PtyForget { process: BOB }, None);
         assert_eq!(sends(&mut scene, empty), Ok(()));
         assert_eq!(rule(sends(&mut scene, full)), "S14");
+    }
+
+    #[test]
+    fn one_refused_inventory_is_no_reason_to_leave_out_two() {
+        let mut scene = scene();
+        assert_eq!(sends(&mut scene, r#"{"type":"agent.register","id":"r2","name":"eve"}"#), Ok(()));
+        let text = r#"{"type":"reply","id":"r2","data":{"agent_id":"78"}}"#;
+        scene.input(AT, &Input::LinkText { link: LINK, text }, Some(&Frame::read(text)));
+        start(&mut scene, ProcessId(3), "eve");
+        let full = r#"{"type":"inventory.sync","id":"i1","agents":[{"agent_id":"77","name":"bob"},{"agent_id":"78","name":"eve"}]}"#;
+        let one = r#"{"type":"inventory.sync","id":"i2","agents":[{"agent_id":"77","name":"bob"}]}"#;
+        let empty = r#"{"type":"inventory.sync","id":"i3","agents":[]}"#;
+        assert_eq!(sends(&mut scene, full), Ok(()));
+        let refused = |scene: &mut Scene, id: &str| {
+            let text = format!(r#"{{"type":"error","id":"{id}","code":"agent_location_conflict"}}"#);
+            scene.input(AT, &Input::LinkText { link: LINK, text: &text }, Some(&Frame::read(&text)));
+        };
+        refused(&mut scene, "i1");
+        assert_eq!(rule(sends(&mut scene, empty)), "S14");
+        assert_eq!(sends(&mut scene, one), Ok(()));
+        refused(&mut scene, "i2");
+        assert_eq!(sends(&mut scene, empty), Ok(()));
+        assert_eq!(sends(&mut scene, full), Ok(()));
+        assert_eq!(rule(sends(&mut scene, one)), "S14", "all were listed since");
+    }
+
+    #[test]
+    fn a_link_has_inventories_in_time_also_when_nobody_lives_here() {
+        let mut scene = scene();
+        let text = r#"{"type":"reply","data":{"id":"node_1"}}"#;
+        scene.input(AT, &Input::LinkText { link: LINK, text }, Some(&Frame::read(text)));
+        let at = |seconds: u64| At { mono: AT.mono + seconds * 1_000_000, ..AT };
+        assert_eq!(on_time(at(51), &scene), Ok(()));
+        assert!(on_time(at(52), &scene).is_err());
+        sends(&mut scene, r#"{"type":"inventory.sync","id":"i1","agents":[{"agent_id":"77","name":"bob"}]}"#)
+            .expect("he runs");
+        assert_eq!(on_time(at(111), &scene), Ok(()));
+        assert!(on_time(at(112), &scene).is_err());
+        scene.input(at(300), &Input::Tick, None);
+        assert_eq!(on_time(at(300), &scene), Ok(()), "the machine slept");
+        scene.input(at(302), &Input::Terminate, None);
+        assert_eq!(on_time(at(302), &scene), Ok(()));
     }
 
     #[test]

@@ -16,12 +16,14 @@ mod acks;
 pub(crate) mod bounds;
 mod calm;
 mod facts;
+mod farewell;
 mod field;
 mod frames;
 mod health;
 mod hosting;
 mod identity;
 mod invocations;
+mod leaves;
 mod ledger;
 mod letters;
 mod order;
@@ -112,9 +114,11 @@ pub struct Oracles {
     scene: Scene,
     acks: acks::Acks,
     bounds: bounds::Bounds,
+    farewell: farewell::Farewell,
     health: health::Health,
     identity: identity::Identity,
     invocations: invocations::Invocations,
+    leaves: leaves::Leaves,
     order: order::Order,
     published: published::Published,
     reconnect: reconnect::Reconnect,
@@ -166,9 +170,11 @@ impl Oracles {
         self.scene.input(at, input, frame.as_ref());
         self.reconnect.after(&self.scene);
         self.note("S13", health::Health::kept(at, &self.scene));
+        self.note("L8", hosting::on_time(at, &self.scene));
         self.registrations.input(input, frame.as_ref());
         self.resent.input(input, frame.as_ref());
         self.bounds.input(input);
+        self.farewell.input(input);
         self.identity.input(input);
         // A link may end late of what went wrong long before.
         if matches!(input, Input::LinkDown { .. } | Input::Terminate) {
@@ -188,6 +194,7 @@ impl Oracles {
             self.published.asked((at.life, *request), target, body);
             if *target == "/api/spawn" {
                 self.invocations.asked(*request, body);
+                self.truth.asked(*request, body);
                 let task = std::str::from_utf8(body).ok().and_then(token_of);
                 self.tasks.ordered(Order::Api(*request), task);
             }
@@ -206,8 +213,11 @@ impl Oracles {
             (Input::PtyExited { process, .. } | Input::PtyEof { process }, _) => {
                 let name = self.scene.process(*process).unwrap_or_default();
                 self.results.left(name);
-                if let (Input::PtyExited { .. }, Some(id)) = (input, self.ledger.id_of(name)) {
-                    self.order.begins_anew(id);
+                if let Input::PtyExited { process, .. } = input {
+                    self.truth.ended(at.mono, (at.life, *process));
+                    if let Some(id) = self.ledger.id_of(name) {
+                        self.order.begins_anew(id);
+                    }
                 }
             }
             _ => {}
@@ -259,6 +269,9 @@ impl Oracles {
         self.note("S9", judged);
         let judged = self.reconnect.command(at, &self.scene, command);
         self.note("S9", judged);
+        let waits = self.requests.waits();
+        let judged = self.farewell.command(&self.scene, command, frame.as_ref(), waits);
+        self.blame(judged);
         match command {
             Command::LinkSend { link, text } => {
                 if let Some(frame) = &frame {
@@ -277,6 +290,7 @@ impl Oracles {
         if let Command::Store { action, .. } = command {
             self.invocations.writes(action);
             if let StoreAction::Append { lines } = action {
+                self.leaves.writes(lines);
                 let judged = letters::written(at, &self.ledger, &self.takes, lines);
                 self.note("S1", judged);
             }
@@ -322,6 +336,7 @@ impl Oracles {
     fn sent(&mut self, at: At, link: Of<LinkId>, frame: &Frame<'_>, text: &str) {
         let judged = hosting::frame(at, &self.scene, frame);
         self.blame(judged);
+        self.leaves.sent(frame);
         match frame.kind() {
             "agent.register" => {
                 if let Some(id) = frame.name.as_deref().and_then(|name| self.ledger.id_of(name)) {
@@ -331,6 +346,8 @@ impl Oracles {
             "inventory.sync" => {
                 let by = self.scene.link.as_ref().map_or(0, |link| link.inventory_by);
                 let judged = self.invocations.listed(at.mono, link.1, frame, at.mono < by);
+                self.note("S15", judged);
+                let judged = self.truth.listed(at.mono, frame);
                 self.note("S15", judged);
             }
             "delivery.ack" => {
@@ -344,7 +361,7 @@ impl Oracles {
                 let judged = self.invocations.ends(frame, text);
                 self.note("S15", judged);
                 let is_done = text.contains("\"output\":");
-                let judged = self.truth.ends(frame, is_done, |name| self.scene.runs(name));
+                let judged = self.truth.ends(at.mono, frame, is_done, |name| self.scene.runs(name));
                 self.note("S15", judged);
             }
             _ => {}
@@ -362,6 +379,9 @@ impl Oracles {
         self.note("S12", shown);
         self.note("S13", health);
         self.invocations.answered(request);
+        let is_done = matches!(command, Command::ApiReply { status: 200, .. });
+        let judged = self.truth.replied(at.mono, request, is_done);
+        self.note("S15", judged);
         let judged = self.requests.answered(of, at.now);
         self.note("S10", judged);
         let judged = self.published.answered(of, command);
@@ -405,6 +425,7 @@ impl Oracles {
         }
         self.given_up |= matches!(record.event, Event::Dead { .. });
         self.ledger.engine(&record.event);
+        self.leaves.engine(&record.event);
         let judged = self.invocations.engine(&record.event);
         self.note("S15", judged);
         let judged = self.identity.engine(&record.event);
@@ -460,11 +481,13 @@ impl Oracles {
             StoreAction::Append { lines } => lines,
             StoreAction::Replace { file: StoreFile::Journal, content } => {
                 self.invocations.rewritten(content.expose());
+                self.leaves.stored(content.expose());
                 let judged = self.ledger.rewritten(content.expose());
                 return self.note("S1", judged);
             }
             _ => return,
         };
+        self.leaves.stored(lines);
         for line in lines.lines() {
             let record: Value = serde_json::from_str(line).unwrap_or_default();
             self.invocations.stored(&record);
@@ -481,7 +504,7 @@ impl Oracles {
             self.health.started(id, deaf);
         }
         self.takes.started(&mut self.ledger, at, process, name, deaf);
-        self.truth.started(name);
+        self.truth.started(at.mono, process, name);
     }
 
     /// A process throws away, perhaps, what it has not read.
@@ -516,15 +539,17 @@ impl Oracles {
     }
 
     /// The broker is gone, and with it whoever waits for it.
-    pub fn died(&mut self, life: u64) {
-        self.requests.died(life);
-        self.published.died(life);
+    pub fn died(&mut self, at: At) {
+        self.requests.died(at.life);
+        self.published.died(at.life);
         self.invocations.died();
+        self.leaves.died();
         self.tasks.died();
-        self.truth.died();
+        self.truth.died(at.mono);
         self.identity.died();
         self.reconnect.died();
         self.bounds.died();
+        self.farewell.died();
         self.health.died();
         self.order.died();
         self.registrations = registrations::Registrations::default();

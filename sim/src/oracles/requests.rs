@@ -95,6 +95,12 @@ impl Requests {
         self.open.get(&request).map(|asked| asked.what.as_str())
     }
 
+    /// What somebody waits for that the broker can answer before it ends.
+    pub(super) fn waits(&self) -> Option<&str> {
+        let mut waiting = self.open.values().map(|asked| asked.what.as_str());
+        waiting.find(|what| !what.starts_with("DELETE"))
+    }
+
     pub(super) fn answered(&mut self, request: Of<RequestId>, now: u64) -> Result<(), String> {
         let Some(Asked { what, at, .. }) = self.open.remove(&request) else {
             return Err(format!("{request:?} was answered twice, or never asked"));

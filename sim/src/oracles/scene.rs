@@ -35,8 +35,12 @@ pub(super) struct Link {
     pub(super) answer_by: u64,
     /// From then on an inventory waits for nothing that is under way: the machine's clock, in µs.
     pub(super) inventory_by: u64,
+    /// By then an inventory has left, as its clock did not jump meanwhile: the machine's clock, in µs.
+    pub(super) inventory_due: u64,
     /// When the engine has last refused an inventory on it, in virtual µs.
     pub(super) refused_at: Option<u64>,
+    /// How many it has refused since one left that lacked nobody.
+    pub(super) refusals: usize,
     /// Identities that the latest accepted inventory left out, and that were not registered since.
     pub(super) left_out: Vec<String>,
     /// How many entries of it the engine passed over.
@@ -84,10 +88,15 @@ pub(super) struct Scene {
     /// Registrations over HTTP.
     calls: BTreeMap<CallId, String>,
     mono: u64,
+    /// The broker is asked to stop.
+    pub(super) stops: bool,
 }
 
 /// A step of the machine's clock beyond this is a jump, which re-arms what waits for answers.
 const JUMP: u64 = relay_core::limits::CLOCK_JUMP.0;
+
+/// A timer's due time and the command that follows may be this far apart, in µs.
+const SLACK: u64 = 1_000_000;
 
 impl Scene {
     /// Whether a later link than this one was confirmed: agents may be others under old names.
@@ -155,8 +164,11 @@ impl Scene {
         self.mono = at.mono;
         if let Some(link) = self.link.as_mut().filter(|_| jumped) {
             link.answer_by = link.answer_by.max(answer_by(at));
+            // What was due while the machine slept is done as soon as it is awake.
+            link.inventory_due = link.inventory_due.max(at.mono + SLACK);
         }
         match input {
+            Input::Terminate => self.stops = true,
             // How long the opening may take is another matter.
             Input::LinkUp { link } => {
                 if let Some(current) = self.link.as_mut().filter(|other| other.id == *link) {
@@ -230,8 +242,12 @@ impl Scene {
                 link.confirmed_at = Some(at.now);
                 self.confirmed = Some(link.id);
                 link.inventory_by = at.mono + INVENTORY_DELAY.0;
+                link.inventory_due = link.inventory_by + SLACK;
             }
-            Asked::Inventory(..) if !is_reply => link.refused_at = Some(at.now),
+            Asked::Inventory(..) if !is_reply => {
+                link.refused_at = Some(at.now);
+                link.refusals += 1;
+            }
             Asked::Inventory(left_out, listed) => {
                 link.left_out = left_out;
                 link.passed_over = frame.data.as_ref().map_or(0, |data| data.rejected_agents);
@@ -268,7 +284,9 @@ impl Scene {
                     confirmed_at: None,
                     answer_by,
                     inventory_by: 0,
+                    inventory_due: 0,
                     refused_at: None,
+                    refusals: 0,
                     left_out: Vec::new(),
                     passed_over: 0,
                     listed: Vec::new(),
@@ -317,9 +335,13 @@ impl Scene {
                 let listed =
                     |id: &str| frame.agents.iter().any(|entry| entry.agent_id.as_deref() == Some(id));
                 let left_out = self.running().filter(|(id, _)| !listed(id));
-                let left_out = left_out.map(|(id, _)| id.to_owned()).collect();
+                let left_out: Vec<String> = left_out.map(|(id, _)| id.to_owned()).collect();
                 if let Some(link) = &mut self.link {
                     link.inventory_by = at.mono + INVENTORY_REFRESH.0 + INVENTORY_DELAY.0;
+                    link.inventory_due = link.inventory_by + SLACK;
+                    if left_out.is_empty() {
+                        link.refusals = 0;
+                    }
                 }
                 let listed = frame.agents.iter().filter_map(|entry| entry.agent_id.as_deref());
                 Asked::Inventory(left_out, listed.map(str::to_owned).collect())

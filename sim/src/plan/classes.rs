@@ -100,6 +100,7 @@ const CLASSES: &[fn(Draw) -> Fault] = &[
     |draw| Fault::Lose { lasts: draw.lasts(MINUTE) },
     |draw| Fault::Unavailable { lasts: draw.lasts(5 * MINUTE) },
     |_| Fault::NameTaken,
+    |draw| Fault::Retire { agent: draw.agent() },
     |draw| Fault::Lag { lasts: draw.lasts(MINUTE), behind: draw.skewed(SECOND / 100, 10 * SECOND) },
 ];
 

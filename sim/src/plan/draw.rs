@@ -35,6 +35,9 @@ const FLOODED: u64 = 8;
 /// So many links whose frames are held down are there for one that holds a message for who is just released.
 const HELD: u64 = 4;
 
+/// Of so many agents that leave for good one leaves while the link carries nothing.
+const UNHEARD: u64 = 3;
+
 /// How long the messages of a case may be. A long one takes as much time as a hundred short ones, and few
 /// bugs need it.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -149,6 +152,11 @@ fn occasion(
             let released = at.saturating_sub(drawn(18, 1, SECOND / 2));
             let message = Step::Direct { to: agent, steer: false, size: 20 };
             vec![(released, Step::InvokeRelease { agent }), (at + drawn(19, 1, SECOND / 4), message)]
+        }
+        // A link that carries nothing any more when an agent leaves.
+        Fault::Retire { .. } if drawn(20, 0, UNHEARD - 1) == 0 => {
+            let lasts = drawn(21, SECOND, 5 * SECOND).min(busy - at);
+            vec![(at - 1, Step::Fault(Fault::HalfOpen { lasts }))]
         }
         // What is just made: the broker begins, and needs another token.
         Fault::Lag { .. } => vec![(0, Step::Fault(fault)), (at + 1, Step::Fault(Fault::Rotate))],

@@ -240,6 +240,8 @@ pub enum Fault {
     TakeOver { agent: usize, lasts: u64 },
     /// The identity of an agent that runs is deleted; so long after that it is started anew.
     Delete { agent: usize, lasts: u64 },
+    /// An agent is not wanted any more, and is released for good.
+    Retire { agent: usize },
     /// Another node offers the broker's programs for a while, and runs what is placed there.
     Neighbour { lasts: u64 },
     /// Another instance serves the broker's node for a while, if it can.

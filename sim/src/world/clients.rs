@@ -3,8 +3,8 @@
 //! Owns: who asks whom for what, and what is asked for again.
 //! Must not know: how requests travel.
 //!
-//! 1. The operator wants every planned agent to run: one that does not is spawned again. While all
-//!    run nobody looks, so quiet time costs nothing.
+//! 1. The operator wants every planned agent to run until it is retired: one that does not is spawned again, and
+//!    one that runs on is released again. While all is as it is wanted nobody looks, so quiet time costs nothing.
 
 use super::World;
 use super::event::Event;
@@ -16,7 +16,7 @@ use crate::plan::{AgentPlan, SECOND, Step};
 use crate::rng::{Stream, key};
 use relay_core::ids::RequestId;
 use serde_json::{Value, json};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// How often the operator looks.
 const LOOK: u64 = 2 * SECOND;
@@ -46,6 +46,8 @@ pub(super) struct Clients {
     pub(super) spawning: BTreeMap<usize, RequestId>,
     /// Agents whose identity was deleted, and when the operator starts them anew.
     deleted: BTreeMap<usize, u64>,
+    /// Agents that the operator does not want any more.
+    retired: BTreeSet<usize>,
     /// Tokens of the senders.
     senders: Vec<String>,
     /// The latest message of the channel.
@@ -261,6 +263,9 @@ impl World<'_> {
                 self.part_with(number);
                 continue;
             }
+            if self.clients.retired.contains(&number) {
+                continue;
+            }
             self.clients.deleted.remove(&number);
             self.look_soon();
             let AgentPlan { name, kind, from, .. } = self.plan.agents[number].clone();
@@ -286,12 +291,22 @@ impl World<'_> {
         self.look_soon();
     }
 
-    /// An agent whose identity is gone is released when its time has come, until it is gone as well.
+    /// An agent is not wanted any more from now on.
+    pub(super) fn retire(&mut self, agent: usize) {
+        if self.clients.retired.insert(agent) && self.terminals.has(&self.plan.agents[agent].name) {
+            self.mark(FaultMark::Retired);
+            self.part_with(agent);
+        }
+    }
+
+    /// An agent that is not wanted, or whose identity is gone, is released when its time has come, until it is
+    /// gone as well.
     fn part_with(&mut self, number: usize) {
-        let Some(until) = self.clients.deleted.get(&number) else {
+        let retired = self.clients.retired.contains(&number).then_some(0);
+        let Some(until) = retired.or_else(|| self.clients.deleted.get(&number).copied()) else {
             return;
         };
-        if self.now >= *until {
+        if self.now >= until {
             self.ask("DELETE", &format!("/api/spawned/{}", self.plan.agents[number].name), "");
         }
         self.look_soon();
@@ -311,10 +326,20 @@ impl World<'_> {
         self.ask("GET", target, "");
     }
 
+    /// The agents that the operator wants.
+    pub(super) fn wanted_agents(&self) -> impl Iterator<Item = &AgentPlan> {
+        let agents = self.plan.agents.iter().enumerate();
+        agents.filter(|(number, _)| !self.clients.retired.contains(number)).map(|(_, agent)| agent)
+    }
+
     /// An agent that the operator wants and that does not run.
     pub(super) fn missing_agent(&self) -> Option<&str> {
-        let missing = |name: &&str| !self.terminals.has(name);
-        let mut names = self.plan.agents.iter().map(|agent| agent.name.as_str());
-        names.find(missing)
+        self.wanted_agents().map(|agent| agent.name.as_str()).find(|name| !self.terminals.has(name))
+    }
+
+    /// An agent that the operator does not want, and that runs.
+    pub(super) fn unwanted_agent(&self) -> Option<&str> {
+        let mut names = self.clients.retired.iter().map(|number| self.plan.agents[*number].name.as_str());
+        names.find(|name| self.terminals.has(name))
     }
 }

@@ -178,6 +178,7 @@ impl World<'_> {
             Fault::TakeOver { agent, lasts } => self.take_over(agent, lasts),
             Fault::Double { lasts } => self.double(lasts),
             Fault::Neighbour { lasts } => self.offer(lasts),
+            Fault::Retire { agent } => self.retire(agent),
             Fault::Delete { agent, lasts } => self.delete_identity(agent, lasts),
             Fault::Resend => {
                 if let Some(invocation) = self.network.invocation.clone() {

@@ -90,6 +90,8 @@ marks! {
     TakenOver = "taken_over",
     /// The identity of an agent that ran was deleted.
     IdentityDeleted = "identity_deleted",
+    /// An agent that ran is not wanted any more.
+    Retired = "retired",
     /// An agent that was ordered lives on another node.
     PlacedElsewhere = "placed_elsewhere",
     /// Another instance served the broker's node.

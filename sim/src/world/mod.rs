@@ -426,7 +426,8 @@ impl<'a> World<'a> {
         for mark in Mark::ALL {
             *self.marks.entry(mark.name()).or_default() += u64::from(life.broker.marks().hits(*mark));
         }
-        self.oracles.died(life.number);
+        let at = self.at(life.number);
+        self.oracles.died(at);
         self.clients.died();
         self.subscribers.died();
         self.drop_links(life.number);
@@ -555,8 +556,20 @@ impl<'a> World<'a> {
         if let Some(name) = self.missing_agent() {
             return Some(("L1", format!("{name} is not running")));
         }
+        if let Some(name) = self.unwanted_agent() {
+            return Some(("L1", format!("{name} is not wanted, and runs")));
+        }
+        let node = self.network.node_id.as_deref().unwrap_or_default();
+        if let Some(id) = self.oracles.bound_behind_leave(&self.engine, node) {
+            return Some(("L8", format!("agent {id} has left, and the engine still has it on this node")));
+        }
+        self.unrest_of_agents()
+    }
+
+    /// What has not come to rest yet of the agents that are wanted.
+    fn unrest_of_agents(&self) -> Option<(&'static str, String)> {
         let is_deaf = |agent: &&AgentPlan| agent.kind == Kind::Deaf;
-        let (deaf, reading): (Vec<_>, Vec<_>) = self.plan.agents.iter().partition(is_deaf);
+        let (deaf, reading): (Vec<_>, Vec<_>) = self.wanted_agents().partition(is_deaf);
         for agent in reading {
             if let Some(process) = self.oracles.unread_task(&agent.name) {
                 return Some(("L1", format!("the first task of {} ({process:?}) was not read", agent.name)));
@@ -567,6 +580,11 @@ impl<'a> World<'a> {
             if let Some(open) = self.oracles.unsettled(&self.engine, &agent.name) {
                 let why = format!("row {} of {} is open, taken: {}", open.seq, agent.name, open.taken);
                 return Some(("L1", why));
+            }
+        }
+        for agent in &deaf {
+            if let Some(seq) = self.oracles.unsettled_letter(&self.engine, &agent.name) {
+                return Some(("L1", format!("row {seq} of {} is a dead letter and not acked", agent.name)));
             }
         }
         let waits = |agent: &&AgentPlan| !self.oracles.has_dead_letter(&self.engine, &agent.name);

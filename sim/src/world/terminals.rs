@@ -100,6 +100,8 @@ impl World<'_> {
         let told = Fact::Started(process, &name, &kind);
         self.trace.tell(self.now, "process", &(&name, process, kind), &told);
         self.oracles.started(self.at(process.0), process, &name, kind == Kind::Deaf);
+        // It may be one that nobody wants any more.
+        self.look_soon();
         let told_at = self.now + self.system_delay();
         let mut agent = Agent::new(self.rng, number, kind);
         let effects = agent.cue(Cue::Start);
