@@ -98,9 +98,9 @@ pub(crate) const DEAD_LETTERS: usize = 500;
 pub(crate) const EARLY_FRAMES: usize = 64;
 
 /// From `agent.register`, or `agent.recover`, to its reply; with all tries while the engine is in trouble.
-pub(crate) const AGENT_REGISTER: Span = Span::secs(10);
+pub const AGENT_REGISTER: Span = Span::secs(10);
 /// How long the first of these tries waits; each further one twice as long (`core/PROTOCOL.md` §4).
-pub(crate) const AGENT_RETRY_FIRST: Span = Span::millis(500);
+pub const AGENT_RETRY_FIRST: Span = Span::millis(500);
 /// How long a spawn waits for a registered link before it fails.
 pub(crate) const AGENT_LINK: Span = Span::secs(10);
 /// Asking the engine whose an agent's name is.

@@ -219,7 +219,8 @@ impl Broker {
 
     /// Whether a refused registration, or the recovery of this identity, is tried again (invariant 4).
     fn try_again(&mut self, process: ProcessId, recover: Option<AgentId>, error: &ErrorFrame<'_>) -> bool {
-        let passes = PASSING.contains(&&*error.code) || error.code.starts_with(PASSING_PREFIX);
+        let passes = !canary!(TroubleIsRefusal)
+            && (PASSING.contains(&&*error.code) || error.code.starts_with(PASSING_PREFIX));
         let deadline = self.cx.timers.deadline(&Timer::AgentRegister(process));
         let (Some(agent), Some(deadline), true) = (self.roster.get_mut(process), deadline, passes) else {
             return false;

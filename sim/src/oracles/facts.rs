@@ -45,6 +45,9 @@ pub(super) struct Frame<'a> {
     pub(super) invocation_id: Text<'a>,
     #[serde(borrow, default)]
     pub(super) action: Text<'a>,
+    /// Why a request is refused.
+    #[serde(borrow, default)]
+    pub(super) code: Text<'a>,
     #[serde(borrow, default)]
     pub(super) mode: Mode<'a>,
     #[serde(default, deserialize_with = "number")]

@@ -17,6 +17,7 @@
 //!    refused it.
 
 use super::facts::Frame;
+use super::reconnect::is_refusal;
 use super::scene::Scene;
 use relay_core::ids::CallId;
 use relay_core::{Command, Input};
@@ -45,7 +46,6 @@ impl Farewell {
         match input {
             Input::Terminate => self.asked += 1,
             Input::CallDone { call, result } if self.calls.remove(call) => {
-                let is_refusal = |status| (400..500).contains(&status) && status != 408 && status != 429;
                 self.refused |= result.as_ref().is_ok_and(|reply| is_refusal(reply.status));
             }
             _ => {}

@@ -37,6 +37,7 @@ mod scene;
 mod secrets;
 mod takes;
 mod tasks;
+mod troubles;
 mod truth;
 mod typed;
 
@@ -128,6 +129,7 @@ pub struct Oracles {
     results: Results,
     takes: takes::Takes,
     tasks: tasks::Tasks,
+    troubles: troubles::Troubles,
     truth: truth::Truth,
     /// Since when there is nothing to do for the broker: virtual µs.
     quiet_since: Option<u64>,
@@ -173,6 +175,7 @@ impl Oracles {
         self.note("L8", hosting::on_time(at, &self.scene));
         self.registrations.input(input, frame.as_ref());
         self.resent.input(input, frame.as_ref());
+        self.troubles.input(at.mono, input, frame.as_ref());
         self.bounds.input(input);
         self.farewell.input(input);
         self.identity.input(input);
@@ -297,6 +300,8 @@ impl Oracles {
         }
         let judged = self.registrations.command(command, frame.as_ref());
         self.blame(judged);
+        let judged = self.troubles.command(at.mono, command, frame.as_ref());
+        self.note("S14", judged);
         let judged = self.resent.command(command, frame.as_ref());
         self.note("L5", judged);
         self.typed(command, frame.as_ref());
@@ -554,6 +559,7 @@ impl Oracles {
         self.order.died();
         self.registrations = registrations::Registrations::default();
         self.resent = resent::Resent::default();
+        self.troubles = troubles::Troubles::default();
         self.results.died();
         self.scene = Scene::default();
         self.quiet_since = None;

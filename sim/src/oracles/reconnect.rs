@@ -67,7 +67,7 @@ impl Reconnect {
             Input::CallDone { call, result } if self.mints.contains_key(call) => {
                 let wanted = self.mints.remove(call).unwrap_or_default();
                 self.idle_since = Some(at.now);
-                self.outage.refused |= result.as_ref().is_ok_and(|reply| (400..500).contains(&reply.status));
+                self.outage.refused |= result.as_ref().is_ok_and(|reply| is_refusal(reply.status));
                 if result
                     .as_ref()
                     .is_ok_and(|reply| reply.status < 300 && !is_of_another(reply.body, &wanted))
@@ -168,6 +168,11 @@ impl Reconnect {
     pub(super) fn died(&mut self) {
         *self = Self::default();
     }
+}
+
+/// Whether an answer is one of an engine that will not, and not of one that cannot now or is busy.
+pub(super) fn is_refusal(status: u16) -> bool {
+    (400..500).contains(&status) && ![408, 429].contains(&status)
 }
 
 /// Whether a mint is answered with a token of another node than the wanted one.
