@@ -97,6 +97,8 @@ mod list {
             "an inventory sent in the middle of a spawn made the engine give it to another node as well",
         InventoryAtOnce "inventory-before-what-was-queued"
             "the first inventory of a link did not wait for what the engine had queued, and gave it away",
+        AllLeftOut "all-left-out-for-one"
+            "because the engine had refused one agent, the inventories listed nobody for a minute",
         LeftOutForGood "left-out-for-good"
             "an agent that the engine had refused once stood in no inventory any more",
         UnknownFieldDrops "unknown-field-drops-delivery"
@@ -183,6 +185,8 @@ mod list {
             "a message that the engine had refused was answered as sent",
         PublishUnlimited "publish-without-limit"
             "who sent a message through the local API waited for as long as the engine did not answer",
+        LeftWaiting "left-waiting-at-the-end"
+            "whoever waited for an answer of the local API when the broker was stopped never got one",
         GapUntold "lost-events-untold"
             "a slow reader of events missed some and was not told",
         ReleaseNotKept "release-not-kept"

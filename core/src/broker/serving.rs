@@ -169,6 +169,9 @@ impl Broker {
 
     /// Answers everything that still waits: the broker is going.
     pub(super) fn refuse_waiting(&mut self) {
+        if canary!(LeftWaiting) {
+            return;
+        }
         let waiting: Vec<(RequestId, Waiting)> =
             self.requests.waiting.iter().map(|(request, waiting)| (*request, waiting.clone())).collect();
         for (request, waiting) in waiting {
