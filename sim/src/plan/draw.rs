@@ -35,8 +35,12 @@ const FLOODED: u64 = 8;
 /// So many links whose frames are held down are there for one that holds a message for who is just released.
 const HELD: u64 = 4;
 
-/// Of so many agents that leave for good one leaves while the link carries nothing.
-const UNHEARD: u64 = 3;
+/// In one of so many links that fall silent an agent leaves for good meanwhile.
+const UNHEARD: u64 = 2;
+
+/// While one in so many times that calls fail the broker is asked to stop, and somebody has just said so much.
+const UNANSWERED: u64 = 4;
+const SAID: usize = 3;
 
 /// How long the messages of a case may be. A long one takes as much time as a hundred short ones, and few
 /// bugs need it.
@@ -153,10 +157,19 @@ fn occasion(
             let message = Step::Direct { to: agent, steer: false, size: 20 };
             vec![(released, Step::InvokeRelease { agent }), (at + drawn(19, 1, SECOND / 4), message)]
         }
-        // A link that carries nothing any more when an agent leaves.
-        Fault::Retire { .. } if drawn(20, 0, UNHEARD - 1) == 0 => {
-            let lasts = drawn(21, SECOND, 5 * SECOND).min(busy - at);
-            vec![(at - 1, Step::Fault(Fault::HalfOpen { lasts }))]
+        // An agent that leaves for good while nothing passes the link.
+        Fault::HalfOpen { lasts } if drawn(20, 0, UNHEARD - 1) == 0 => {
+            let agent = drawn(21, 0, agents.len() as u64 - 1) as usize;
+            vec![(at + drawn(22, 0, lasts / 2), Step::Fault(Fault::Retire { agent }))]
+        }
+        // Messages through the local API that are not answered yet when the broker is asked to stop.
+        Fault::Calls { lasts } if drawn(23, 0, UNANSWERED - 1) == 0 => {
+            let to = drawn(24, 0, agents.len() as u64 - 1) as usize;
+            let said = at + drawn(25, 0, lasts / 2);
+            let stopped = (said + drawn(26, 1, SECOND / 10)).min(at + lasts);
+            let mut steps = vec![(said, Step::Send { to, size: 20 }); SAID];
+            steps.push((stopped, Step::Fault(Fault::Terminate)));
+            steps
         }
         // What is just made: the broker begins, and needs another token.
         Fault::Lag { .. } => vec![(0, Step::Fault(fault)), (at + 1, Step::Fault(Fault::Rotate))],
