@@ -56,6 +56,33 @@ pub(super) struct Faults {
 }
 
 impl Faults {
+    /// The window that a fault opens, and how long it lasts, if that is what the fault does.
+    fn window(&mut self, fault: Fault) -> Option<(&mut u64, u64)> {
+        Some(match fault {
+            Fault::Refuse { lasts } => (&mut self.refuse, lasts),
+            Fault::Unauthorized { lasts } => (&mut self.unauthorized, lasts),
+            Fault::Unavailable { lasts } => (&mut self.unavailable, lasts),
+            Fault::SlowHandshake { lasts } => (&mut self.slow_handshake, lasts),
+            Fault::HoldReplies { lasts } => (&mut self.hold, lasts),
+            Fault::HoldDown { lasts } => (&mut self.hold_down, lasts),
+            Fault::Reorder { lasts } => (&mut self.reorder, lasts),
+            Fault::Calls { lasts } => (&mut self.calls, lasts),
+            Fault::Dribble { lasts } => (&mut self.dribble, lasts),
+            Fault::Orphans { lasts } => (&mut self.orphans, lasts),
+            Fault::SpawnFails { lasts } => (&mut self.spawn_fails, lasts),
+            Fault::ShortLived { lasts } => (&mut self.short_lived, lasts),
+            Fault::Echo { lasts } => (&mut self.echo, lasts),
+            Fault::Nameless { lasts } => (&mut self.nameless, lasts),
+            Fault::Garble { lasts } => (&mut self.garble, lasts),
+            Fault::Leaving { lasts } => (&mut self.leaving, lasts),
+            Fault::SlowReaders { lasts } => (&mut self.slow_readers, lasts),
+            Fault::SeedUnreadable { lasts } => (&mut self.unreadable, lasts),
+            Fault::Store { lasts } => (&mut self.store, lasts),
+            Fault::SlowDisk { lasts } => (&mut self.slow_disk, lasts),
+            _ => return None,
+        })
+    }
+
     /// Whether live frames overtake each other.
     pub(super) fn reorders(&self) -> bool {
         self.reorder > 0
@@ -81,90 +108,39 @@ impl Faults {
 impl World<'_> {
     pub(super) fn start_fault(&mut self, fault: Fault) {
         self.trace.event(self.now, "FAULT", &fault);
-        let until = |lasts: u64| self.now + lasts;
+        if let Some((until, lasts)) = self.faults.window(fault) {
+            *until = self.now + lasts;
+        }
+        let engine_until = |lasts: u64| self.now_ms() + (lasts / 1_000) as i64;
         match fault {
-            Fault::Cut => {
-                if !self.open_links().is_empty() {
-                    self.mark(FaultMark::LinkCut);
-                }
-                self.cut_all();
-            }
+            Fault::Cut => self.cut_links(),
+            Fault::Refuse { .. }
+            | Fault::Unauthorized { .. }
+            | Fault::Unavailable { .. }
+            | Fault::SlowHandshake { .. } => self.cut_all(),
             Fault::HalfOpen { lasts } => self.silence(lasts),
-            Fault::Refuse { lasts } => {
-                self.faults.refuse = until(lasts);
-                self.cut_all();
-            }
-            Fault::Unauthorized { lasts } => {
-                self.faults.unauthorized = until(lasts);
-                self.cut_all();
-            }
-            Fault::Unavailable { lasts } => {
-                self.faults.unavailable = until(lasts);
-                self.cut_all();
-            }
-            Fault::SlowHandshake { lasts } => {
-                self.faults.slow_handshake = until(lasts);
-                self.cut_all();
-            }
-            Fault::HoldReplies { lasts } => self.faults.hold = until(lasts),
-            Fault::HoldDown { lasts } => self.faults.hold_down = until(lasts),
-            Fault::Overload { lasts } => self.engine.overload_until(self.now_ms() + (lasts / 1_000) as i64),
-            Fault::Lose { lasts } => self.engine.lose_frames_until(self.now_ms() + (lasts / 1_000) as i64),
+            Fault::Overload { lasts } => self.engine.overload_until(engine_until(lasts)),
+            Fault::Lose { lasts } => self.engine.lose_frames_until(engine_until(lasts)),
             Fault::EngineRestart => self.restart_engine(),
-            Fault::Reorder { lasts } => {
-                self.faults.reorder = until(lasts);
-                self.engine.reorder_live_frames(self.now_ms(), true);
-            }
+            Fault::Reorder { .. } => self.engine.reorder_live_frames(self.now_ms(), true),
             Fault::Replay { agent } => self.replay(agent),
             Fault::Expire { agent } => self.expire(agent),
             Fault::Prune { agent } => self.prune(agent),
             Fault::NameTaken => self.faults.name_taken = true,
-            Fault::Lag { lasts, behind } => self.faults.lag = (until(lasts), behind),
-            Fault::Calls { lasts } => self.faults.calls = until(lasts),
-            Fault::Kill { agent } => {
-                if !self.processes_of(agent).is_empty() {
-                    self.mark(FaultMark::Killed);
-                }
-                self.cue_agent(agent, Cue::End(ExitStatus::Signal(9)));
-            }
-            Fault::Dribble { lasts } => self.faults.dribble = until(lasts),
+            Fault::Lag { lasts, behind } => self.faults.lag = (self.now + lasts, behind),
+            Fault::Kill { agent } => self.kill(agent),
             Fault::Stall { agent, lasts } => self.stall_agent(agent, lasts),
-            Fault::Orphans { lasts } => self.faults.orphans = until(lasts),
-            Fault::SpawnFails { lasts } => self.faults.spawn_fails = until(lasts),
-            Fault::ShortLived { lasts } => self.faults.short_lived = until(lasts),
             Fault::Busy { agent, lasts } => self.cue_agent(agent, Cue::Work(lasts)),
             Fault::TogglePaste { agent } => self.cue_agent(agent, Cue::TogglePaste),
-            Fault::Echo { lasts } => self.faults.echo = until(lasts),
-            Fault::Nameless { lasts } => self.faults.nameless = until(lasts),
-            Fault::Garble { lasts } => self.faults.garble = until(lasts),
             Fault::Noise => self.make_noise(),
             Fault::HalfDead { lasts } => self.deafen(lasts),
             Fault::Flood { agent, count } => self.flood(agent, count),
-            Fault::Leaving { lasts } => self.faults.leaving = until(lasts),
-            Fault::SlowReaders { lasts } => {
-                self.faults.slow_readers = until(lasts);
-                self.heap.put(self.now + lasts, Event::Drain);
-            }
+            Fault::SlowReaders { lasts } => self.heap.put(self.now + lasts, Event::Drain),
             Fault::Readers { count } => self.change_readers(count),
-            Fault::SeedUnreadable { lasts } => {
-                self.faults.unreadable = until(lasts);
-                self.terminate();
-            }
-            Fault::Store { lasts } => self.faults.store = until(lasts),
-            Fault::SlowDisk { lasts } => self.faults.slow_disk = until(lasts),
-            Fault::Crash { commands } => {
-                if let Some(life) = &mut self.life {
-                    life.fuse = Some(commands);
-                }
-            }
+            Fault::SeedUnreadable { .. } | Fault::Terminate => self.terminate(),
+            Fault::Crash { commands } => self.set_fuse(Some(commands)),
             Fault::CrashOnStore => self.faults.deadly_store = true,
-            Fault::Terminate => self.terminate(),
-            Fault::TerminateTwice { after } => {
-                if let Some(life) = &self.life {
-                    self.heap.put(self.now + after, Event::TerminateAgain(life.number));
-                }
-                self.terminate();
-            }
+            Fault::TerminateTwice { after } => self.terminate_twice(after),
             Fault::WallStep { by } => {
                 self.mark_in_life(FaultMark::WallStepped);
                 self.clocks.1 += by;
@@ -180,14 +156,53 @@ impl World<'_> {
             Fault::Neighbour { lasts } => self.offer(lasts),
             Fault::Retire { agent } => self.retire(agent),
             Fault::Delete { agent, lasts } => self.delete_identity(agent, lasts),
-            Fault::Resend => {
-                if let Some(invocation) = self.network.invocation.clone() {
-                    if self.engine.resend_invocation(self.now_ms(), &invocation) {
-                        self.mark(FaultMark::InvocationResent);
-                    }
-                    self.pump_engine();
-                }
+            Fault::Resend => self.resend(),
+            // The window is all there is to it.
+            Fault::HoldReplies { .. }
+            | Fault::HoldDown { .. }
+            | Fault::Calls { .. }
+            | Fault::Dribble { .. }
+            | Fault::Orphans { .. }
+            | Fault::SpawnFails { .. }
+            | Fault::ShortLived { .. }
+            | Fault::Echo { .. }
+            | Fault::Nameless { .. }
+            | Fault::Garble { .. }
+            | Fault::Leaving { .. }
+            | Fault::Store { .. }
+            | Fault::SlowDisk { .. } => {}
+        }
+    }
+
+    /// All links break.
+    fn cut_links(&mut self) {
+        if !self.open_links().is_empty() {
+            self.mark(FaultMark::LinkCut);
+        }
+        self.cut_all();
+    }
+
+    /// After how many more commands the broker's process dies.
+    fn set_fuse(&mut self, commands: Option<u64>) {
+        if let Some(life) = &mut self.life {
+            life.fuse = commands;
+        }
+    }
+
+    fn kill(&mut self, agent: usize) {
+        if !self.processes_of(agent).is_empty() {
+            self.mark(FaultMark::Killed);
+        }
+        self.cue_agent(agent, Cue::End(ExitStatus::Signal(9)));
+    }
+
+    /// The latest invocation is sent again.
+    fn resend(&mut self) {
+        if let Some(invocation) = self.network.invocation.clone() {
+            if self.engine.resend_invocation(self.now_ms(), &invocation) {
+                self.mark(FaultMark::InvocationResent);
             }
+            self.pump_engine();
         }
     }
 
@@ -204,6 +219,13 @@ impl World<'_> {
             let number = life.number;
             self.feed(number, &Completion::Terminate);
         }
+    }
+
+    fn terminate_twice(&mut self, after: u64) {
+        if let Some(life) = &self.life {
+            self.heap.put(self.now + after, Event::TerminateAgain(life.number));
+        }
+        self.terminate();
     }
 
     pub(super) fn terminate_again(&mut self, life: u64) {
@@ -259,10 +281,8 @@ impl World<'_> {
         if self.network.has_lost {
             self.write_to_all();
         }
-        if let Some(life) = &mut self.life {
-            life.fuse = None;
-        }
-        self.heap.put(self.now + super::REVIEW, Event::Review);
+        self.set_fuse(None);
+        self.heap.put(self.now + super::rest::REVIEW, Event::Review);
     }
 
     fn prune(&mut self, agent: usize) {
