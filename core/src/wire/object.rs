@@ -65,11 +65,15 @@ impl<'a> Object<'a> {
     /// The number at `key`, if it is whole and not negative: `3`, `3.0`, `3e0` or any of them as a string.
     pub(crate) fn whole(&self, key: &str) -> Option<u64> {
         let text = self.text(key)?;
-        text.parse().ok().or_else(|| {
-            let number: f64 = text.parse().ok()?;
-            let whole = number as u64;
-            ((0.0..=EXACT_FLOAT).contains(&number) && whole as f64 == number).then_some(whole)
-        })
+        if text.bytes().all(|byte| byte.is_ascii_digit()) {
+            return text.parse().ok();
+        }
+        // Rust reads more as a number than JSON does.
+        let is_json =
+            serde_json::from_str::<&RawValue>(&text).is_ok_and(|json| json.get().len() == text.len());
+        let number: f64 = text.parse().ok().filter(|_| is_json)?;
+        let whole = number as u64;
+        ((0.0..=EXACT_FLOAT).contains(&number) && whole as f64 == number).then_some(whole)
     }
 
     /// The boolean at `key`.
@@ -187,6 +191,11 @@ mod tests {
             ("1e30", None),
             ("-1", None),
             ("2.5", None),
+            ("\"007\"", Some(7)),
+            ("\"3.\"", None),
+            ("\"1.e3\"", None),
+            ("\"+3\"", None),
+            ("\" 3.0\"", None),
             ("\"inf\"", None),
             ("\"nan\"", None),
             ("\"x\"", None),

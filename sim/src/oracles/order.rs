@@ -24,6 +24,9 @@ struct Arrived {
     /// Counts the arrivals at this life of the broker.
     number: u64,
     steer: bool,
+    /// It came before the answer to its agent's registration. Whether it is taken or left to the replay behind
+    /// that is the broker's affair: if it comes again, that counts.
+    early: bool,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -61,10 +64,16 @@ impl Order {
         };
         self.arrivals += 1;
         let steer = frame.mode.is("steer");
-        let arrived = Arrived { number: self.arrivals, steer };
+        let arrived = Arrived { number: self.arrivals, steer, early: false };
         self.note_highest(at, id, seq);
         if let Some(rows) = self.arrived.get_mut(id) {
-            rows.entry(seq).or_insert(arrived);
+            rows.entry(seq)
+                .and_modify(|first| {
+                    if first.early {
+                        *first = arrived
+                    }
+                })
+                .or_insert(arrived);
         } else {
             self.arrived.insert(id.to_owned(), BTreeMap::from([(seq, arrived)]));
         }
@@ -100,6 +109,13 @@ impl Order {
         self.arrived.remove(id);
         self.highest.remove(id);
         self.latest.remove(id);
+    }
+
+    /// The registration of an identity is answered.
+    pub(super) fn registered(&mut self, id: &str) {
+        if let Some(rows) = self.arrived.get_mut(id) {
+            rows.values_mut().for_each(|first| first.early = true);
+        }
     }
 
     /// The process of an identity has read the message of a row for the first time. `at` is the machine's clock,
@@ -163,6 +179,21 @@ mod tests {
     fn arrived_at(order: &mut Order, at: u64, seq: u64) {
         let text = format!(r#"{{"type":"deliver","agent_id":"7","seq":{seq},"mode":"wait"}}"#);
         order.arrived(at, &Frame::read(&text));
+    }
+
+    #[test]
+    fn what_came_before_its_agent_was_registered_may_be_left_to_the_replay() {
+        for (again, good) in [(true, true), (false, false)] {
+            let mut order = Order::default();
+            (2..=4).for_each(|seq| arrived_at(&mut order, 0, seq));
+            order.registered("7");
+            arrived_at(&mut order, 0, 4);
+            assert_eq!(order.read(WAITED, "7", 4, 1), Ok(()));
+            if again {
+                arrived_at(&mut order, 2 * WAITED, 2);
+            }
+            assert_eq!(order.read(2 * WAITED, "7", 2, 1).is_ok(), good);
+        }
     }
 
     #[test]

@@ -88,8 +88,11 @@ impl Oracles {
     }
 
     fn arrived(&mut self, at: At, link: LinkId, frame: &Frame<'_>) {
-        let registered = frame.data.as_ref().is_some_and(|data| data.agent_id.is_some());
-        if registered || matches!(frame.kind(), "deliver" | "action.invoke") {
+        let registered = frame.data.as_ref().and_then(|data| data.agent_id.as_deref());
+        if let Some(id) = registered {
+            self.order.registered(id);
+        }
+        if registered.is_some() || matches!(frame.kind(), "deliver" | "action.invoke") {
             self.quiet_since = None;
         }
         match frame.kind() {
