@@ -8,7 +8,8 @@
 //! an agent goes to a node where nobody takes it, and its rows stay open until they expire.
 //!
 //! 1. Leave is to be taken from when the broker says so on the wire or in its journal, until the engine registers
-//!    the identity again.
+//!    the identity again, or the broker lists it: an answer that was under way may have given it to a new process.
+//!    So it is with an identity whose name is listed under another one: older engines bind whom they find by name.
 //! 2. A life that dies leaves to the next one what is on disk.
 //! 3. L8: at rest the engine has none of these bound to the broker's node.
 
@@ -17,8 +18,9 @@ use crate::engine::{Engine, Event};
 use serde_json::Value;
 use std::collections::BTreeSet;
 
-/// In a record: leave is to be taken.
+/// In a record: leave is to be taken, and need not be taken any more.
 const OWED: &str = r#""record":"owed""#;
+const PAID: &str = r#""record":"paid""#;
 
 #[derive(Debug, Default)]
 pub(super) struct Leaves {
@@ -26,25 +28,38 @@ pub(super) struct Leaves {
     wanted: BTreeSet<String>,
     /// Of whom the journal says so.
     kept: BTreeSet<String>,
+    /// Names in the latest inventory of this life.
+    listed: BTreeSet<String>,
 }
 
 impl Leaves {
     /// A frame leaves the broker.
     pub(super) fn sent(&mut self, frame: &Frame<'_>) {
-        if frame.kind() == "agent.deregister" {
-            self.wanted.extend(frame.agent_id.as_deref().map(str::to_owned));
+        match frame.kind() {
+            "agent.deregister" => self.wanted.extend(frame.agent_id.as_deref().map(str::to_owned)),
+            "inventory.sync" => {
+                for id in frame.agents.iter().filter_map(|entry| entry.agent_id.as_deref()) {
+                    self.wanted.remove(id);
+                }
+                let names = frame.agents.iter().filter_map(|entry| entry.name.as_deref());
+                self.listed = names.map(str::to_owned).collect();
+            }
+            _ => {}
         }
     }
 
     /// Lines of the journal are on their way to the disk.
     pub(super) fn writes(&mut self, lines: &str) {
-        self.wanted.extend(owed(lines));
+        self.wanted.extend(told(lines, OWED));
     }
 
     /// Lines of the journal are on disk.
     pub(super) fn stored(&mut self, lines: &str) {
-        // What was registered again while the disk was slow is not to be taken leave of.
-        self.kept.extend(owed(lines).filter(|id| self.wanted.contains(id)));
+        for line in lines.lines() {
+            // What was registered again while the disk was slow is not to be taken leave of.
+            self.kept.extend(told(line, OWED).filter(|id| self.wanted.contains(id)));
+            told(line, PAID).for_each(|id| _ = self.kept.remove(&id));
+        }
     }
 
     pub(super) fn engine(&mut self, event: &Event) {
@@ -57,22 +72,25 @@ impl Leaves {
     /// The broker is gone.
     pub(super) fn died(&mut self) {
         self.wanted.clone_from(&self.kept);
+        self.listed.clear();
     }
 
     /// Somebody whom the engine still has on this node although leave was to be taken.
     pub(super) fn first_bound(&self, engine: &Engine, node: &str) -> Option<&str> {
         let is_bound = |id: &&str| engine.has_agent(id) && engine.node_of_agent(id) == Some(node);
-        self.wanted.iter().map(String::as_str).find(is_bound)
+        let is_listed =
+            |id: &str| self.listed.iter().any(|name| engine.agent_id(name).as_deref() == Some(id));
+        self.wanted.iter().map(String::as_str).find(|id| is_bound(id) && !is_listed(id))
     }
 }
 
-/// Of whom these lines say that leave is to be taken.
-fn owed(lines: &str) -> impl Iterator<Item = String> {
+/// Of whom these lines tell this.
+fn told(lines: &str, what: &str) -> impl Iterator<Item = String> {
     let id = |line: &str| {
         let record: Value = serde_json::from_str(line).ok()?;
         record["agent_id"].as_str().map(str::to_owned)
     };
-    lines.lines().filter(|line| line.contains(OWED)).filter_map(id)
+    lines.lines().filter(move |line| line.contains(what)).filter_map(id)
 }
 
 #[cfg(test)]
@@ -97,6 +115,21 @@ mod tests {
         leaves.stored(LINE);
         leaves.died();
         assert!(leaves.wanted.is_empty(), "the record came late");
+    }
+
+    #[test]
+    fn whoever_is_listed_lives_here() {
+        let mut leaves = Leaves::default();
+        leaves.sent(&Frame::read(r#"{"type":"agent.deregister","agent_id":"77"}"#));
+        leaves.stored(LINE);
+        leaves.sent(&Frame::read(r#"{"type":"inventory.sync","agents":[{"name":"bob","agent_id":"77"}]}"#));
+        assert!(leaves.wanted.is_empty());
+        let mut next = Leaves { kept: leaves.kept.clone(), ..Leaves::default() };
+        next.died();
+        assert!(next.wanted.contains("77"), "the journal says so");
+        leaves.stored(&LINE.replace("owed", "paid"));
+        leaves.died();
+        assert!(leaves.wanted.is_empty());
     }
 
     #[test]

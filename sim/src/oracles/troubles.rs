@@ -13,6 +13,7 @@
 
 use super::facts::Frame;
 use crate::engine::OVERLOADED;
+use relay_core::ids::LinkId;
 use relay_core::limits::{AGENT_REGISTER, AGENT_RETRY_FIRST};
 use relay_core::{Command, Input};
 use serde_json::Value;
@@ -31,6 +32,8 @@ struct Tries {
 
 #[derive(Debug, Default)]
 pub(super) struct Troubles {
+    /// The link on which was asked last.
+    link: Option<LinkId>,
     /// By name.
     tries: BTreeMap<String, Tries>,
     /// Names, by the invocations that ask for them.
@@ -52,7 +55,7 @@ impl Troubles {
                     tries.refusals = 0;
                 }
             }
-            (Input::LinkDown { .. }, _) => self.tries.clear(),
+            (Input::LinkDown { link, .. }, _) => self.ended(*link),
             _ => {}
         }
     }
@@ -64,9 +67,14 @@ impl Troubles {
         frame: Option<&Frame<'_>>,
     ) -> Result<(), String> {
         match (command, frame) {
-            (Command::LinkSend { text, .. }, Some(frame)) => self.sent(mono, frame, text),
-            (Command::LinkClose { .. }, _) => {
-                self.tries.clear();
+            (Command::LinkSend { link, text }, Some(frame)) => {
+                if self.link.replace(*link) != Some(*link) {
+                    self.tries.clear();
+                }
+                self.sent(mono, frame, text)
+            }
+            (Command::LinkClose { link, .. }, _) => {
+                self.ended(*link);
                 Ok(())
             }
             (Command::ApiReply { status: 400.., body, .. }, _) if body.contains(OVERLOADED) => {
@@ -74,6 +82,13 @@ impl Troubles {
                 self.failed(mono, body["name"].as_str().unwrap_or_default())
             }
             _ => Ok(()),
+        }
+    }
+
+    /// An earlier link may end late.
+    fn ended(&mut self, link: LinkId) {
+        if self.link == Some(link) {
+            self.tries.clear();
         }
     }
 
@@ -121,7 +136,7 @@ impl Troubles {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use relay_core::ids::{LinkId, RequestId};
+    use relay_core::ids::RequestId;
 
     const LINK: LinkId = LinkId(1);
     const SECOND: u64 = 1_000_000;
@@ -155,6 +170,8 @@ mod tests {
         for (at, id, next) in [(1, "r0", "r1"), (2, "r1", "r2"), (4, "r2", "r3")] {
             refused(&mut troubles, at * SECOND, id);
             asks(&mut troubles, at * SECOND, next);
+            let earlier = Input::LinkDown { link: LinkId(0), why: "late" };
+            troubles.input(at * SECOND, &earlier, None);
         }
         refused(&mut troubles, 7 * SECOND, "r3");
         assert!(fails(&mut troubles, 7 * SECOND), "the next would come at 11 s");
