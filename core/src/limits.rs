@@ -82,6 +82,8 @@ pub const REMEMBERED: usize = 1_024;
 pub(crate) const LEFT: usize = 64;
 /// How long rows behind a gap, or above a provisional base, wait for the missing ones.
 pub const GAP_WAIT: Span = Span::secs(2);
+/// … in all, where answers, behind each of which they may come, begin that anew: the rows of a full mailbox come in less.
+pub(crate) const HELD_MAX: Span = Span::secs(10);
 /// At most one request for a replay per this period, doubling …
 pub(crate) const REPLAY_FIRST: Span = Span::secs(60);
 /// … to this.

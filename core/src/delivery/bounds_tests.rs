@@ -347,3 +347,56 @@ fn what_turns_up_in_a_hole_is_taken_also_where_rows_have_no_room() {
     assert_eq!(row(&mut window, 2, 1, 2), Taken::Late, "the engine takes it for acked and sends it no more");
     assert_eq!(settle_all(&mut window), ["d4", "d2"]);
 }
+
+#[test]
+fn what_comes_behind_the_second_of_those_that_found_no_room_is_not_taken() {
+    let (mut window, first) = nearly_full();
+    assert_eq!([2, 3].map(|seq| row(&mut window, seq, 11, 0)), [Taken::Overflow; 2]);
+    window.settle(first);
+    assert_eq!(row(&mut window, 2, 11, 1), Taken::InOrder);
+    assert_eq!(row(&mut window, 4, 1, 1), Taken::Overflow, "3 has not come");
+    assert_eq!([3, 4].map(|seq| row(&mut window, seq, 1, 2)), [Taken::InOrder; 2]);
+}
+
+#[test]
+fn the_end_of_an_earlier_replay_forgets_nothing_that_came_in_it() {
+    let (mut window, first) = nearly_full();
+    assert_eq!(row(&mut window, 2, 11, 1), Taken::Overflow);
+    assert_eq!(row(&mut window, 3, 11, 2), Taken::Overflow);
+    window.end_replay(1);
+    window.settle(first);
+    assert_eq!(row(&mut window, 4, 1, 2), Taken::Overflow, "2 has not come");
+    assert_eq!([2, 3, 4].map(|seq| row(&mut window, seq, 1, 2)), [Taken::InOrder; 3]);
+}
+
+#[test]
+fn what_came_and_found_no_room_is_gone_only_after_as_many_later_replays() {
+    let (mut window, first) = nearly_full();
+    let above = |window: &mut Window, round| [4, 5].map(|seq| row(window, seq, 1, round));
+    above(&mut window, 0);
+    for round in 1..6 {
+        assert_eq!(row(&mut window, 3, 11, round), Taken::Overflow);
+        assert_eq!(above(&mut window, round), [Taken::Duplicate; 2]);
+    }
+    window.release_held(|_| true);
+    window.settle(first);
+    assert_eq!(settle_all(&mut window), ["d4", "d5"]);
+    for round in 6..6 + u64::from(limits::HOLE_PROOFS) {
+        assert_eq!(window.cursor(), Some(1), "2 has never come, but 3 has");
+        above(&mut window, round);
+    }
+    assert_eq!(window.cursor(), Some(5));
+}
+
+#[test]
+fn a_hole_is_proven_by_what_comes_again_though_something_above_it_finds_no_room_each_time() {
+    let (mut window, first) = nearly_full();
+    row(&mut window, 3, 1, 0);
+    for round in 0..=u64::from(limits::HOLE_PROOFS) {
+        assert_eq!(row(&mut window, 3, 1, round), Taken::Duplicate);
+        assert_eq!(row(&mut window, 4, 11, round), Taken::Overflow);
+    }
+    window.settle(first);
+    assert_eq!(settle_all(&mut window), ["d3"]);
+    assert_eq!((window.cursor(), window.has_dropped()), (Some(3), true));
+}

@@ -64,7 +64,8 @@ enum Step {
     /// One that leaves hardly any room.
     LargeEvent,
     /// The engine sends again what is open; if told so only so much, after which the link breaks and it begins anew.
-    Replay(Option<usize>),
+    /// Behind every so many another snapshot is answered.
+    Replay(Option<usize>, Option<usize>),
     /// Acks arrive.
     Ack,
     /// Held rows have waited long enough.
@@ -91,7 +92,8 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
         1 => any::<usize>().prop_map(Step::Stray),
         2 => (0..4_u8).prop_map(Step::Event),
         1 => Just(Step::LargeEvent),
-        4 => prop::option::weighted(0.2, 0..4_usize).prop_map(Step::Replay),
+        4 => (prop::option::weighted(0.2, 0..4_usize), prop::option::weighted(0.3, 1..6_usize))
+            .prop_map(|(cut, answered)| Step::Replay(cut, answered)),
         1 => Just(Step::Ack),
         2 => Just(Step::Release),
         6 => Just(Step::Take),
@@ -131,12 +133,12 @@ struct Here {
 struct Life {
     here: BTreeMap<Key, Here>,
     refused: BTreeSet<Key>,
-    /// Those of them that have not been passed over, and the round in which they were refused.
-    in_the_way: BTreeMap<Key, u64>,
-    /// The last round in which a row came, whatever became of it.
-    came_in: BTreeMap<Key, u64>,
-    /// In which rounds a higher row came again without anything under this number.
-    absent: BTreeMap<u64, BTreeSet<u64>>,
+    /// Those of them that have not been passed over, and the round and the replay in which they were refused.
+    in_the_way: BTreeMap<Key, (u64, Option<usize>)>,
+    /// The last round and replay in which a row came, whatever became of it.
+    came_in: BTreeMap<Key, (u64, Option<usize>)>,
+    /// Which replays brought a higher row without anything under this number.
+    absent: BTreeMap<u64, BTreeSet<usize>>,
     /// The rows that were handed out, whether they steer, and when that was.
     handed_rows: Vec<(u64, bool, usize)>,
     terminal: Vec<(RowKey, String, bool)>,
@@ -148,6 +150,8 @@ struct World {
     window: Window,
     life: Life,
     round: u64,
+    /// The replay that is under way, by the steps before; one that begins anew is another.
+    replay: Option<usize>,
     at: usize,
     large_events: usize,
     /// The engine stated where this window began.
@@ -178,6 +182,7 @@ impl World {
             window: Window::new(states_cursors.then_some(0)),
             life: Life::default(),
             round: 0,
+            replay: None,
             at: 0,
             large_events: 0,
             given: states_cursors,
@@ -234,17 +239,17 @@ impl World {
         if before >= Some(seq) {
             return self.deliver_below(key, row);
         }
-        self.life.came_in.insert(key, self.round);
+        self.life.came_in.insert(key, (self.round, self.replay));
         self.life.absent.remove(&seq);
-        if let Some(here) = self.life.here.get(&key).copied() {
-            if here.round < self.round && before.is_some() {
-                for missing in self.missing_below(seq) {
-                    let came = |key| self.life.came_in.get(key) == Some(&self.round);
-                    if !self.under(missing).iter().any(came) {
-                        self.life.absent.entry(missing).or_default().insert(self.round);
-                    }
+        if let Some(replay) = self.replay {
+            for missing in self.missing_below(seq) {
+                let came = |key| self.life.came_in.get(key).is_some_and(|came| came.1 == Some(replay));
+                if !self.under(missing).iter().any(came) {
+                    self.life.absent.entry(missing).or_default().insert(replay);
                 }
             }
+        }
+        if self.life.here.contains_key(&key) {
             assert_eq!(self.window.accept(seq, row, self.round), Taken::Duplicate, "{id} again");
             return self.check(before);
         }
@@ -255,7 +260,7 @@ impl World {
                 let is_behind = self.life.refused.first().is_some_and(|first| first.0 < seq) && !is_second;
                 assert!(!is_awaited && (!fits || is_behind), "{id} was refused");
                 self.life.refused.insert(key);
-                self.life.in_the_way.insert(key, self.round);
+                self.life.in_the_way.insert(key, (self.round, self.replay));
             }
             taken => {
                 let was_known = !self.known.insert(id.clone());
@@ -302,7 +307,10 @@ impl World {
         let way = &mut self.life.in_the_way;
         let (lowest, highest) = (way.first_key_value(), way.last_key_value());
         // Only a later replay brings, in order, what is not above all that was refused.
-        if lowest.is_some_and(|(_, round)| *round < self.round)
+        let is_earlier = |(round, replay): (u64, Option<usize>)| {
+            round < self.round && (replay.is_none() || replay != self.replay)
+        };
+        if lowest.is_some_and(|(_, came)| is_earlier(*came))
             && highest.is_some_and(|(last, _)| key.0 <= last.0)
         {
             way.clear();
@@ -348,19 +356,25 @@ impl World {
         self.event(format!("l{}", self.large_events), bytes, false, true);
     }
 
-    fn replay(&mut self, cut: Option<usize>) {
+    fn replay(&mut self, cut: Option<usize>, answered: Option<usize>) {
         for key in core::mem::take(&mut self.engine.under_way) {
             self.deliver(key);
         }
+        let mut began = 0;
         for count in cut.into_iter().chain([usize::MAX]) {
             self.round += 1;
+            (began, self.replay) = (self.round, Some(2 * self.at + usize::from(count == usize::MAX)));
             let open: Vec<Key> = self.engine.open.iter().copied().take(count).collect();
-            open.into_iter().for_each(|key| self.deliver(key));
+            for (place, key) in open.into_iter().enumerate() {
+                self.round += u64::from(answered.is_some_and(|every| place % every == every - 1));
+                self.deliver(key);
+            }
         }
-        self.window.end_replay(self.round);
+        self.replay = None;
+        self.window.end_replay(began);
         if self.window.cursor().is_some() {
-            let (came_in, round) = (&self.life.came_in, self.round);
-            let is_there = |key: &Key| came_in.get(key) == Some(&round);
+            let came_in = &self.life.came_in;
+            let is_there = |key: &Key| came_in.get(key).is_some_and(|(round, _)| *round >= began);
             self.life.refused.retain(is_there);
             self.life.in_the_way.retain(|key, _| is_there(key));
         }
@@ -455,7 +469,7 @@ impl World {
             self.given = stated.is_some();
         }
         assert_eq!(self.window.bytes(), 0);
-        self.replay(None);
+        self.replay(None, None);
     }
 
     /// The cursor was `before`; it is what it is now.
@@ -531,7 +545,7 @@ impl World {
                 self.event(format!("e{number}"), 10, number == RECURRING, number != UNSEEN);
             }
             Step::LargeEvent => self.large_event(),
-            Step::Replay(cut) => self.replay(cut),
+            Step::Replay(cut, answered) => self.replay(cut, answered),
             Step::Ack => self.ack(),
             Step::Release => self.release(),
             Step::Take => {
@@ -552,7 +566,7 @@ impl World {
                 self.settle(0);
             }
             self.ack();
-            self.replay(None);
+            self.replay(None, None);
             self.release();
         }
         while self.take() {

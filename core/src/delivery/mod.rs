@@ -17,13 +17,14 @@
 //!    missing: that is not asked for until a row comes. What was dropped for want of room and does not come
 //!    with a whole replay it has given up, too; where the cursor would pass it by that alone, with as many as prove
 //!    a hole.
-//! 7. The wait for lower rows begins anew with each confirmation and each answer to a snapshot: they come
-//!    right behind it.
+//! 7. The wait for lower rows begins anew with each confirmation and each answer to a snapshot, for they come
+//!    right behind it; for [`limits::HELD_MAX`] in all, once the first row is known.
 
 pub(crate) mod dead;
 mod dropped;
 pub(crate) mod payload;
 mod remembered;
+mod repeats;
 mod row;
 mod shared;
 mod told;
@@ -55,6 +56,8 @@ struct Identity {
     drop_is_new: bool,
     /// A row came on this link.
     heard: bool,
+    /// Since when rows have waited for lower ones.
+    held_since: Option<Mono>,
     /// From then on what is open may be asked for, to find the first row.
     ask_after: Mono,
 }
@@ -141,6 +144,7 @@ impl Delivery {
             repeated_in: 0,
             drop_is_new: false,
             heard: false,
+            held_since: None,
             ask_after: Mono(0),
         };
         if let Some(old) = self.identities.insert(agent, identity) {
@@ -175,6 +179,7 @@ impl Delivery {
         self.brought = false;
         for identity in self.identities.values_mut() {
             identity.heard = false;
+            identity.held_since = None;
             identity.window.begin_link();
         }
     }
@@ -277,6 +282,7 @@ impl Delivery {
         if window.hole_count() != before.holes {
             cx.marks.hit(Mark::HoleProven);
         }
+        identity.held_since = window.holds().then(|| identity.held_since.unwrap_or(cx.now.mono));
         if !window.wants_replay() {
             identity.replay_interval = limits::REPLAY_FIRST;
             cx.timers.clear(&Timer::DeliveryReplay(agent.clone()));
@@ -313,9 +319,12 @@ impl Delivery {
     /// engine had an agent elsewhere.
     pub(crate) fn begin_round(&mut self, cx: &mut Cx) {
         self.round += 1;
-        for (agent, identity) in &self.identities {
+        for (agent, identity) in &mut self.identities {
             if identity.window.holds() {
-                cx.wake_in(Timer::DeliveryGap(agent.clone()), limits::GAP_WAIT);
+                let since = *identity.held_since.get_or_insert(cx.now.mono);
+                let latest = (!identity.window.is_provisional()).then(|| since.after(limits::HELD_MAX));
+                let anew = cx.now.mono.after(limits::GAP_WAIT);
+                cx.timers.set(Timer::DeliveryGap(agent.clone()), latest.map_or(anew, |at| at.min(anew)));
             }
             if identity.window.cursor() > Some(0) {
                 self.acks_due.insert(agent.clone());
@@ -337,6 +346,7 @@ impl Delivery {
         }
         if window.holds() {
             let since = waits_since.unwrap_or(now);
+            identity.held_since = Some(since);
             cx.timers.set(Timer::DeliveryGap(agent.clone()), since.after(limits::GAP_WAIT));
         }
         self.note_change(cx, agent, before);
@@ -414,7 +424,10 @@ impl Delivery {
 
     /// What rows have waited for lower ones is counted from `later` of each instant.
     pub(crate) fn put_off(&mut self, later: impl Fn(Mono) -> Mono + Copy) {
-        self.identities.values_mut().for_each(|identity| identity.window.put_off(later));
+        for identity in self.identities.values_mut() {
+            identity.window.put_off(later);
+            identity.held_since = identity.held_since.map(later);
+        }
     }
 
     /// A row is given up; it is settled once its dead letter is on disk.

@@ -7,6 +7,7 @@ use crate::ids::AgentId;
 use crate::limits;
 use crate::time::{Mono, Now, Span};
 use crate::timers::Timer;
+use alloc::format;
 
 /// One agent of an engine that states no cursor, on a link that has brought what it brings by itself.
 struct World {
@@ -45,6 +46,13 @@ impl World {
         while let Some((key, _)) = self.delivery.take_next(&self.agent) {
             self.delivery.settle(&mut self.cx, &self.agent, key);
         }
+    }
+
+    /// Held rows have waited long enough.
+    fn end_wait(&mut self) -> Wanted {
+        self.cx.now.mono = self.cx.now.mono.after(limits::GAP_WAIT);
+        self.cx.timers.clear(&Timer::DeliveryGap(self.agent.clone()));
+        self.delivery.gap_timer(&mut self.cx, &self.agent.clone())
     }
 
     /// What is acked next.
@@ -146,4 +154,120 @@ fn an_answer_behind_that_of_an_asked_for_replay_does_not_make_it_silent() {
     world.answer();
     assert!(!world.delivery.round_was_silent(asked_for), "2 came again");
     assert!(world.delivery.round_was_silent(world.delivery.round()));
+}
+
+#[test]
+fn settled_rows_above_a_gap_keep_nobody_from_asking() {
+    let mut world = World::new();
+    for seq in 2..=limits::WINDOW_ROWS as u64 / 2 + 2 {
+        world.comes(seq, &format!("d{seq}"), 1);
+    }
+    let wanted = world.end_wait();
+    world.settle_all();
+    assert_eq!(world.delivery.bytes(), 0, "all that came is read");
+    let asked = world.asks(Span::secs(3_600), |_| {}) + usize::from(wanted == Wanted::Replay);
+    assert!(world.delivery.wants_replay());
+    assert!(asked > 0, "1 is missing, nothing is unread, and nobody asks for it");
+}
+
+#[test]
+fn settled_rows_above_a_gap_take_no_room() {
+    let mut world = World::new();
+    let last = limits::WINDOW_ROWS as u64 + 1;
+    for seq in 2..=last {
+        world.comes(seq, &format!("d{seq}"), 1);
+    }
+    world.end_wait();
+    world.settle_all();
+    assert_eq!(world.delivery.bytes(), 0, "all that came is read");
+    assert_eq!(world.comes(last + 1, "new", 1), Taken::InOrder);
+}
+
+#[test]
+fn what_finds_no_room_again_is_asked_for_when_there_is_room_for_it() {
+    let mut world = World::new();
+    let mega = 1024 * 1024;
+    assert_eq!(world.comes(1, "d1", 3 * mega), Taken::InOrder);
+    let agent = world.agent.clone();
+    assert!(world.delivery.take_next(&agent).is_some(), "and it is not read");
+    assert_eq!(world.comes(2, "d2", 6 * mega), Taken::Overflow);
+    let asked = world.asks(Span::secs(600), |world| {
+        world.comes(1, "d1", 3 * mega);
+        assert_eq!(world.comes(2, "d2", 6 * mega), Taken::Overflow);
+    });
+    assert!(asked <= 10, "asked {asked} times");
+}
+
+#[test]
+fn one_replay_is_one_proof_however_many_answers_come_in_the_middle() {
+    let mut world = World::new();
+    assert_eq!([2, 3].map(|seq| world.comes(seq, &format!("d{seq}"), 1)), [Taken::Held; 2]);
+    world.end_wait();
+    world.settle_all();
+    world.answer();
+    assert_eq!(world.comes(2, "d2", 1), Taken::Duplicate);
+    world.answer();
+    assert_eq!(world.comes(3, "d3", 1), Taken::Duplicate, "the same replay goes on");
+    assert_eq!(world.delivery.cursor(&world.agent), Some(0), "one replay is one proof");
+}
+
+#[test]
+fn rows_are_not_held_for_ever_by_answers_in_quick_succession() {
+    let mut world = World::new();
+    world.comes(2, "d2", 1);
+    let gap = Timer::DeliveryGap(world.agent.clone());
+    let agent = world.agent.clone();
+    for _ in 0..10 {
+        world.cx.now.mono = world.cx.now.mono.after(Span::millis(1_900));
+        if world.cx.timers.deadline(&gap).is_some_and(|due| due <= world.cx.now.mono) {
+            world.cx.timers.clear(&gap);
+            world.delivery.gap_timer(&mut world.cx, &agent);
+        }
+        world.answer();
+    }
+    assert!(world.delivery.take_next(&agent).is_some(), "2 has waited for 19 seconds");
+}
+
+#[test]
+fn the_replay_that_brought_what_found_no_room_does_not_prove_it_gone() {
+    let mut world = World::new();
+    assert_eq!(world.comes(1, "d1", limits::WINDOW_BYTES - 10), Taken::InOrder);
+    // The live frame of 2 is lost, or came where there was no room for it.
+    for seq in 3..=5 {
+        assert_eq!(world.comes(seq, &format!("d{seq}"), 1), Taken::Held);
+    }
+    // A replay, in order; two snapshots are answered while it goes on.
+    world.answer();
+    assert_eq!(world.comes(1, "d1", limits::WINDOW_BYTES - 10), Taken::Duplicate);
+    assert_eq!(world.comes(2, "d2", 11), Taken::Overflow);
+    assert_eq!(world.comes(3, "d3", 1), Taken::Duplicate);
+    world.answer();
+    assert_eq!(world.comes(4, "d4", 1), Taken::Duplicate);
+    world.answer();
+    assert_eq!(world.comes(5, "d5", 1), Taken::Duplicate);
+    world.settle_all();
+    let (cursor, ack) = (world.delivery.cursor(&world.agent), world.ack());
+    assert_eq!((cursor, ack), (Some(1), Some(1)), "2 came, and nobody has read it");
+}
+
+#[test]
+fn the_rest_of_a_replay_from_before_its_agent_left_proves_nothing_gone() {
+    let mut world = World::new();
+    let agent = world.agent.clone();
+    world.comes(1, "d1", 1);
+    world.settle_all();
+    world.answer();
+    assert_eq!(world.comes(2, "d2", 1), Taken::InOrder);
+    world.delivery.close(&mut world.cx, &agent);
+    world.delivery.open(agent, Some(1));
+    // The rest of that replay; first live frames, then the same again.
+    for seq in 3..=5 {
+        world.comes(seq, &format!("d{seq}"), 1);
+    }
+    world.answer();
+    assert_eq!(world.comes(4, "d4", 1), Taken::Duplicate);
+    world.answer();
+    assert_eq!(world.comes(5, "d5", 1), Taken::Duplicate);
+    world.settle_all();
+    assert_eq!(world.delivery.cursor(&world.agent), Some(1), "2 is not read");
 }

@@ -3,6 +3,7 @@
 //! Owns: what is kept of a `deliver` frame, what may become of it, and the states it goes through.
 //! Must not know: order, acks, terminals.
 
+use super::repeats::Repeats;
 use crate::ids::{DeliveryId, MessageId};
 use crate::time::Now;
 use crate::wire::Mode;
@@ -76,27 +77,12 @@ pub(super) struct Row {
     pub(super) frame: Frame,
     pub(super) state: RowState,
     pub(super) attempts: u8,
-    /// The replay round in which it came first.
-    pub(super) first_round: u64,
-    /// The one in which it came last.
-    pub(super) last_round: u64,
-    /// Proofs that what is missing directly below it is gone, and the round of the last one.
-    pub(super) proofs: u8,
-    pub(super) proof_round: u64,
+    pub(super) repeats: Repeats,
 }
 
 impl Row {
     pub(super) const fn new(frame: Frame, state: RowState, round: u64) -> Self {
-        Self {
-            frame,
-            state,
-            attempts: 0,
-            first_round: round,
-            last_round: round,
-            proofs: 0,
-            // A proof needs a row of an earlier round, so none can be of the first.
-            proof_round: 0,
-        }
+        Self { frame, state, attempts: 0, repeats: Repeats::new(round) }
     }
 
     /// Frees what is only needed to show the row.

@@ -5,21 +5,20 @@
 //!
 //! 1. A number is open as long as another message under it is here and not settled, or is missing: it found no room,
 //!    or was given back with its agent.
-//! 2. One that is missing is given up after [`limits::HOLE_PROOFS`] replays, each of which repeated a row above its
-//!    number without bringing it, or was a whole one and did not bring it.
+//! 2. One that is missing is given up when what is missing up to there is proven gone, or after
+//!    [`limits::HOLE_PROOFS`] whole replays that did not bring it.
 //! 3. At most [`limits::REMEMBERED`] of either kind are known; that of the highest number goes first.
 
 use super::dropped::Place;
 use super::remembered::fingerprint;
+use super::repeats::Repeats;
 use super::row::RowKey;
 use crate::limits;
 use alloc::collections::{BTreeMap, BTreeSet};
-use alloc::vec::Vec;
 
 #[derive(Debug)]
 struct Here {
-    /// The replay round in which it came first.
-    first_round: u64,
+    repeats: Repeats,
     /// Where it is, as long as it is not settled.
     open: Option<RowKey>,
 }
@@ -28,9 +27,9 @@ struct Here {
 struct Missing {
     /// The last replay round in which it came.
     came_in: u64,
-    /// Proofs that it is gone, and the round of the last one.
-    proofs: u8,
-    proof_round: u64,
+    /// How many whole replays have not brought it, and the round of the last one.
+    replays: u8,
+    last_replay: u64,
 }
 
 #[derive(Debug, Default)]
@@ -44,7 +43,7 @@ impl Shared {
     pub(super) fn take(&mut self, seq: u64, id: &str, open: Option<RowKey>, round: u64) {
         let place = (seq, fingerprint(id));
         self.missing.remove(&place);
-        self.here.insert(place, Here { first_round: round, open });
+        self.here.insert(place, Here { repeats: Repeats::new(round), open });
         if self.here.len() > limits::REMEMBERED {
             self.here.pop_last();
         }
@@ -65,7 +64,7 @@ impl Shared {
 
     /// See [`Self::miss`].
     pub(super) fn miss_at(&mut self, place: Place, round: u64) {
-        self.missing.insert(place, Missing { came_in: round, proofs: 0, proof_round: round });
+        self.missing.insert(place, Missing { came_in: round, replays: 0, last_replay: round });
         if self.missing.len() > limits::REMEMBERED {
             self.missing.pop_last();
         }
@@ -76,9 +75,14 @@ impl Shared {
         self.missing.remove(&(seq, fingerprint(id)));
     }
 
-    /// In which round another message under `seq` came first, if it is here or was.
-    pub(super) fn first_round(&self, seq: u64, id: &str) -> Option<u64> {
-        self.here.get(&(seq, fingerprint(id))).map(|here| here.first_round)
+    /// The repeats of another message under `seq`, if it is here or was.
+    pub(super) fn repeats(&mut self, seq: u64, id: &str) -> Option<&mut Repeats> {
+        self.here.get_mut(&(seq, fingerprint(id))).map(|here| &mut here.repeats)
+    }
+
+    /// Those of all numbers from `low` to below `end`.
+    pub(super) fn repeats_of(&mut self, low: u64, end: u64) -> impl Iterator<Item = &mut Repeats> {
+        self.here.range_mut((low, 0)..(end, 0)).map(|(_, here)| &mut here.repeats)
     }
 
     /// Whether this message is missing.
@@ -113,39 +117,35 @@ impl Shared {
         }
     }
 
-    /// The agent leaves: what is here and stands outside of the sequence is missing, since the round that
-    /// `came_in` tells by its counter; what is settled comes again as something known.
-    pub(super) fn give_back(&mut self, came_in: impl Fn(u64) -> Option<u64>) {
+    /// The agent leaves: what is here and not settled is missing, since the round that it came in last; what is
+    /// settled comes again as something known.
+    pub(super) fn give_back(&mut self) {
         for (place, here) in core::mem::take(&mut self.here) {
-            if let Some(RowKey::Loose(number)) = here.open
-                && let Some(round) = came_in(number)
-            {
-                self.miss_at(place, round);
+            if here.open.is_some() {
+                self.miss_at(place, here.repeats.last_round());
             }
         }
     }
 
-    /// The row `seq` came again in `round`. The numbers that are not waited for any more (invariant 2).
-    pub(super) fn prove(&mut self, seq: u64, round: u64) -> Vec<u64> {
-        self.prove_gone(round, |number| number < seq)
+    /// What is missing below `seq` is gone. The numbers under which any was.
+    pub(super) fn prove(&mut self, seq: u64) -> BTreeSet<u64> {
+        let left = self.missing.split_off(&(seq, 0));
+        let gone = core::mem::replace(&mut self.missing, left);
+        gone.into_keys().map(|(number, _)| number).collect()
     }
 
-    /// The replay of `round` is over.
-    pub(super) fn end_replay(&mut self, round: u64) -> Vec<u64> {
-        self.prove_gone(round, |_| true)
-    }
-
-    fn prove_gone(&mut self, round: u64, is_passed: impl Fn(u64) -> bool) -> Vec<u64> {
+    /// The replay of `round` is over. The numbers under which any is not waited for any more (invariant 2).
+    pub(super) fn end_replay(&mut self, round: u64) -> BTreeSet<u64> {
         let mut given_up = BTreeSet::new();
         self.missing.retain(|(number, _), missing| {
-            if is_passed(*number) && missing.came_in < round && missing.proof_round < round {
-                missing.proofs = missing.proofs.saturating_add(1);
-                missing.proof_round = round;
+            if missing.came_in < round && missing.last_replay < round {
+                missing.replays = missing.replays.saturating_add(1);
+                missing.last_replay = round;
             }
-            let is_gone = missing.proofs >= limits::HOLE_PROOFS;
+            let is_gone = missing.replays >= limits::HOLE_PROOFS;
             given_up.extend(is_gone.then_some(*number));
             !is_gone
         });
-        given_up.into_iter().collect()
+        given_up
     }
 }

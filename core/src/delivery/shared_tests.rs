@@ -260,3 +260,70 @@ fn one_that_is_dropped_behind_another_is_awaited_where_a_further_one_has_room() 
     assert_eq!(settle_all(&mut window), ["d3"]);
     assert_eq!((window.cursor(), window.wants_replay()), (Some(3), false));
 }
+
+#[test]
+fn one_message_under_two_numbers_comes_again_under_both_for_who_comes_back() {
+    let mut window = Window::new(Some(0));
+    other(&mut window, "first", 1, 0);
+    window.accept(2, frame("x", 1), 0);
+    assert_eq!(other(&mut window, "x", 1, 0), Taken::Duplicate);
+    let (key, id) = take(&mut window).unwrap();
+    assert_eq!(id, "first");
+    window.settle(key);
+    let mut window = Window::resume(window.into_past());
+    assert_eq!(other(&mut window, "first", 1, 1), Taken::Duplicate);
+    assert_eq!(
+        (window.cursor(), window.wants_replay()),
+        (Some(0), true),
+        "x came under 1, too, and is not read"
+    );
+    other(&mut window, "x", 1, 1);
+    window.accept(2, frame("x", 1), 1);
+    assert_eq!(settle_all(&mut window), ["x"]);
+    assert_eq!((window.cursor(), window.wants_replay()), (Some(2), false));
+}
+
+#[test]
+fn one_message_under_two_numbers_that_found_no_room_keeps_nobody_waiting_once_it_came_under_both() {
+    let (mut window, first) = nearly_full();
+    assert_eq!([1, 2].map(|seq| window.accept(seq, frame("x", 11), 0)), [Taken::Overflow; 2]);
+    window.settle(first);
+    window.accept(2, frame("x", 1), 1);
+    assert_eq!(settle_all(&mut window), ["x"]);
+    assert_eq!(window.cursor(), Some(0), "it came under 1, too");
+    assert_eq!(other(&mut window, "x", 1, 1), Taken::Duplicate);
+    assert_eq!((window.cursor(), window.wants_replay()), (Some(2), false));
+}
+
+#[test]
+fn what_found_no_room_is_awaited_also_when_its_agent_has_left_since() {
+    for leaves in [false, true] {
+        let (mut window, first) = nearly_full();
+        assert_eq!(row(&mut window, 2, 11, 0), Taken::Overflow);
+        window.settle(first);
+        if leaves {
+            window = Window::resume(window.into_past());
+        }
+        assert_eq!(window.accept(2, frame("other", 1), 0), Taken::InOrder);
+        assert_eq!(settle_all(&mut window), ["other"]);
+        assert_eq!((window.cursor(), window.wants_replay()), (Some(1), true), "d2 came, too");
+        assert_eq!(row(&mut window, 2, 11, 1), Taken::InOrder);
+        assert_eq!(settle_all(&mut window), ["d2"]);
+        assert_eq!((window.cursor(), window.wants_replay()), (Some(2), false));
+    }
+}
+
+#[test]
+fn one_replay_does_not_prove_a_second_one_gone_however_many_answers_come_in_the_middle() {
+    let (mut window, first) = nearly_full();
+    for seq in 2..5 {
+        row(&mut window, seq, 1, 0);
+    }
+    assert_eq!(other(&mut window, "other", 11, 0), Taken::Overflow);
+    window.settle(first);
+    assert_eq!(settle_all(&mut window).len(), 3);
+    for round in 1..4 {
+        assert_eq!(row(&mut window, 1 + round, 1, round), Taken::Duplicate);
+    }
+    assert_eq!((window.cursor(), window.wants_replay()), (Some(0), true), "one replay is one proof");
+}

@@ -73,8 +73,8 @@ struct Model {
     /// `None` while the base is provisional.
     cursor: Option<u64>,
     rows: BTreeMap<u64, Known>,
-    /// In which rounds a missing row was proven to be gone.
-    proofs: BTreeMap<u64, BTreeSet<u64>>,
+    /// In which rounds each message came again.
+    repeats: BTreeMap<(u64, String), BTreeSet<u64>>,
     holes: BTreeSet<u64>,
     seen: BTreeSet<String>,
     fan_outs: BTreeSet<String>,
@@ -99,11 +99,11 @@ impl Model {
         } else if let Some(known) = self.rows.get(&seq).cloned() {
             if known.id != id {
                 let first_round = *self.seconds.entry((seq, id.clone())).or_insert(self.round);
-                self.prove(seq, first_round);
+                self.repeat(seq, &id, first_round);
                 self.share(&id, seq);
                 self.loose(id, steer, shown);
             } else {
-                self.prove(seq, known.first_round);
+                self.repeat(seq, &id, known.first_round);
             }
         } else {
             self.share(&id, seq);
@@ -128,13 +128,16 @@ impl Model {
     }
 
     /// A message under `seq` came, first in `first_round`.
-    fn prove(&mut self, seq: u64, first_round: u64) {
-        if self.cursor.is_some() && first_round < self.round {
-            let below = self.missing().into_iter().filter(|missing| *missing < seq);
-            for missing in below {
-                self.proofs.entry(missing).or_default().insert(self.round);
-            }
+    fn repeat(&mut self, seq: u64, id: &str, first_round: u64) {
+        if first_round < self.round {
+            self.repeats.entry((seq, String::from(id))).or_default().insert(self.round);
         }
+    }
+
+    /// Whether one and the same message above `seq` came again often enough.
+    fn is_gone(&self, seq: u64) -> bool {
+        let mut above = self.repeats.range((seq + 1, String::new())..);
+        above.any(|(_, rounds)| rounds.len() >= usize::from(limits::HOLE_PROOFS))
     }
 
     /// A message outside of the order, once.
@@ -231,7 +234,6 @@ impl Model {
                     self.queue(seq);
                 }
             }
-            let gone = |proofs: &BTreeSet<u64>| proofs.len() >= usize::from(limits::HOLE_PROOFS);
             let next = cursor + 1;
             let shared = self.sharing.iter().any(|(id, seq)| *seq == next && self.open.contains(id));
             match self.rows.get(&next) {
@@ -239,7 +241,7 @@ impl Model {
                     self.rows.remove(&next);
                     cursor = next;
                 }
-                None if self.proofs.get(&next).is_some_and(gone) => {
+                None if self.is_gone(next) && self.rows.range(next..).next().is_some() => {
                     self.holes.insert(next);
                     cursor = next;
                 }

@@ -10,7 +10,7 @@
 //! 3. A row is queued when every lower row is at least queued, or when its owner says that each missing one has been
 //!    waited for long enough: since the first row above it came.
 //! 4. A sequence is a hole only after [`limits::HOLE_PROOFS`](crate::limits::HOLE_PROOFS) replays, each
-//!    of which repeated a higher row without bringing it.
+//!    of which repeated one and the same higher row without bringing it.
 //! 5. No delivery id of the last [`limits::REMEMBERED`](crate::limits::REMEMBERED) is queued twice.
 //! 6. What comes behind a row that found no room is not taken either, but for another message under the number of
 //!    a row that is here.
@@ -22,6 +22,7 @@ mod accepting;
 
 use super::dropped::Dropped;
 use super::remembered::Remembered;
+use super::repeats::{Again, Repeats};
 use super::row::{Frame, Row, RowKey, RowState};
 use super::shared::Shared;
 use super::told::Told;
@@ -60,6 +61,14 @@ pub(crate) struct Window {
     fan_outs: Remembered,
     /// Ranges that were proven holes, so that a row that turns up after all is not lost.
     holes: VecDeque<(u64, u64)>,
+    /// What is missing below this sequence has been proven gone.
+    proven: u64,
+    /// What is here from this sequence up has started its proofs over.
+    started_over: u64,
+    /// The last replay round in which something came again.
+    repeated_in: u64,
+    /// Rows that are not settled.
+    open: usize,
     bytes: usize,
     dropped: Dropped,
 }
@@ -102,6 +111,10 @@ impl Window {
             remembered: Remembered::new(limits::REMEMBERED),
             fan_outs: Remembered::new(limits::REMEMBERED),
             holes: VecDeque::new(),
+            proven: 0,
+            started_over: 0,
+            repeated_in: 0,
+            open: 0,
             bytes: 0,
             dropped: Dropped::default(),
         }
@@ -123,9 +136,12 @@ impl Window {
         }
         // What was taken under its number may come before it.
         for (seq, row) in self.rows.iter().filter(|(_, row)| unread(row)) {
-            self.shared.miss_first(*seq, &row.frame.delivery_id.0, row.last_round);
+            self.shared.miss_first(*seq, &row.frame.delivery_id.0, row.repeats.last_round());
         }
-        self.shared.give_back(|number| self.loose.get(&number).map(|row| row.last_round));
+        self.shared.give_back();
+        for (place, came_in) in self.dropped.places() {
+            self.shared.miss_at(place, came_in);
+        }
         let Self { base, acked, told, remembered, fan_outs, shared, holes, .. } = self;
         Past { base, acked, told, remembered, fan_outs, shared, holes }
     }
@@ -173,9 +189,12 @@ impl Window {
         self.dropped.highest() > highest || self.shared.has_missing()
     }
 
-    /// Whether there is room again for what was dropped.
+    /// Whether there is room again for what was dropped, the lowest of it first. Settled rows take none: only a
+    /// replay frees that.
     pub(crate) fn has_room(&self) -> bool {
-        self.row_count() * 2 <= limits::WINDOW_ROWS && self.bytes * 2 <= limits::WINDOW_BYTES
+        let is_half_free = self.open * 2 <= limits::WINDOW_ROWS && self.bytes * 2 <= limits::WINDOW_BYTES;
+        let fits = |(seq, bytes)| seq == self.next_seq() || !self.is_full(bytes, 1);
+        is_half_free && self.dropped.lowest().is_none_or(fits)
     }
 
     /// The sequence directly behind the cursor.
@@ -194,8 +213,8 @@ impl Window {
     }
 
     /// Rows that are not settled.
-    pub(crate) fn open(&self) -> usize {
-        self.pending().count()
+    pub(crate) const fn open(&self) -> usize {
+        self.open
     }
 
     /// The rows that are not settled, with the times they were tried.
@@ -215,22 +234,12 @@ impl Window {
         }
     }
 
-    /// Rows of both kinds.
-    fn row_count(&self) -> usize {
-        self.rows.len() + self.loose.len()
-    }
-
     fn insert(&mut self, seq: u64, frame: Frame, round: u64) {
         self.remembered.insert(&frame.delivery_id.0);
         self.bytes += frame.payload.len();
-        let mut row = Row::new(frame, RowState::Held, round);
-        // The gap that this row splits keeps the proofs that it has collected.
-        if let Some(above) = self.rows.range((Bound::Excluded(seq), Bound::Unbounded)).next()
-            && self.after_gap.contains(above.0)
-        {
-            (row.proofs, row.proof_round) = (above.1.proofs, above.1.proof_round);
-        }
-        self.rows.insert(seq, row);
+        self.open += 1;
+        self.started_over = self.started_over.max(seq.saturating_add(1));
+        self.rows.insert(seq, Row::new(frame, RowState::Held, round));
         self.note_gap(seq);
         self.note_gap(seq.saturating_add(1));
         if self.base != Base::Provisional {
@@ -279,6 +288,7 @@ impl Window {
             self.turns.enqueue(RowKey::Sequenced(seq), mode);
         } else {
             self.bytes -= row.settle();
+            self.open -= 1;
         }
     }
 
@@ -288,7 +298,7 @@ impl Window {
         let Some(lowest) = self.rows.keys().next().copied() else {
             return;
         };
-        let first = self.dropped.lowest().map_or(lowest, |dropped| lowest.min(dropped));
+        let first = self.dropped.lowest().map_or(lowest, |(dropped, _)| lowest.min(dropped));
         self.base = Base::Found;
         self.acked = first - 1;
         self.told = Told::new(self.acked);
@@ -333,9 +343,8 @@ impl Window {
     /// When the lowest row came, and in which round, unless a row has come again in this one: a replay comes in
     /// order, so whatever is open below that row has come, too.
     pub(crate) fn lowest_unrepeated(&self, round: u64) -> Option<(Mono, u64)> {
-        let repeated = |row: &Row| row.first_round < round && row.last_round == round;
-        let lowest = self.rows.values().next().filter(|_| !self.rows.values().any(repeated));
-        lowest.map(|row| (row.frame.at.mono, row.first_round))
+        let lowest = self.rows.values().next().filter(|_| self.repeated_in < round);
+        lowest.map(|row| (row.frame.at.mono, row.repeats.first_round()))
     }
 
     /// Rows have come at `later` of when they came.
@@ -351,27 +360,31 @@ impl Window {
         self.rows.last_key_value().is_some_and(|(_, row)| row.state == RowState::Held)
     }
 
-    /// A message under `seq` came again, first in `first_round`: whatever is missing below it was not in that replay
-    /// (invariant 4).
-    fn prove(&mut self, seq: u64, first_round: u64, round: u64) {
-        if first_round >= round || canary!(GapNeverClosed) {
-            return;
+    /// A message under `seq` came again: whatever is missing below it was not in that replay (invariant 4).
+    fn prove(&mut self, seq: u64, repeat: Again, round: u64) {
+        if repeat.is_of_a_replay {
+            self.repeated_in = round;
         }
-        let gaps: Vec<u64> = self.after_gap.range(..=seq).copied().collect();
-        for above in gaps {
-            if let Some(row) = self.rows.get_mut(&above)
-                && row.proof_round < round
-            {
-                row.proofs = row.proofs.saturating_add(1);
-                row.proof_round = round;
-            }
+        self.started_over = self.started_over.max(seq.saturating_add(1));
+        if repeat.is_proof && self.proven < seq && !canary!(GapNeverClosed) {
+            self.proven = seq;
+            let given_up = self.shared.prove(seq);
+            self.give_up(given_up);
         }
-        let given_up = self.shared.prove(seq, round);
-        self.give_up(given_up);
+    }
+
+    /// What came under `seq` is not here: none of the replays so far has proven it gone, nor does the rest of this one.
+    fn start_proofs_over(&mut self, seq: u64) {
+        self.proven = self.proven.min(seq);
+        if seq < self.started_over {
+            let rows = self.rows.range_mut(seq..self.started_over).map(|(_, row)| &mut row.repeats);
+            rows.chain(self.shared.repeats_of(seq, self.started_over)).for_each(Repeats::start_over);
+            self.started_over = seq;
+        }
     }
 
     /// Other messages under these numbers are not waited for any more.
-    fn give_up(&mut self, numbers: Vec<u64>) {
+    fn give_up(&mut self, numbers: BTreeSet<u64>) {
         numbers.into_iter().for_each(|seq| self.note_hole(seq, seq));
         self.advance();
     }
@@ -383,16 +396,15 @@ impl Window {
         }
     }
 
-    /// Whether what is missing directly below `seq` has been proven gone.
-    fn proven_below(&self, seq: u64) -> bool {
-        self.rows.get(&seq).is_some_and(|row| row.proofs >= limits::HOLE_PROOFS && !canary!(CursorZero))
-    }
-
-    /// Moves the cursor over everything that is settled or gone (invariant 1).
+    /// Moves the cursor over everything that is settled or gone (invariant 1), once it is known where it stands.
     fn advance(&mut self) {
+        if self.base == Base::Provisional {
+            return;
+        }
         while let Some(seq) = self.rows.keys().next().copied() {
             if seq > self.next_seq() {
-                if !self.proven_below(seq) && !canary!(AckPastGap) {
+                let is_proven = seq <= self.proven && !canary!(CursorZero);
+                if !is_proven && !canary!(AckPastGap) {
                     return;
                 }
                 self.note_hole(self.next_seq(), seq - 1);
@@ -469,6 +481,7 @@ impl Window {
     pub(crate) fn settle(&mut self, key: RowKey) {
         let Some(row) = self.row_mut(key) else { return };
         self.bytes -= row.settle();
+        self.open -= 1;
         if let RowKey::Loose(number) = key {
             self.loose.remove(&number);
         }

@@ -13,7 +13,6 @@
 use super::{Base, Window};
 use crate::delivery::row::{Frame, Row, RowKey, RowState, Taken};
 use crate::limits;
-use core::ops::Bound;
 
 impl Window {
     /// A frame of the mailbox, `seq` at least 1, in replay round `round`.
@@ -26,9 +25,8 @@ impl Window {
         }
         if let Some(row) = self.rows.get_mut(&seq) {
             if row.frame.delivery_id == frame.delivery_id {
-                row.last_round = round;
-                let first_round = row.first_round;
-                self.prove(seq, first_round, round);
+                let repeat = row.repeats.again(round);
+                self.prove(seq, repeat, round);
                 #[cfg(canary)]
                 if canary!(ResentIsNew) && frame.shown {
                     self.push_loose(frame, round);
@@ -45,15 +43,16 @@ impl Window {
             return Taken::Overflow;
         }
         let id = &frame.delivery_id.0;
-        let behind = self.dropped.is_before(seq, self.acked, round);
+        let behind = self.dropped.is_before(seq, id, round);
         if !awaited && (behind || self.is_full(frame.payload.len(), 1)) {
-            self.drop_row(seq, id, round);
+            self.dropped.note(seq, id, frame.payload.len(), round);
+            self.start_proofs_over(seq);
             return Taken::Overflow;
         }
         self.dropped.found_room(seq, id);
         self.shared.is_row(seq, id);
         // Another one that found no room when it came under this number would be acked with this one.
-        for (other, came_in) in self.dropped.under(seq) {
+        for (other, came_in) in self.dropped.under(seq).filter(|_| seq >= self.proven) {
             self.shared.miss_at(other, came_in);
         }
         // Somebody has taken it, who has left since: it only has to be acked. Or it is here under another number.
@@ -76,24 +75,26 @@ impl Window {
     /// Another message under the number of a row that is here.
     fn accept_second(&mut self, seq: u64, frame: Frame, round: u64) -> Taken {
         let id = frame.delivery_id.0.clone();
-        if let Some(first_round) = self.shared.first_round(seq, &id) {
-            if let Some(row) = self.rows.get_mut(&seq).filter(|_| first_round < round) {
-                row.last_round = round;
-            }
-            self.prove(seq, first_round, round);
+        if let Some(repeat) = self.shared.repeats(seq, &id).map(|repeats| repeats.again(round)) {
+            self.prove(seq, repeat, round);
             return Taken::Duplicate;
         }
         if self.remembered.contains(&id) {
+            self.started_over = self.started_over.max(seq.saturating_add(1));
             self.shared.take(seq, &id, self.place_of(&id), round);
+            // It may have been missing.
+            self.advance();
             return Taken::Duplicate;
         }
+        self.started_over = self.started_over.max(seq.saturating_add(1));
         // Nothing goes on without it where the first is settled.
         let awaited = self.base != Base::Provisional
             && seq == self.next_seq()
             && self.rows.get(&seq).is_some_and(|row| row.state == RowState::Settled);
         if !awaited && self.is_full(frame.payload.len(), 1) {
-            self.dropped.note(seq, &id, round);
+            self.dropped.note(seq, &id, frame.payload.len(), round);
             self.shared.miss(seq, &id, round);
+            self.start_proofs_over(seq);
             return Taken::Overflow;
         }
         self.dropped.found_room(seq, &id);
@@ -101,9 +102,7 @@ impl Window {
         let taken = if self.shared.misses(seq, &id) { Taken::InOrder } else { Taken::Late };
         let open = frame.shown.then(|| self.push_loose(frame, round));
         self.shared.take(seq, &id, open, round);
-        if self.base != Base::Provisional {
-            self.advance();
-        }
+        self.advance();
         taken
     }
 
@@ -115,14 +114,6 @@ impl Window {
         let loose =
             || self.loose.iter().find(|(_, row)| is_it(row)).map(|(number, _)| RowKey::Loose(*number));
         row.or_else(loose)
-    }
-
-    fn drop_row(&mut self, seq: u64, id: &str, round: u64) {
-        self.dropped.note(seq, id, round);
-        // It is there, so no replay has proven it gone.
-        if let Some((_, above)) = self.rows.range_mut((Bound::Excluded(seq), Bound::Unbounded)).next() {
-            (above.proofs, above.proof_round) = (0, round);
-        }
     }
 
     /// A fan-out event: `seq` 0, outside of the sequence.
@@ -178,15 +169,18 @@ impl Window {
         let number = self.next_loose;
         self.next_loose += 1;
         self.bytes += frame.payload.len();
+        self.open += 1;
         self.turns.enqueue(RowKey::Loose(number), frame.mode);
         self.loose.insert(number, Row::new(frame, RowState::Queued, round));
         RowKey::Loose(number)
     }
 
     /// Whether there is no room for a payload, in so many times the usual room.
-    fn is_full(&self, payload: usize, times: usize) -> bool {
+    pub(super) fn is_full(&self, payload: usize, times: usize) -> bool {
         // A single payload larger than the bound must still find room in an empty window.
         let is_too_much = self.bytes > 0 && self.bytes + payload > times * limits::WINDOW_BYTES;
-        is_too_much || self.row_count() >= times * limits::WINDOW_ROWS
+        let rows = self.rows.len() + self.loose.len();
+        // Settled ones keep no payload; those above a gap go only with a replay.
+        is_too_much || self.open >= times * limits::WINDOW_ROWS || rows >= 2 * times * limits::WINDOW_ROWS
     }
 }
