@@ -11,7 +11,7 @@ use super::event::Event;
 use super::marks::FaultMark;
 use crate::agents::Kind;
 use crate::agents::reader::{Token, body};
-use crate::engine::HttpResponse;
+use crate::engine::{Engine, HttpResponse};
 use crate::plan::{AgentPlan, SECOND, Step};
 use crate::rng::{Stream, key};
 use relay_core::ids::RequestId;
@@ -141,28 +141,26 @@ impl World<'_> {
                 }
             }
             Step::Outcome { to } if self.plan.agents[to].kind == Kind::Deaf => {}
-            Step::Outcome { to } => {
-                if let Some(id) = self.engine.agent_id(&name(to)) {
-                    let output = json!({ "outcome": body(RESULT + number as Token, 1, 1) });
-                    self.engine.finish_elsewhere(self.now_ms(), &id, &output);
-                    self.pump_engine();
-                }
-            }
-            Step::Deny { to } => {
-                if let Some(id) = self.engine.agent_id(&name(to)) {
-                    let (action, why) = (number % ACTIONS, body(RESULT + number as Token, 1, 1));
-                    self.engine.deny_action(self.now_ms(), &id, &format!("action-{action}"), &why);
-                    self.pump_engine();
-                }
-            }
-            Step::Novel { to } => {
-                if let Some(id) = self.engine.agent_id(&name(to)) {
-                    self.engine.send_novelty(self.now_ms(), &id);
-                    self.pump_engine();
-                }
-            }
+            Step::Outcome { to } => self.at_engine(to, |engine, now, id| {
+                let output = json!({ "outcome": body(RESULT + number as Token, 1, 1) });
+                engine.finish_elsewhere(now, id, &output);
+            }),
+            Step::Deny { to } => self.at_engine(to, |engine, now, id| {
+                let (action, why) = (number % ACTIONS, body(RESULT + number as Token, 1, 1));
+                engine.deny_action(now, id, &format!("action-{action}"), &why);
+            }),
+            Step::Novel { to } => self.at_engine(to, Engine::send_novelty),
             Step::Ask { agent, what } => self.pester(number, &name(agent), what),
             Step::Fault(fault) => self.start_fault(fault),
+        }
+    }
+
+    /// Something happens at the engine that concerns an agent, if it knows it.
+    fn at_engine(&mut self, agent: usize, happens: impl FnOnce(&mut Engine, i64, &str)) {
+        if let Some(id) = self.engine.agent_id(&self.plan.agents[agent].name) {
+            let now = self.now_ms();
+            happens(&mut self.engine, now, &id);
+            self.pump_engine();
         }
     }
 
