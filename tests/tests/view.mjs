@@ -101,6 +101,18 @@ try {
   seen.modes_ms = Date.now() - slow;
   await tab.emulateMedia({ colorScheme: "dark" });
   await painted();
+  // Little room for each lane, as with many agents: texts have their part of it, and every lane is there.
+  await tab.setViewportSize({ width: 460, height: 860 });
+  await painted();
+  await painted();
+  seen.narrow = await tab.evaluate(() => {
+    const wide = document.getElementById("scroll").clientWidth;
+    const text = document.querySelector(".event");
+    const centre = (lane) => { const place = lane.getBoundingClientRect(); return (place.left + place.right) / 2; };
+    const names = [...document.querySelectorAll("#head button")];
+    const inside = (lane) => lane.getBoundingClientRect().bottom <= document.getElementById("head").getBoundingClientRect().bottom;
+    return { text: parseFloat(text.style.paddingLeft) / wide, lanes: Math.max(...names.map(centre)) / wide, named: names.every(inside) };
+  });
   seen.dark = await tab.evaluate(() => getComputedStyle(document.body).backgroundColor);
   seen.colours_dark = await shot("dark");
 } finally {

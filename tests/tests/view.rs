@@ -89,6 +89,11 @@ fn a_picture_of_ten_thousand_events_shows_lanes_arrows_and_the_verdict_and_answe
     {
         assert!(seen[shot].as_u64().unwrap() > 50, "{shot} is blank: {}", seen[shot]);
     }
+    let narrow = &seen["narrow"];
+    for (what, most) in [("text", 0.8), ("lanes", 0.8)] {
+        assert!(narrow[what].as_f64().unwrap() < most, "{what}: {narrow}");
+    }
+    assert_eq!(narrow["named"], true, "{narrow}");
     assert_ne!(seen["dark"], "rgb(251, 251, 250)");
     // The rule that was broken.
     assert!(seen["verdict"].as_str().unwrap().contains("S1 is broken"), "{seen}");

@@ -98,7 +98,11 @@ function fit() {
 
 /* ---- drawing ---- */
 const scroll = element("scroll"), canvas = element("canvas"), map = element("map"), rows = element("rows");
-const step = () => Math.max(44, Math.min(92, (scroll.clientWidth - TIME) * 0.52 / lanes.length));
+const step = () => { // lanes stand closer where texts would have less than a third of the room
+  const room = scroll.clientWidth - TIME, each = (share) => room * share / lanes.length;
+  return Math.min(92, Math.max(each(0.52), Math.min(44, each(0.67))));
+};
+const heights = () => Math.max(2, Math.min(6, Math.ceil(88 / step()))); // on which the names of lanes stand
 const x = (lane) => TIME + (lane + 0.5) * step();
 const textLeft = () => TIME + lanes.length * step() + 8;
 
@@ -172,7 +176,7 @@ function arrows(pen, from, to, top) {
   const seen = new Set(), heads = row >= 7 || element("mode").value === "linear";
   for (let k = from; k < to; k++) {
     const e = events[shown[k]], y = Math.round(ys[k] - top) + 0.5;
-    const key = (y * 64 + e[FROM]) * 64 + e[TO] + e[KIND] / 32;
+    const key = (y * lanes.length + e[FROM]) * lanes.length + e[TO] + e[KIND] / 32;
     if (seen.has(key)) continue;
     seen.add(key);
     const colour = colours[kinds[e[KIND]]], a = x(e[FROM]), b = x(e[TO]);
@@ -252,7 +256,9 @@ function paintMap(top, tall) {
   pen.strokeRect(1, top * scale + 0.75, 16, Math.max(6, tall * scale - 1.5));
 }
 function heads() {
+  const high = heights();
   element("head").replaceChildren();
+  element("head").style.height = 4 + 23 * high + "px";
   const note = document.createElement("span");
   note.style.left = "12px";
   note.textContent = "time, s";
@@ -261,8 +267,8 @@ function heads() {
     const button = toggle(name, lanesOn, lane, (other) => other === story.core);
     button.dataset.lane = name;
     button.style.left = x(lane) + "px";
-    button.style.maxWidth = 2 * step() - 6 + "px"; // neighbours stand on different heights
-    button.classList.toggle("low", lane % 2 === 1);
+    button.style.maxWidth = Math.max(24, high * step() - 6) + "px"; // neighbours stand on different heights
+    button.style.top = 3 + 23 * (lane % high) + "px";
     element("head").append(button);
   });
 }
