@@ -240,6 +240,16 @@ fn a_reader_who_has_seen_enough_is_no_failure() {
         let said = String::from_utf8(output.stderr).unwrap();
         assert!(output.status.success() && said.is_empty(), "{args:?}: {said}");
     }
+    // A file that is stdout, too; what was written is told as always.
+    for (input, args) in WRITERS {
+        let mut command = relay_sim();
+        command.args(with_files(args, &fixture(input), Path::new("/dev/stdout")));
+        let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+        drop(child.stdout.take());
+        let output = child.wait_with_output().unwrap();
+        let said = String::from_utf8(output.stderr).unwrap();
+        assert!(output.status.success() && !said.contains("cannot write"), "{args:?}: {said}");
+    }
 }
 
 #[test]

@@ -72,7 +72,12 @@ fn refuse(file: &Path, why: &dyn Display) -> Code {
 fn put(file: &Path, bytes: &[u8], readers: Readers) -> io::Result<()> {
     if is_stdout(file) {
         let mut stdout = io::stdout().lock();
-        return stdout.write_all(bytes).and_then(|()| stdout.flush());
+        let written = stdout.write_all(bytes).and_then(|()| stdout.flush());
+        return written.or_else(|error| match error.kind() {
+            // Its reader has seen enough, as with every line that is printed.
+            ErrorKind::BrokenPipe => Ok(()),
+            _ => Err(error),
+        });
     }
     // Whether it may be written: a rename would not ask.
     let old = match OpenOptions::new().write(true).open(file) {
