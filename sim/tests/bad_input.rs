@@ -83,7 +83,7 @@ fn a_file_that_is_no_trace_is_one_line_for_every_command_that_takes_one() {
     let lines: Vec<&str> = whole.split_inclusive('\n').collect();
     let without = |at: usize| [&lines[..at], &lines[at + 1..]].concat().concat();
     let cases: [(String, &str); 17] = [
-        (files.path("none.jsonl").to_str().unwrap().to_owned(), "No such file"),
+        (files.path("none.jsonl").to_str().unwrap().to_owned(), "cannot be read: No such file"),
         (files.0.path().to_str().unwrap().to_owned(), "directory"),
         (files.write("empty.jsonl", ""), "empty"),
         (files.write("binary.jsonl", [0x7f, b'E', b'L', b'F', 0xff, 0xfe, 0]), "UTF-8"),
@@ -98,7 +98,10 @@ fn a_file_that_is_no_trace_is_one_line_for_every_command_that_takes_one() {
             files.write("spelled.jsonl", whole.replacen("\"subscriber\":2", "\"subscriber\":-2", 1)),
             "integer `-2`",
         ),
-        (files.write("foreign.jsonl", whole.replacen("\"v\":1", "\"v\":7", 1)), "format 7"),
+        (
+            files.write("foreign.jsonl", whole.replacen("\"v\":1", "\"v\":7", 1)),
+            "format 7, and only format 1 can be read: take the relay-sim",
+        ),
         (files.write("twice.jsonl", format!("{whole}{whole}")), "behind the end"),
         (files.write("long.jsonl", format!("{}{LONG}{}", lines[0], "x".repeat(8 << 20))), "cut off"),
         (files.write("deep.jsonl", format!("{{\"t\":{}", "[".repeat(1 << 20))), "no trace"),
@@ -120,7 +123,7 @@ fn a_file_that_is_no_scenario_is_one_line_for_every_command_that_takes_one() {
     let whole = fixture("scenarios/direct.json");
     let step = |what: &str| whole.replacen("\"steps\": [", &format!("\"steps\": [[5, {what}],"), 1);
     let cases: [(String, &str); 13] = [
-        (files.path("none.json").to_str().unwrap().to_owned(), "No such file"),
+        (files.path("none.json").to_str().unwrap().to_owned(), "cannot be read: No such file"),
         (files.0.path().to_str().unwrap().to_owned(), "directory"),
         (files.write("binary.json", [0x7f, b'E', b'L', b'F', 0xff, 0xfe, 0]), "UTF-8"),
         (files.write("truncated.json", &whole[..whole.len() / 2]), "EOF"),

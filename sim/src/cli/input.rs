@@ -179,7 +179,10 @@ fn unreadable_head(line: &str) -> Option<String> {
         Ok(Head { v: Some(v) }) if v.as_u64() == Some(u64::from(FORMAT)) => None,
         Ok(Head { v: Some(v) }) => {
             let found: String = v.to_string().chars().take(SHOWN).collect();
-            Some(format!("this trace has format {found}, and only format {FORMAT} can be read"))
+            Some(format!(
+                "this trace has format {found}, and only format {FORMAT} can be read: take the relay-sim of the \
+                 version that recorded it"
+            ))
         }
         Ok(Head { v: None }) => Some("the `boot` line has no `v`, the number of its format".into()),
         Err(error) if error.is_eof() => Some(format!("the line is cut off after {} bytes", line.len())),
@@ -269,5 +272,5 @@ fn bounded(file: impl Read, most: u64, kind: &str) -> Result<Vec<u8>, String> {
 }
 
 fn told(error: io::Error) -> String {
-    error.to_string()
+    format!("cannot be read: {error}")
 }
