@@ -1,5 +1,6 @@
 //! The command line of the simulator: numbers that make no sense, several files, and what is shown of them.
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
@@ -87,6 +88,18 @@ fn a_seed_on_every_release_is_so_many_cases() {
     assert!(told.contains("cases/s") && !told.contains("seeds"), "{told}");
     let width = told.lines().map(|line| line.chars().count()).max();
     assert!(width <= Some(80), "{told}");
+}
+
+/// Names of marks differ in length, and some are long.
+#[test]
+fn the_hits_of_all_marks_stand_below_each_other() {
+    let output = relay_sim(["swarm", "--seeds", "20"]);
+    let told = text_of(&output.stdout);
+    let marks = told.split_once("\nmarks: ").unwrap().1;
+    let rows = marks.lines().skip(1).take_while(|line| line.starts_with("  ") && !line.contains("never hit"));
+    // The last digit of the second number, which the last row may not have.
+    let ends: BTreeSet<_> = rows.filter(|row| row.split_whitespace().count() == 4).map(str::len).collect();
+    assert_eq!(ends.len(), 1, "{told}");
 }
 
 #[test]

@@ -140,8 +140,9 @@ impl Tally {
         );
         let hit: Vec<_> = self.marks.iter().filter(|(_, hits)| **hits > 0).collect();
         say!("\nmarks: {} of {} hit", hit.len(), self.marks.len());
+        let width = hit.iter().map(|(mark, _)| mark.len()).max().unwrap_or_default();
         for row in hit.chunks(COLUMNS) {
-            let cells: String = row.iter().map(|(mark, hits)| format!("  {mark:<24}{hits:>9}")).collect();
+            let cells: String = row.iter().map(|(mark, hits)| format!("  {mark:<width$}{hits:>9}")).collect();
             say!("{cells}");
         }
         let never: Vec<_> =
