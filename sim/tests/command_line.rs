@@ -77,6 +77,7 @@ fn the_last_seed_is_one_too() {
     let output = relay_sim(["swarm", "--start", "18446744073709551615", "--seeds", "1", "--json"]);
     assert!(output.status.success(), "{}", text_of(&output.stderr));
     let told: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!(told["interrupted"], false);
     let releases = told["releases"].as_array().unwrap();
     assert!(releases.len() > 1 && releases.iter().all(|release| release["cases"] == 1), "{told}");
 }

@@ -60,6 +60,7 @@ fn an_interrupted_swarm_prints_its_json_too() {
     child.stdout.take().unwrap().read_to_string(&mut told).unwrap();
     assert_eq!(child.wait().unwrap().code(), Some(130));
     let told: serde_json::Value = serde_json::from_str(&told).unwrap();
+    assert_eq!(told["interrupted"], true);
     assert!(told["releases"].as_array().unwrap().iter().any(|release| release["cases"] != 0), "{told}");
 }
 

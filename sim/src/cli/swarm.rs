@@ -103,12 +103,13 @@ pub(crate) fn run(args: &Args) -> Code {
     if refused {
         return Code::REFUSED;
     }
+    let interrupted = limits.interrupt.came();
     if args.json {
-        tally.print_json()
+        tally.print_json(interrupted)
     } else {
         tally.print_table()
     }
-    let code = if limits.interrupt.came() { Code::INTERRUPTED } else { Code::HELD };
+    let code = if interrupted { Code::INTERRUPTED } else { Code::HELD };
     tally.exit_code().worst(code)
 }
 

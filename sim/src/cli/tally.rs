@@ -170,7 +170,7 @@ impl Tally {
         }
     }
 
-    pub(super) fn print_json(&self) {
+    pub(super) fn print_json(&self, interrupted: bool) {
         let releases: Vec<_> = self
             .sums
             .iter()
@@ -195,7 +195,7 @@ impl Tally {
         let result = json!({
             "seconds": self.begun.elapsed().as_secs_f64(), "casesPerSecond": self.rate(|sum| sum.cases),
             "eventsPerSecond": self.rate(|sum| sum.events), "releases": releases, "marks": self.marks,
-            "failures": failures,
+            "failures": failures, "interrupted": interrupted,
         });
         say!("{result}");
     }
