@@ -8,6 +8,7 @@
 //! 2. The peak of memory is that of the row, where the kernel lets it be reset.
 
 use super::code::Code;
+use super::patience::meanwhile;
 use relay_sim::engine::ProfileName;
 use relay_sim::plan::{self, Plan};
 use std::time::{Duration, Instant};
@@ -44,7 +45,7 @@ fn rows() -> Result<(), String> {
     row("as the swarm draws them", &|seed| plan::draw(seed, PROFILE))?;
     row(&format!("with {STEPS} steps"), &|seed| plan::draw_with(seed, PROFILE, STEPS))?;
     for (agents, messages) in GROWTH {
-        let name = format!("{agents} agents, {messages} messages");
+        let name = format!("agents: {agents}, messages: {messages}");
         row(&name, &|seed| plan::calm(seed, PROFILE, agents, messages))?;
     }
     Ok(())
@@ -54,22 +55,30 @@ fn row(name: &str, draw: &dyn Fn(u64) -> Plan) -> Result<(), String> {
     reset_peak();
     let clock = Clock::start();
     let (mut seeds, mut events) = (0_u64, 0_u64);
-    while clock.elapsed() < LONG_ENOUGH {
-        let report = relay_sim::run(draw(seeds), None)
-            .map_err(|failure| format!("{name}, seed {seeds}: {}", super::verdict(&failure)))?;
-        seeds += 1;
-        events += report.events;
-    }
+    meanwhile(&name, || {
+        while clock.elapsed() < LONG_ENOUGH {
+            let report = relay_sim::run(draw(seeds), None)
+                .map_err(|failure| format!("{name}, seed {seeds}: {}", super::verdict(&failure)))?;
+            seeds += 1;
+            events += report.events;
+        }
+        Ok::<_, String>(())
+    })?;
     let seconds = clock.elapsed().as_secs_f64();
     say!(
-        "{name:<34}{:>9.1}{:>12.0}{:>12.0}{:>11}{:>10}",
-        seeds as f64 / seconds,
+        "{name:<34}{:>9}{:>12.0}{:>12.0}{:>11}{:>10}",
+        rate(seeds as f64 / seconds),
         events as f64 / seconds,
         seconds * 1e9 / events as f64,
         events / seeds,
         peak().map_or_else(|| "?".to_owned(), |kib| (kib / 1_024).to_string()),
     );
     Ok(())
+}
+
+/// How many per second: of a few, as many digits as tell them from none.
+fn rate(seeds: f64) -> String {
+    if seeds < 1.0 { format!("{seeds:.3}") } else { format!("{seeds:.1}") }
 }
 
 /// What this thread has cost so far.
@@ -111,4 +120,14 @@ fn peak() -> Option<u64> {
     let status = std::fs::read_to_string("/proc/self/status").ok()?;
     let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"))?;
     line.split_whitespace().next()?.parse().ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_world_that_takes_long_is_not_none_in_a_second() {
+        assert_eq!([0.034, 0.999, 1.0, 543.91].map(rate), ["0.034", "0.999", "1.0", "543.9"]);
+    }
 }

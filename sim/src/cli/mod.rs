@@ -17,6 +17,7 @@ mod input;
 mod interrupt;
 mod numbers;
 mod output;
+mod patience;
 pub(crate) mod record;
 pub(crate) mod replay;
 pub(crate) mod run;

@@ -6,6 +6,7 @@
 
 use super::code::Code;
 use super::output::{self, Readers};
+use super::patience::meanwhile;
 use super::terminal::place;
 use super::{input, numbers, refuse};
 use std::path::PathBuf;
@@ -35,7 +36,7 @@ fn record(args: &Args) -> Result<Code, Code> {
             trace.push_str(lines);
         }
     };
-    let result = relay_sim::record(scenario.plan, None, &mut tape);
+    let result = meanwhile(&place(&args.file), || relay_sim::record(scenario.plan, None, &mut tape));
     if trace.is_empty() {
         return Err(refuse(&args.file, &format_args!("the broker has no life {}", args.life)));
     }

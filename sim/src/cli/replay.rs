@@ -9,6 +9,7 @@
 use super::code::Code;
 use super::input::Unread;
 use super::output::{self, Readers};
+use super::patience::meanwhile;
 use super::terminal::{place, shown};
 use super::{input, refuse};
 use relay_core::trace::Trace;
@@ -127,8 +128,10 @@ fn each_text(files: &[PathBuf], mut act: impl FnMut(&Path, &str) -> Result<(), C
     std::panic::set_hook(Box::new(|_| {}));
     let mut code = Code::HELD;
     for file in files {
-        let text = input::trace(file).map_err(|why| refuse(file, &why));
-        let done = text.and_then(|text| act(file, &text));
+        let done = meanwhile(&place(file), || {
+            let text = input::trace(file).map_err(|why| refuse(file, &why));
+            text.and_then(|text| act(file, &text))
+        });
         code = code.worst(done.err().unwrap_or(Code::HELD));
     }
     code

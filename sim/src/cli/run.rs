@@ -5,6 +5,7 @@
 //! 1. Whatever comes of a file, the next one has its turn; the exit code is the worst.
 
 use super::code::Code;
+use super::patience::meanwhile;
 use super::terminal::place;
 use super::{again, input, refuse};
 #[cfg(canary)]
@@ -32,7 +33,8 @@ fn run_one(file: &Path, verbose: bool) -> Result<Code, Code> {
     let finds = found(&scenario).map_or_else(|why| refuse(file, &why), |()| Code::HELD);
     #[cfg(not(canary))]
     let finds = Code::HELD;
-    let result = if verbose { super::aloud(scenario.plan) } else { scenario.run() };
+    let result =
+        if verbose { super::aloud(scenario.plan) } else { meanwhile(&place(file), || scenario.run()) };
     Ok(finds.worst(match result {
         Ok(report) => {
             say!("passed: {}: {}", place(file), super::summary(&report));

@@ -6,16 +6,14 @@ use super::again;
 use super::code::Code;
 use super::numbers;
 use super::output::{self, Readers};
+use super::patience::PROGRESS;
 use relay_sim::engine::ProfileName;
 use relay_sim::plan;
 #[cfg(canary)]
 use relay_sim::scenario::Expected;
 use relay_sim::scenario::{self, Progress};
 use std::path::{Path, PathBuf};
-use std::time::{Duration, Instant};
-
-/// Between two lines of progress.
-const PROGRESS: Duration = Duration::from_secs(2);
+use std::time::Instant;
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {

@@ -10,6 +10,7 @@
 use super::code::Code;
 use super::interrupt::Interrupt;
 use super::numbers;
+use super::patience::PROGRESS;
 use super::tally::Tally;
 use relay_sim::engine::ProfileName;
 use relay_sim::oracles::Failure;
@@ -23,14 +24,12 @@ use std::time::{Duration, Instant};
 
 /// Seeds of a run without `--seeds` and `--minutes`.
 const SEEDS: u64 = 1_000;
-/// Between two lines of progress.
-const PROGRESS: Duration = Duration::from_secs(2);
 /// Whoever interrupts a run is heard within this time.
 const LOOK: Duration = Duration::from_millis(100);
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
-    /// How many seeds; 1000 when neither this nor `--minutes` is given.
+    /// How many seeds, each on every release; 1000 when neither this nor `--minutes` is given.
     #[arg(long, conflicts_with = "minutes", allow_negative_numbers = true, value_parser = numbers::seeds)]
     seeds: Option<u64>,
     /// How long, instead of how many.

@@ -8,6 +8,7 @@
 use super::code::Code;
 use super::input::{self, Input};
 use super::output::{self, Readers};
+use super::patience::meanwhile;
 use super::terminal::{place, shown};
 use super::{again, refuse};
 use relay_core::trace::Trace;
@@ -37,7 +38,7 @@ pub(crate) struct Args {
 pub(crate) fn run(args: &Args) -> Code {
     // The words of a panic are in the picture.
     std::panic::set_hook(Box::new(|_| {}));
-    draw(args).unwrap_or_else(|code| code)
+    meanwhile(&place(&args.output), || draw(args)).unwrap_or_else(|code| code)
 }
 
 /// A picture to be, and what was found in it.

@@ -10,6 +10,7 @@
 
 use super::Args;
 use crate::cli::code::Code;
+use crate::cli::patience::meanwhile;
 use relay_core::{Canary, let_loose};
 use relay_sim::engine::ProfileName;
 use relay_sim::oracles::Failure;
@@ -41,7 +42,7 @@ pub(crate) fn run(args: &Args) -> Code {
     say!("{:<36}{:<12}{:>7}  case", "canary", "oracle", "seeds");
     let mut found = Vec::new();
     for canary in &wanted {
-        match hunt(*canary, args) {
+        match meanwhile(&canary.name(), || hunt(*canary, args)) {
             Ok(find) => {
                 let Find { case, failure } = &find;
                 let (rule, profile) = (failure.rule, profile(*case));
