@@ -124,6 +124,7 @@ fn a_line_about_a_case_without_marks_ends_like_a_sentence() {
     let output = relay_sim(["run", file.to_str().unwrap()]);
     let told = text_of(&output.stdout);
     assert!(output.status.success() && !told.trim_end_matches('\n').ends_with([' ', ';']), "{told:?}");
+    assert!(told.contains(" 1 life of the broker,"), "{told:?}");
 }
 
 #[test]
@@ -133,6 +134,7 @@ fn the_help_tells_the_exit_codes() {
     for code in [10, 11, 12, 13, 14, 130] {
         assert!(told.contains(&format!("\n {code:>3}  ")), "{told}");
     }
+    assert!(told.contains("a canary that was not found"), "{told}");
 }
 
 /// A trace with another print in one of its lines, where there is one.

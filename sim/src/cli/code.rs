@@ -12,7 +12,8 @@ use std::process::ExitCode;
 pub(crate) const HELP: &str = "\
 Exit codes:
    0  everything held
-   1  bad usage or input, or output that cannot be written, or only in part
+   1  bad usage or input, or output that cannot be written, or only in part;
+      also a canary that was not found, and a seed to shrink that does not fail
   10  the core broke an assertion of its own
   11  a rule of safety was broken
   12  a rule of liveness was broken

@@ -67,10 +67,11 @@ fn summary(report: &Report) -> String {
     let marks: Vec<String> = hit.map(|(mark, hits)| format!("{mark} {hits}")).collect();
     let marks = if marks.is_empty() { "no marks".to_owned() } else { marks.join(", ") };
     format!(
-        "{} events in {} s, {} lives of the broker, {} rows, {} messages taken; {marks}",
+        "{} events in {} s, {} {} of the broker, {} rows, {} messages taken; {marks}",
         report.events,
         report.time / relay_sim::plan::SECOND,
         report.lives,
+        if report.lives == 1 { "life" } else { "lives" },
         report.rows,
         report.taken,
     )

@@ -22,6 +22,10 @@ use std::time::Instant;
 /// Half of the bugs must be found within so many cases.
 const MEDIAN: u64 = 1_000;
 
+/// How a find is made a scenario: `seed` does not have the bug.
+const SMALL: &str = "RUSTFLAGS=\"--cfg canary\" cargo run --release -p relay-sim --target-dir target/canary -- \
+                     shrink SEED --profile RELEASE --canary NAME";
+
 /// The first case in which an oracle spoke.
 #[derive(Debug)]
 struct Find {
@@ -64,6 +68,7 @@ pub(crate) fn run(args: &Args) -> Code {
     let median = found.get(found.len() / 2).copied();
     let told = median.map_or_else(String::new, |median| format!(", median {median} seeds"));
     say!("{} of {} found{told}, {seconds:.0} s", found.len(), wanted.len());
+    say!("to make one small: {SMALL}");
     let good =
         found.len() == wanted.len() && (args.name.is_some() || median.is_some_and(|median| median < MEDIAN));
     if good { Code::HELD } else { Code::REFUSED }
