@@ -1,13 +1,11 @@
 //! Dispatch: frames that leave for a node.
 //!
-//! Owns: which socket a frame for an agent goes to, live dispatch, replay, and fan-out events.
+//! Owns: which socket a frame for an agent goes to, live dispatch, and fan-out events.
 //! Must not know: why something is sent.
 //!
 //! 1. A frame goes to the socket of the agent's node and provider, if that is open; with the cursor
 //!    capability only once the agent is ready on it.
 //! 2. A row that was written is `delivered`, whatever becomes of the bytes.
-//! 3. A replay sends what is open above the cursor, ascending, exactly as it was sent before. A send that fails ends
-//!    it, or does not.
 
 use super::ids::AgentKey;
 use super::journal::Event;
@@ -37,7 +35,7 @@ struct Deliver<'a> {
 
 impl Engine {
     /// The socket that an agent can be sent to (invariant 1).
-    fn socket_of(&self, key: AgentKey) -> Option<ConnectionId> {
+    pub(super) fn socket_of(&self, key: AgentKey) -> Option<ConnectionId> {
         let agent = &self.state.agents[key.0];
         let node = self.state.node_of(key)?;
         let connection = self.state.nodes[node.0].providers.get(&agent.provider)?.connection?;
@@ -77,17 +75,7 @@ impl Engine {
         if let Some((_, frame)) = self.held_back.take() {
             self.out.push_back(frame);
         }
-        for (connection, key, seq) in std::mem::take(&mut self.late_replay) {
-            // A replay ends with its socket.
-            if self.socket_of(key) == Some(connection) && self.ends_replay(now_ms, key, seq) {
-                break;
-            }
-        }
-    }
-
-    /// Whose replays wait to be overtaken.
-    pub fn late_replays(&self) -> impl Iterator<Item = &str> {
-        self.late_replay.iter().map(|(_, key, _)| &*self.state.agents[key.0].id)
+        self.release_replays(now_ms);
     }
 
     /// Writes a row to its agent's socket; false if there is none, or the send fails (invariant 2).
@@ -124,28 +112,6 @@ impl Engine {
             None => self.out.push_back(Output::Send { connection, text }),
         }
         true
-    }
-
-    /// Sends a row of a replay; whether that ends with it.
-    fn ends_replay(&mut self, now: i64, key: AgentKey, seq: u64) -> bool {
-        !self.dispatch(now, key, seq, true) && self.options.profile.replay_stops
-    }
-
-    /// Invariant 3.
-    pub(super) fn replay(&mut self, now: i64, agents: &[AgentKey]) {
-        for key in agents {
-            let seqs: Vec<u64> =
-                self.state.agents[key.0].mailbox.replayable(now).map(|row| row.seq).collect();
-            // It waits for the store: live frames may leave in the meantime, and what ends then is left out.
-            let late = self.socket_of(*key).filter(|_| self.reorder);
-            for seq in seqs {
-                match late {
-                    Some(connection) => self.late_replay.push((connection, *key, seq)),
-                    None if self.ends_replay(now, *key, seq) => return,
-                    None => {}
-                }
-            }
-        }
     }
 
     /// An event outside of the sequence, if the agent can be reached right now.

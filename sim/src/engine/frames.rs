@@ -183,7 +183,7 @@ impl Engine {
         if !cursor {
             let agents =
                 self.agents_of(inbound.node, self.options.profile.cursor.then_some(provider.as_str()));
-            self.replay(now, &agents);
+            self.replay(now, inbound.connection, &agents);
         }
         Ok(())
     }
@@ -355,7 +355,7 @@ impl Engine {
             Replay::Node => self.agents_of(inbound.node, None),
             Replay::Newly | Replay::Certified => vec![key],
         };
-        self.replay(now, &agents);
+        self.replay(now, inbound.connection, &agents);
     }
 
     fn agent_deregister(&mut self, now: i64, inbound: &Inbound) {

@@ -74,7 +74,7 @@ impl Engine {
             Replay::Certified if cursor => listed.into_iter().map(|(key, _)| key).collect(),
             Replay::Newly | Replay::Certified => newly,
         };
-        self.replay(now, &agents);
+        self.replay(now, inbound.connection, &agents);
         Ok(())
     }
 

@@ -26,6 +26,7 @@ mod messages;
 mod nodes;
 mod outcomes;
 mod profile;
+mod replays;
 mod replica;
 mod rooms;
 mod schema;
@@ -40,6 +41,7 @@ pub use profile::{Profile, ProfileName};
 use ids::Ids;
 use journal::Journal;
 use losses::Losses;
+use replays::Replays;
 use state::{Connection, State};
 use std::collections::{BTreeMap, VecDeque};
 
@@ -110,9 +112,8 @@ pub struct Engine {
     next_sweep: Option<i64>,
     /// Live frames that wait to be overtaken by the next one of their agent.
     held_back: Option<(usize, Output)>,
-    /// Rows of replays that wait to be overtaken.
-    late_replay: Vec<(ConnectionId, ids::AgentKey, u64)>,
     reorder: bool,
+    replays: Replays,
     /// When it can again do what it is asked for, in Unix ms.
     overloaded_until: i64,
     losses: Losses,
@@ -133,8 +134,8 @@ impl Engine {
             next_connection: 1,
             next_sweep: None,
             held_back: None,
-            late_replay: Vec::new(),
             reorder: false,
+            replays: Replays::default(),
             overloaded_until: 0,
             losses: Losses::default(),
             behind_ms: 0,
@@ -153,11 +154,12 @@ impl Engine {
 
     /// When [`Engine::tick`] has something to do.
     pub fn next_deadline(&self) -> Option<i64> {
-        self.next_sweep
+        self.next_sweep.into_iter().chain(self.replays.next_at()).min()
     }
 
-    /// Lets time pass: stale nodes, expired rows, overdue invocations.
+    /// Lets time pass: stale nodes, expired rows, overdue invocations, rows of replays in pieces.
     pub fn tick(&mut self, now_ms: i64) {
+        self.send_pieces(now_ms);
         if self.next_sweep.is_none_or(|at| at > now_ms) {
             return;
         }
@@ -270,7 +272,7 @@ impl Engine {
             provider.connection = None;
         }
         (self.held_back, self.out) = (None, VecDeque::new());
-        self.late_replay.clear();
+        self.replays.forget();
     }
 
     /// Until then what nodes ask for is refused for no fault of theirs.

@@ -180,6 +180,9 @@ pub struct Profile {
     pub replay_on_inventory: Replay,
     /// A replay ends with the first send that fails; otherwise it goes on behind that.
     pub replay_stops: bool,
+    /// Replays on one socket come one after the other, and those that wait are one; before, frames are handled side
+    /// by side, and so are the replays behind them.
+    pub replays_in_turn: bool,
     /// Conflicts in `inventory.sync`.
     pub inventory_conflict: Conflict,
     /// Sequence allocation.
@@ -256,6 +259,7 @@ const V5_0_5: Profile = Profile {
     replay_on_register: Replay::Node,
     replay_on_inventory: Replay::Node,
     replay_stops: false,
+    replays_in_turn: false,
     inventory_conflict: Conflict::FailAll,
     sequence: Sequence::StoredMax,
     reregister_keeps_ready: false,
@@ -289,6 +293,7 @@ const V6_0_3: Profile = Profile {
     cursor: true,
     replay_on_register: Replay::Newly,
     replay_on_inventory: Replay::Newly,
+    replays_in_turn: true,
     sequence: Sequence::Monotonic,
     spawn_harnesses: None,
     ..V5_0_5

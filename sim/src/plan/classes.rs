@@ -102,6 +102,7 @@ const CLASSES: &[fn(Draw) -> Fault] = &[
     |_| Fault::NameTaken,
     |draw| Fault::Retire { agent: draw.agent() },
     |draw| Fault::Lag { lasts: draw.lasts(MINUTE), behind: draw.skewed(SECOND / 100, 10 * SECOND) },
+    |draw| Fault::SlowReplay { lasts: draw.between(5, SECOND, 2 * MINUTE).min(draw.longest) },
 ];
 
 /// The classes of a case.

@@ -254,4 +254,6 @@ pub enum Fault {
     NameTaken,
     /// Rows, events and invocations are lost on links that live on.
     Lose { lasts: u64 },
+    /// Replays leave in pieces, and other frames come between them.
+    SlowReplay { lasts: u64 },
 }

@@ -121,6 +121,9 @@ impl World<'_> {
             Fault::HalfOpen { lasts } => self.silence(lasts),
             Fault::Overload { lasts } => self.engine.overload_until(engine_until(lasts)),
             Fault::Lose { lasts } => self.engine.lose_frames_until(engine_until(lasts)),
+            Fault::SlowReplay { lasts } => {
+                self.engine.replay_in_pieces_until(self.now_ms(), engine_until(lasts));
+            }
             Fault::EngineRestart => self.restart_engine(),
             Fault::Reorder { .. } => self.engine.reorder_live_frames(self.now_ms(), true),
             Fault::Replay { agent } => self.replay(agent),
@@ -272,6 +275,7 @@ impl World<'_> {
         self.engine.reorder_live_frames(self.now_ms(), false);
         self.engine.overload_until(0);
         self.engine.lose_frames_until(0);
+        self.engine.replay_in_pieces_until(self.now_ms(), 0);
         self.pump_engine();
         self.end_rivals();
         self.cut_silent();

@@ -84,6 +84,10 @@ marks! {
     Overloaded = "overloaded",
     /// A live frame left before a replay that was due.
     ReplayOvertaken = "replay_overtaken",
+    /// A row of a replay left, and others behind it were left for later.
+    ReplayInPieces = "replay_in_pieces",
+    /// An inventory was answered in the middle of a replay.
+    AnsweredInReplay = "answered_in_replay",
     /// The engine was started again while a link was open.
     EngineRestarted = "engine_restarted",
     /// An agent that ran was bound to another node.

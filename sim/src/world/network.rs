@@ -400,6 +400,12 @@ impl World<'_> {
                     }
                     self.schedule_release();
                 }
+                EngineEvent::Delivered { connection, .. } if self.engine.is_in_replay(*connection) => {
+                    self.mark(FaultMark::ReplayInPieces);
+                }
+                EngineEvent::InventorySynced { connection, .. } if self.engine.is_in_replay(*connection) => {
+                    self.mark(FaultMark::AnsweredInReplay);
+                }
                 EngineEvent::Rejected { code: OVERLOADED, .. } => self.mark(FaultMark::Overloaded),
                 EngineEvent::FrameLost { seq, failed, .. } => {
                     self.network.has_lost |= *seq > 0;
