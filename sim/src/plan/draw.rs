@@ -42,6 +42,12 @@ const UNHEARD: u64 = 2;
 const UNANSWERED: u64 = 4;
 const SAID: usize = 3;
 
+/// One in so many slow replays is of messages that have no room, some of which were lost before: what one replay
+/// brings once only. Such a case takes as much time as fifty others.
+const ROOMLESS: u64 = 16;
+/// So many of these are more than a window holds.
+const OVERFLOW: usize = 13;
+
 /// How long the messages of a case may be. A long one takes as much time as a hundred short ones, and few
 /// bugs need it.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -171,6 +177,7 @@ fn occasion(
             steps.push((stopped, Step::Fault(Fault::Terminate)));
             steps
         }
+        Fault::SlowReplay { .. } => slow_replay(drawn, agents, at, busy),
         // What is just made: the broker begins, and needs another token.
         Fault::Lag { .. } => vec![(0, Step::Fault(fault)), (at + 1, Step::Fault(Fault::Rotate))],
         // An order for an agent that does not run.
@@ -184,6 +191,34 @@ fn occasion(
         }
         _ => Vec::new(),
     }
+}
+
+/// Messages that nobody reads yet are replayed, and inventories are answered in the middle of that: a machine that
+/// has slept sends one.
+fn slow_replay(
+    drawn: impl Fn(u64, u64, u64) -> u64,
+    agents: &[AgentPlan],
+    at: u64,
+    busy: u64,
+) -> Vec<(u64, Step)> {
+    let to = drawn(27, 0, agents.len() as u64 - 1) as usize;
+    let sent = at.saturating_sub(drawn(28, SECOND, 8 * SECOND));
+    let lasts = drawn(29, 10 * SECOND, 90 * SECOND);
+    let mut steps = vec![(sent.saturating_sub(SECOND), Step::Fault(Fault::Busy { agent: to, lasts }))];
+    if drawn(30, 0, ROOMLESS - 1) == 0 {
+        steps.push((sent, Step::Fault(Fault::Lose { lasts: SECOND })));
+        let message = Step::Direct { to, steer: false, size: drawn(31, 430_000, 500_000) as usize };
+        steps.extend((1..=OVERFLOW as u64).map(|number| ((sent + number).min(busy), message)));
+    } else {
+        steps.push((sent, Step::Burst { to, count: drawn(31, 3, 40) as usize }));
+    }
+    let begins = (at + drawn(32, 1, SECOND)).min(busy - 1);
+    steps.push((begins, Step::Fault(Fault::Cut)));
+    for number in 0..drawn(33, 0, 4) {
+        let slept = (begins + drawn(34 + number, SECOND, 12 * SECOND)).min(busy - 1);
+        steps.push((slept, Step::Fault(Fault::Suspend { lasts: 10 * SECOND })));
+    }
+    steps
 }
 
 /// Messages that fill the window of an agent without an echo, or with their echo the streams of slow readers.
