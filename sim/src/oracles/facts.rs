@@ -118,6 +118,11 @@ impl<'a> Frame<'a> {
         self.kind.as_deref().unwrap_or_default()
     }
 
+    /// How large what it brings is.
+    pub(super) fn payload_len(&self) -> usize {
+        self.payload.map_or(0, |payload| payload.get().len())
+    }
+
     /// Whether what the frame brings is for an agent to read.
     pub(super) fn is_shown(&self) -> bool {
         is_shown(self.payload.map_or("null", RawValue::get))

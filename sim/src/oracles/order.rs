@@ -9,6 +9,8 @@
 //!    for [`GAP_WAIT`], unless it was acked, as what is gone for good is. A row is missing from when a later one
 //!    arrives: what comes behind a gap that others have waited for does not wait anew.
 //! 3. Only a `steer` may be read before a `wait` that came before it.
+//! 4. A row that came where others filled the window, or behind such a one, is missing like one that did not come, once
+//!    an inventory has been answered and [`GAP_WAIT`] is over without it: it counts from when it comes again.
 //!
 //! What was read once may be read again, which is another oracle's question.
 
@@ -19,14 +21,30 @@ use std::collections::{BTreeMap, VecDeque};
 /// Arrivals by which it is known since when a row is missing, per identity: older ones are as good as waited for.
 const HIGHEST: usize = 1_024;
 
+/// With more bytes than this a window may be full: half of what it holds, for what was read may not be confirmed yet.
+const ROOM: usize = 4 << 20;
+
 #[derive(Clone, Copy, Debug)]
 struct Arrived {
-    /// Counts the arrivals at this life of the broker.
+    /// Counts the arrivals at this life of the broker: since when it is here for sure, and since when it may be.
     number: u64,
+    earliest: u64,
     steer: bool,
     /// It came before the answer to its agent's registration. Whether it is taken or left to the replay behind
     /// that is the broker's affair: if it comes again, that counts.
     early: bool,
+    size: usize,
+    /// There may have been no room for it, or for one below it.
+    roomless: bool,
+    /// When an inventory was first answered behind it, if there may have been no room: the machine's clock, in µs.
+    answered: Option<u64>,
+}
+
+impl Arrived {
+    /// Whether it counts anew if it comes again at `at`.
+    fn is_left_to_a_replay(&self, at: u64) -> bool {
+        self.early || self.answered.is_some_and(|answered| at.saturating_sub(answered) >= GAP_WAIT.0)
+    }
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -64,19 +82,25 @@ impl Order {
         };
         self.arrivals += 1;
         let steer = frame.mode.is("steer");
-        let arrived = Arrived { number: self.arrivals, steer, early: false };
         self.note_highest(at, id, seq);
-        if let Some(rows) = self.arrived.get_mut(id) {
-            rows.entry(seq)
-                .and_modify(|first| {
-                    if first.early {
-                        *first = arrived
-                    }
-                })
-                .or_insert(arrived);
-        } else {
-            self.arrived.insert(id.to_owned(), BTreeMap::from([(seq, arrived)]));
+        if !self.arrived.contains_key(id) {
+            self.arrived.insert(id.to_owned(), BTreeMap::new());
         }
+        let Some(rows) = self.arrived.get_mut(id) else {
+            return;
+        };
+        let first = rows.get(&seq).copied();
+        if first.is_some_and(|first| !first.is_left_to_a_replay(at)) {
+            return;
+        }
+        let size = frame.payload_len();
+        let full = size + rows.values().map(|row| row.size).sum::<usize>() > ROOM;
+        // What comes behind one without room is left to the replay that brings that.
+        let roomless = full || rows.range(..seq).any(|(_, row)| row.roomless);
+        let number = self.arrivals;
+        // There may have been room for it as well, and it is here since then.
+        let earliest = first.filter(|first| !first.early).map_or(number, |first| first.earliest);
+        rows.insert(seq, Arrived { number, earliest, steer, early: false, size, roomless, answered: None });
     }
 
     fn note_highest(&mut self, at: u64, id: &str, seq: u64) {
@@ -118,6 +142,13 @@ impl Order {
         }
     }
 
+    /// An inventory is answered; `at` is the machine's clock, in µs.
+    pub(super) fn answered(&mut self, at: u64) {
+        for row in self.arrived.values_mut().flat_map(BTreeMap::values_mut).filter(|row| row.roomless) {
+            row.answered.get_or_insert(at);
+        }
+    }
+
     /// The process of an identity has read the message of a row for the first time. `at` is the machine's clock,
     /// in µs; `acked` is the greatest sequence that was acked by then.
     pub(super) fn read(&mut self, at: u64, id: &str, seq: u64, acked: u64) -> Result<(), String> {
@@ -142,7 +173,7 @@ impl Order {
         }
         let slot = if this.steer { &mut latest.steer } else { &mut latest.wait };
         if slot.is_none_or(|other| other.seq < seq) {
-            *slot = Some(Read { seq, number: this.number, at, acked });
+            *slot = Some(Read { seq, number: this.earliest, at, acked });
         }
         match overtaker {
             Some(other) if other.number >= this.number => Err(format!(
@@ -193,6 +224,35 @@ mod tests {
                 arrived_at(&mut order, 2 * WAITED, 2);
             }
             assert_eq!(order.read(2 * WAITED, "7", 2, 1).is_ok(), good);
+        }
+    }
+
+    #[test]
+    fn what_may_have_found_no_room_is_missing_once_an_answer_has_not_brought_it() {
+        // Answered, and when it comes again: only behind both, and only where there may have been no room.
+        for (size, answered, again, good) in [
+            (ROOM, true, WAITED, true),
+            (ROOM, true, SOON, false),
+            (ROOM, false, WAITED, false),
+            (20, true, WAITED, false),
+        ] {
+            let mut order = Order::default();
+            let text = |seq, size| {
+                let payload = "x".repeat(size);
+                format!(
+                    r#"{{"type":"deliver","agent_id":"7","seq":{seq},"mode":"wait","payload":"{payload}"}}"#
+                )
+            };
+            order.arrived(0, &Frame::read(&text(1, size)));
+            order.arrived(0, &Frame::read(&text(2, 20)));
+            assert_eq!(order.read(0, "7", 1, 0), Ok(()));
+            if answered {
+                order.answered(0);
+            }
+            arrived_at(&mut order, 0, 3);
+            assert_eq!(order.read(WAITED, "7", 3, 1), Ok(()));
+            order.arrived(again, &Frame::read(&text(2, 20)));
+            assert_eq!(order.read(2 * WAITED, "7", 2, 1).is_ok(), good, "{size} {answered} {again}");
         }
     }
 

@@ -92,6 +92,9 @@ impl Oracles {
         if let Some(id) = registered {
             self.order.registered(id);
         }
+        if frame.data.as_ref().is_some_and(|data| data.rebound_agents.is_some()) {
+            self.order.answered(at.mono);
+        }
         if registered.is_some() || matches!(frame.kind(), "deliver" | "action.invoke") {
             self.quiet_since = None;
         }
