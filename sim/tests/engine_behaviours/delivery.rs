@@ -74,6 +74,80 @@ pub(crate) fn live_frames_overtake_a_replay_that_is_read_from_the_store_first() 
     assert_eq!(scene.bench.delivered(connection), rest, "a replay ends with its socket");
 }
 
+/// A scene in which six rows of bob are open, and a replay of them has begun to leave in pieces.
+fn in_pieces(profile: ProfileName) -> Scene {
+    let mut scene = scene(profile);
+    scene.dms(6);
+    scene.connection = scene.bench.reopen(&scene.node, scene.connection);
+    scene.bench.frames(scene.connection);
+    let end = scene.bench.now + 60_000;
+    scene.bench.engine.replay_in_pieces_until(scene.bench.now, end);
+    let inventory = scene.bench.inventory(&[&scene.bob]);
+    scene.bench.send(scene.connection, inventory);
+    while !scene.bench.engine.is_in_replay(scene.connection) {
+        let next = scene.bench.engine.next_deadline().expect("a replay is under way");
+        scene.bench.pass(next - scene.bench.now);
+    }
+    scene
+}
+
+/// Bob's rows among what came since the last look.
+fn rows_of(frames: &[Value]) -> Vec<u64> {
+    let deliver = |frame: &&Value| frame["type"] == "deliver";
+    frames.iter().filter(deliver).filter_map(|frame| frame["seq"].as_u64()).collect()
+}
+
+pub(crate) fn a_replay_may_leave_in_pieces_with_other_frames_between_them() {
+    for profile in ALL {
+        let mut scene = in_pieces(profile);
+        let connection = scene.connection;
+        let begun = rows_of(&scene.bench.frames(connection));
+        assert!((1..6).contains(&begun.len()), "{profile}: {begun:?}");
+        scene.dms(1);
+        assert_eq!(rows_of(&scene.bench.frames(connection)), [7], "{profile}: live rows do not wait");
+        assert!(scene.bench.engine.expire_row(scene.bench.now, &scene.bob.id, 6));
+        scene.bench.pass(12_000);
+        let whole: Vec<u64> = begun.into_iter().chain(rows_of(&scene.bench.frames(connection))).collect();
+        assert_eq!(whole, [1, 2, 3, 4, 5], "{profile}: in order, without what has ended");
+    }
+}
+
+pub(crate) fn a_replay_in_pieces_ends_with_its_socket_or_its_time() {
+    for profile in ALL {
+        let mut scene = in_pieces(profile);
+        let old = scene.connection;
+        scene.bench.frames(old);
+        scene.bench.close(old);
+        scene.bench.pass(12_000);
+        assert_eq!(rows_of(&scene.bench.frames(old)), [] as [u64; 0], "{profile}");
+        let mut scene = in_pieces(profile);
+        let mut rows = rows_of(&scene.bench.frames(scene.connection));
+        scene.bench.engine.replay_in_pieces_until(scene.bench.now, 0);
+        rows.extend(rows_of(&scene.bench.frames(scene.connection)));
+        assert_eq!(rows, [1, 2, 3, 4, 5, 6], "{profile}");
+    }
+}
+
+pub(crate) fn replays_come_in_turn_but_in_5() {
+    // What two more inventories in the middle of a replay bring, with the rest of that: in 5 each one of its own, at
+    // the same time; from 8.11.4 on one for both, behind it.
+    for (profile, (count, in_turn)) in releases([(18, false), (6, true), (6, true), (12, true), (12, true)]) {
+        let mut scene = in_pieces(profile);
+        let connection = scene.connection;
+        for _ in 0..2 {
+            let inventory = scene.bench.inventory(&[&scene.bob]);
+            scene.bench.send(connection, inventory);
+        }
+        scene.bench.pass(30_000);
+        let frames = scene.bench.frames(connection);
+        let last_reply = frames.iter().rposition(|frame| frame["type"] == "reply");
+        assert!(last_reply.is_some_and(|at| (3..8).contains(&at)), "{profile}: answered in the middle");
+        let rows = rows_of(&frames);
+        let ascents = 1 + rows.windows(2).filter(|pair| pair[0] >= pair[1]).count();
+        assert_eq!((rows.len(), rows.len() == 6 * ascents), (count, in_turn), "{profile}: {rows:?}");
+    }
+}
+
 pub(crate) fn a_middle_row_that_ended_leaves_a_hole_and_the_cursor_below_it() {
     for profile in ALL {
         for end in ["expire", "ack", "fail"] {

@@ -35,6 +35,13 @@ fn live_frames_of_an_agent_may_overtake_each_other() {
 }
 
 #[test]
+fn a_replay_is_not_always_one_piece() {
+    delivery::a_replay_may_leave_in_pieces_with_other_frames_between_them();
+    delivery::a_replay_in_pieces_ends_with_its_socket_or_its_time();
+    delivery::replays_come_in_turn_but_in_5();
+}
+
+#[test]
 fn a_replay_repeats_whole_frames_as_often_as_the_release_replays() {
     delivery::a_replayed_frame_is_identical_to_the_live_one();
     delivery::each_release_replays_after_frames_of_its_own();
