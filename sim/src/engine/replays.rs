@@ -78,7 +78,7 @@ impl Engine {
     pub fn replay_in_pieces_until(&mut self, now_ms: i64, end_ms: i64) {
         self.replays.in_pieces_until = end_ms;
         if end_ms <= now_ms {
-            self.go_on(now_ms, |_| true);
+            self.finish(now_ms, |_| true);
         }
     }
 
@@ -150,14 +150,14 @@ impl Engine {
 
     /// Replays that have been overtaken leave.
     pub(super) fn release_replays(&mut self, now: i64) {
-        self.go_on(now, |replay| replay.pace == Pace::Overtaken);
+        self.finish(now, |replay| replay.pace == Pace::Overtaken);
     }
 
     /// Pieces of replays leave that are due.
     pub(super) fn send_pieces(&mut self, now: i64) {
         while self.replays.next_at().is_some_and(|at| at <= now) {
             for mut replay in std::mem::take(&mut self.replays.under_way) {
-                if replay.next_at().is_none_or(|at| at > now) || self.goes_on(now, &mut replay) {
+                if replay.next_at().is_none_or(|at| at > now) || self.send_next(now, &mut replay) {
                     self.replays.under_way.push(replay);
                 }
             }
@@ -166,7 +166,7 @@ impl Engine {
     }
 
     /// The next row of a replay leaves; whether others are left.
-    fn goes_on(&mut self, now: i64, replay: &mut UnderWay) -> bool {
+    fn send_next(&mut self, now: i64, replay: &mut UnderWay) -> bool {
         while let Some((key, seq)) = replay.rows.pop_front() {
             // An agent that has left is none of this replay any more.
             if self.socket_of(key) != Some(replay.connection) {
@@ -185,11 +185,12 @@ impl Engine {
     }
 
     /// Sends all that is left of some replays.
-    fn go_on(&mut self, now: i64, which: impl Fn(&UnderWay) -> bool) {
-        let (these, others) = std::mem::take(&mut self.replays.under_way).into_iter().partition(which);
+    fn finish(&mut self, now: i64, which: impl Fn(&UnderWay) -> bool) {
+        let (these, others): (Vec<_>, Vec<_>) =
+            std::mem::take(&mut self.replays.under_way).into_iter().partition(which);
         self.replays.under_way = others;
-        for mut replay in Vec::<UnderWay>::from(these) {
-            while self.goes_on(now, &mut replay) {}
+        for mut replay in these {
+            while self.send_next(now, &mut replay) {}
         }
         self.give_turns(now);
     }
