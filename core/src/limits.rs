@@ -90,6 +90,9 @@ pub(crate) const REPLAY_FIRST: Span = Span::secs(60);
 pub(crate) const REPLAY_MAX: Span = Span::secs(600);
 /// Proofs of absence that make a missing sequence a hole.
 pub(crate) const HOLE_PROOFS: u8 = 2;
+/// So long what comes again proves nothing of a row that came, and is not here: engines may send replays side by side,
+/// and each that brought the row goes on. They take seconds.
+pub(crate) const REPLAY_REST: Span = Span::secs(30);
 /// Typed attempts before a row is a dead letter.
 pub const ATTEMPTS: u8 = 3;
 /// An agent that lives but does not take a message for this long gets it as dead letter.

@@ -383,7 +383,7 @@ impl Broker {
             self.journal(&Record::Paid { agent_id: agent_id.clone() });
         }
         self.roster.register(process, Registered { id: agent_id.clone(), token });
-        self.delivery.open(agent_id.clone(), delivery_ack_seq);
+        self.delivery.open(self.cx.now.mono, agent_id.clone(), delivery_ack_seq);
         let Some(name) = self.roster.get(process).map(|agent| agent.name().clone()) else {
             return;
         };

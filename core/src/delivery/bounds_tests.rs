@@ -23,8 +23,23 @@ pub(super) fn frame(id: &str, bytes: usize) -> Frame {
     }
 }
 
+/// It comes in `round`; each begins an hour after the one before it.
 pub(super) fn row(window: &mut Window, seq: u64, bytes: usize, round: u64) -> Taken {
-    window.accept(seq, frame(&format!("d{seq}"), bytes), round)
+    named(window, seq, &format!("d{seq}"), bytes, round)
+}
+
+/// A message of this id does.
+pub(super) fn named(window: &mut Window, seq: u64, id: &str, bytes: usize, round: u64) -> Taken {
+    window.accept(seq, Frame { at: hour(round), ..frame(id, bytes) }, round)
+}
+
+fn hour(round: u64) -> Now {
+    Now { mono: Mono(round * 3_600_000_000), ..Now::default() }
+}
+
+/// The agent leaves, and comes back at once.
+pub(super) fn leave_and_return(window: Window) -> Window {
+    Window::resume(window.into_past(), Mono(0))
 }
 
 /// The terminal takes the next message; which that is.
@@ -226,7 +241,7 @@ fn an_event_is_known_as_long_as_it_is_among_the_last_that_are_remembered() {
 fn an_event_that_was_given_back_and_taken_again_is_known_no_shorter_than_others() {
     let mut window = Window::new(Some(1));
     window.accept_fan_out(frame("e", 1), 0);
-    let mut window = Window::resume(window.into_past());
+    let mut window = leave_and_return(window);
     assert_eq!(window.accept_fan_out(frame("e", 1), 0), Taken::InOrder, "nobody has taken it");
     for other in 1..limits::REMEMBERED {
         window.accept_fan_out(frame(&format!("e{other}"), 1), 0);
@@ -258,7 +273,7 @@ fn who_comes_back_is_not_shown_what_was_taken_but_what_was_not() {
     let taken: Vec<_> = core::iter::from_fn(|| take(&mut window)).collect();
     let (done, _) = taken.iter().find(|(_, id)| id == "e").unwrap();
     window.settle(*done);
-    let mut window = Window::resume(window.into_past());
+    let mut window = leave_and_return(window);
     assert_eq!((window.cursor(), window.bytes(), window.open()), (Some(3), 0, 0));
     assert_eq!(window.accept_fan_out(frame("e", 1), 2), Taken::Duplicate);
     assert_eq!(window.accept_fan_out(frame("f", 1), 2), Taken::InOrder);
@@ -271,7 +286,7 @@ fn who_comes_back_is_not_shown_what_was_taken_but_what_was_not() {
 
 #[test]
 fn what_turns_up_in_a_hole_after_its_agent_came_back_is_shown() {
-    let mut window = Window::resume(with_hole().into_past());
+    let mut window = leave_and_return(with_hole());
     assert_eq!(row(&mut window, 2, 1, 3), Taken::Late);
     assert_eq!(row(&mut window, 2, 1, 3), Taken::Duplicate);
     assert_eq!(settle_all(&mut window), ["d2"]);
@@ -333,7 +348,7 @@ fn who_leaves_twice_is_not_shown_what_was_taken_above_a_gap() {
     window.release_held(|_| true);
     assert_eq!(settle_all(&mut window), ["d2"]);
     for _ in 0..2 {
-        window = Window::resume(window.into_past());
+        window = leave_and_return(window);
         assert_eq!(row(&mut window, 2, 1, 0), Taken::Duplicate);
     }
     window.release_held(|_| true);
@@ -399,4 +414,60 @@ fn a_hole_is_proven_by_what_comes_again_though_something_above_it_finds_no_room_
     window.settle(first);
     assert_eq!(settle_all(&mut window), ["d3"]);
     assert_eq!((window.cursor(), window.has_dropped()), (Some(3), true));
+}
+
+/// Two replays side by side take a row that was refused twice for one that a replay passed over.
+#[test]
+fn the_first_row_is_not_above_one_that_found_no_room() {
+    let mut window = Window::new(None);
+    assert_eq!(row(&mut window, 7, limits::WINDOW_BYTES, 0), Taken::Held);
+    // Replays A and B bring 5, A goes on to 6; a snapshot is answered; B goes on to 6 and 7.
+    for seq in [5, 5, 6] {
+        assert_eq!(row(&mut window, seq, 1, 1), Taken::Overflow);
+    }
+    assert_eq!(row(&mut window, 6, 1, 2), Taken::Overflow);
+    assert_eq!(row(&mut window, 7, limits::WINDOW_BYTES, 2), Taken::Duplicate);
+    assert_eq!(window.lowest_unrepeated(2), None, "its owner finds the first row by this");
+    window.release_held(|_| true);
+    assert_eq!(window.cursor(), Some(4), "5 is open at the engine and not read");
+}
+
+#[test]
+fn also_the_highest_number_of_all_starts_its_proofs_over() {
+    let (mut window, first) = nearly_full();
+    row(&mut window, u64::MAX, 1, 0);
+    for round in 1..4 {
+        row(&mut window, 1, limits::WINDOW_BYTES - 10, round);
+        assert_eq!(row(&mut window, 2, 11, round), Taken::Overflow);
+        assert_eq!(row(&mut window, u64::MAX, 1, round), Taken::Duplicate);
+    }
+    window.settle(first);
+    settle_all(&mut window);
+    assert_eq!(window.cursor(), Some(1), "2 comes each time");
+}
+
+#[test]
+fn a_row_above_a_gap_is_settled_once() {
+    let mut window = Window::new(Some(0));
+    row(&mut window, 2, 1, 0);
+    window.release_held(|_| true);
+    let (key, _) = take(&mut window).unwrap();
+    window.settle(key);
+    window.settle(key);
+    assert_eq!((window.open(), key), (0, RowKey::Sequenced(2)));
+}
+
+#[test]
+fn a_row_that_is_buried_is_settled_once() {
+    let mut window = Window::new(Some(0));
+    row(&mut window, 1, 1, 0);
+    let (key, _) = take(&mut window).unwrap();
+    window.put_back(key);
+    window.bury(key);
+    assert_eq!(take(&mut window), None);
+    window.settle(key);
+    assert_eq!((window.open(), window.bytes(), window.cursor()), (0, 0, Some(1)));
+    window.settle(key);
+    window.bury(key);
+    assert_eq!((window.open(), window.put_back(key)), (0, 0));
 }

@@ -15,6 +15,7 @@
 use super::bounds_tests::frame;
 use super::{Frame, RowKey, Taken, Window};
 use crate::limits;
+use crate::time::{Mono, Now};
 use crate::wire::Mode;
 use alloc::collections::{BTreeMap, BTreeSet};
 use alloc::format;
@@ -195,6 +196,11 @@ impl World {
         }
     }
 
+    /// A minute passes between two steps.
+    fn now(&self) -> Now {
+        Now { mono: Mono(self.at as u64 * 60_000_000), ..Now::default() }
+    }
+
     fn held_bytes(&self) -> usize {
         self.window.pending().map(|(frame, _)| frame.payload.len()).sum()
     }
@@ -234,7 +240,7 @@ impl World {
     fn deliver(&mut self, key: Key) {
         let (seq, id, message) = (key.0, id_of(key), self.engine.sent[&key]);
         let mode = if message.steer { Mode::Steer } else { Mode::Wait };
-        let row = Frame { mode, shown: message.shown, ..frame(&id, message.bytes) };
+        let row = Frame { mode, shown: message.shown, at: self.now(), ..frame(&id, message.bytes) };
         let before = self.window.cursor();
         if before >= Some(seq) {
             return self.deliver_below(key, row);
@@ -459,7 +465,7 @@ impl World {
         let old = core::mem::replace(&mut self.window, Window::new(stated));
         (self.life, self.given_back) = (Life::default(), BTreeSet::new());
         if cursor.is_some() && stated <= cursor {
-            self.window = Window::resume(old.into_past());
+            self.window = Window::resume(old.into_past(), self.now().mono);
             self.known.retain(|id| !pending.contains(id));
             self.handed.retain(|id| !pending.contains(id));
         } else {

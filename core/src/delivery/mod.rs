@@ -9,7 +9,8 @@
 //! 3. A row is acked only when its agent has taken it, it is of a class that is not shown, or its dead
 //!    letter is on disk (S1).
 //! 4. A replay of what is missing is asked for at most once per [`limits::REPLAY_FIRST`], doubling to
-//!    [`limits::REPLAY_MAX`]; of what was dropped for want of room since the last one, as soon as half the room is free.
+//!    [`limits::REPLAY_MAX`]; of what was dropped for want of room since the last one, as soon as half the room is free
+//!    and the lowest of it fits.
 //! 5. On one link the acks of an identity do not go back, also when it leaves and comes back (S2): what the
 //!    engine sent and stated before it took the last of them may still be under way, and what was taken above a gap
 //!    comes again, for it is not acked.
@@ -128,13 +129,13 @@ pub(crate) enum Wanted {
 }
 
 impl Delivery {
-    /// An identity has come to live here; `cursor` is what the engine said it has acked.
-    pub(crate) fn open(&mut self, agent: AgentId, cursor: Option<u64>) {
+    /// An identity has come to live here at `now`; `cursor` is what the engine said it has acked.
+    pub(crate) fn open(&mut self, now: Mono, agent: AgentId, cursor: Option<u64>) {
         let cursor = if canary!(CursorZero) { Some(0) } else { cursor };
         let left = self.left.iter().position(|(id, _)| *id == agent);
         let past = left.and_then(|position| self.left.remove(position)).map(|(_, past)| past);
         let window = match past.filter(|past| cursor <= Some(past.acked())) {
-            Some(past) => Window::resume(past),
+            Some(past) => Window::resume(past, now),
             None => Window::new(cursor),
         };
         let identity = Identity {
@@ -163,7 +164,7 @@ impl Delivery {
         self.bytes -= identity.window.bytes();
         let open = identity.window.open();
         let has_taken = identity.window.cursor() > Some(0) || identity.window.remembered() > 0;
-        if identity.window.cursor().is_some() && has_taken {
+        if has_taken {
             self.left.push_back((agent.clone(), identity.window.into_past()));
             if self.left.len() > limits::LEFT {
                 self.left.pop_front();
@@ -286,7 +287,11 @@ impl Delivery {
         if !window.wants_replay() {
             identity.replay_interval = limits::REPLAY_FIRST;
             cx.timers.clear(&Timer::DeliveryReplay(agent.clone()));
-        } else if identity.drop_is_new && window.has_dropped() && window.has_room() {
+        } else if identity.drop_is_new
+            && window.has_dropped()
+            && window.has_room()
+            && window.would_take_dropped()
+        {
             cx.timers.set_earlier(Timer::DeliveryReplay(agent.clone()), cx.now.mono.after(limits::GAP_WAIT));
         } else if !before.wants_replay && !window.has_dropped() {
             cx.timers.set_earlier(Timer::DeliveryGap(agent.clone()), cx.now.mono.after(limits::GAP_WAIT));
@@ -367,7 +372,9 @@ impl Delivery {
             return Wanted::Nothing;
         }
         // What was just dropped is surely there; what is missing, or an ask has not brought, may be gone for good.
-        if cx.now.mono < identity.replay_after && !(identity.drop_is_new && identity.window.has_dropped()) {
+        let window = &identity.window;
+        let is_new = identity.drop_is_new && window.has_dropped() && window.would_take_dropped();
+        if cx.now.mono < identity.replay_after && !is_new {
             cx.timers.set(timer, identity.replay_after);
             return Wanted::Nothing;
         }

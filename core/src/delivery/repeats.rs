@@ -32,19 +32,18 @@ impl Repeats {
         Self { first_round: round, last_round: round, wanted: limits::HOLE_PROOFS }
     }
 
-    /// It came again; what that means.
-    pub(super) const fn again(&mut self, round: u64) -> Again {
+    /// It came again; what that means. `counts`: the replay that brought it may prove something.
+    pub(super) const fn again(&mut self, round: u64, counts: bool) -> Again {
         if self.last_round < round {
             self.last_round = round;
-            self.wanted = self.wanted.saturating_sub(1);
+            self.wanted = self.wanted.saturating_sub(counts as u8);
         }
         Again { is_of_a_replay: self.first_round < round, is_proof: self.wanted == 0 }
     }
 
-    /// Something below it came, which is not here: the replay that brought that will bring this one, too, and proves
-    /// nothing of it.
+    /// Something below it came, which is not here: nothing so far has proven that gone.
     pub(super) const fn start_over(&mut self) {
-        self.wanted = limits::HOLE_PROOFS + 1;
+        self.wanted = limits::HOLE_PROOFS;
     }
 
     /// The replay round in which it came first.

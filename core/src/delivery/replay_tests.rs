@@ -21,7 +21,7 @@ impl World {
         let (cx, delivery) = (Cx::new(Now::default(), [0; 32]), Delivery::default());
         let mut world = Self { cx, delivery, agent: AgentId::from("a") };
         world.delivery.begin_link();
-        world.delivery.open(world.agent.clone(), Some(0));
+        world.delivery.open(Mono(0), world.agent.clone(), Some(0));
         world.answer();
         world.delivery.link_has_brought(&mut world.cx);
         world
@@ -259,7 +259,7 @@ fn the_rest_of_a_replay_from_before_its_agent_left_proves_nothing_gone() {
     world.answer();
     assert_eq!(world.comes(2, "d2", 1), Taken::InOrder);
     world.delivery.close(&mut world.cx, &agent);
-    world.delivery.open(agent, Some(1));
+    world.delivery.open(world.cx.now.mono, agent, Some(1));
     // The rest of that replay; first live frames, then the same again.
     for seq in 3..=5 {
         world.comes(seq, &format!("d{seq}"), 1);
@@ -270,4 +270,151 @@ fn the_rest_of_a_replay_from_before_its_agent_left_proves_nothing_gone() {
     assert_eq!(world.comes(5, "d5", 1), Taken::Duplicate);
     world.settle_all();
     assert_eq!(world.delivery.cursor(&world.agent), Some(1), "2 is not read");
+}
+
+/// 5.x sends replays side by side: three have brought 3 when the first goes on above it.
+#[test]
+fn replays_side_by_side_that_all_brought_what_found_no_room_do_not_prove_it_gone() {
+    let mut world = World::new();
+    assert_eq!(world.comes(1, "d1", limits::WINDOW_BYTES - 10), Taken::InOrder);
+    // 2 was lost, or came where there was no room.
+    assert_eq!(world.comes(3, "d3", 1), Taken::Held);
+    for _replay in 0..3 {
+        world.answer();
+        world.comes(1, "d1", limits::WINDOW_BYTES - 10);
+        assert_eq!(world.comes(2, "d2", 11), Taken::Overflow);
+    }
+    // Each of the three goes on; snapshots are answered meanwhile, whose replays have not begun yet.
+    for _replay in 0..3 {
+        assert_eq!(world.comes(3, "d3", 1), Taken::Duplicate);
+        world.answer();
+    }
+    world.settle_all();
+    assert_eq!(world.delivery.cursor(&world.agent), Some(1), "2 came, and nobody has read it");
+}
+
+/// Two replays side by side from before the agent left, and a live frame from before that.
+#[test]
+fn the_rest_of_replays_side_by_side_from_before_its_agent_left_proves_nothing_gone() {
+    let mut world = World::new();
+    let agent = world.agent.clone();
+    world.comes(1, "d1", 1);
+    world.settle_all();
+    world.answer();
+    assert_eq!(world.comes(2, "d2", 1), Taken::InOrder);
+    world.answer();
+    assert_eq!(world.comes(2, "d2", 1), Taken::Duplicate, "another replay");
+    world.delivery.close(&mut world.cx, &agent);
+    world.delivery.open(world.cx.now.mono, agent, None);
+    // Live, and the rest of both replays.
+    for _ in 0..3 {
+        world.comes(3, "d3", 1);
+        world.answer();
+    }
+    world.settle_all();
+    assert_eq!(world.delivery.cursor(&world.agent), Some(1), "2 is not read");
+}
+
+#[test]
+fn a_second_one_that_has_no_room_while_the_first_is_not_read_is_asked_for_rarely() {
+    let mut world = World::new();
+    let mega = limits::WINDOW_BYTES / 8;
+    assert_eq!(world.comes(1, "first", 3 * mega), Taken::InOrder);
+    let agent = world.agent.clone();
+    assert!(world.delivery.take_next(&agent).is_some(), "and it is not read");
+    assert_eq!(world.comes(1, "second", 6 * mega), Taken::Overflow);
+    let asked = world.asks(Span::secs(600), |world| {
+        world.comes(1, "first", 3 * mega);
+        assert_eq!(world.comes(1, "second", 6 * mega), Taken::Overflow);
+    });
+    assert!(asked <= 10, "asked {asked} times");
+}
+
+#[test]
+fn a_first_row_that_has_no_room_while_an_event_is_not_read_is_asked_for_rarely() {
+    let mut world = World::new();
+    let mega = limits::WINDOW_BYTES / 8;
+    let agent = world.agent.clone();
+    world.delivery.close(&mut world.cx, &agent);
+    world.delivery.open(world.cx.now.mono, agent.clone(), None);
+    world.delivery.accept(&mut world.cx, &agent, 0, frame("e", 3 * mega)).unwrap();
+    assert!(world.delivery.take_next(&agent).is_some(), "and it is not read");
+    assert_eq!(world.comes(1, "d1", 6 * mega), Taken::Overflow);
+    let asked = world.asks(Span::secs(600), |world| {
+        world.comes(1, "d1", 6 * mega);
+    });
+    assert!(asked <= 10, "asked {asked} times");
+}
+
+#[test]
+fn settled_rows_above_a_gap_and_one_without_room_keep_nobody_from_asking() {
+    let mut world = World::new();
+    let last = 2 * limits::WINDOW_ROWS as u64 + 1;
+    for seq in 2..=last {
+        world.comes(seq, &format!("d{seq}"), 1);
+        if seq % 1_000 == 0 || seq == last {
+            world.end_wait();
+            world.settle_all();
+        }
+    }
+    assert_eq!(world.delivery.bytes(), 0, "all that came is read");
+    assert_eq!(world.comes(last + 1, "new", 1), Taken::Overflow);
+    // The refresh timers that were set before are consumed here.
+    let asked = world.asks(Span::secs(3_600), |_| {});
+    assert!(asked > 0, "1 is missing, nothing is unread, and nobody asks for it");
+}
+
+/// A world whose agent has an engine that states no cursor: the first row is not known.
+fn unknown() -> World {
+    let mut world = World::new();
+    let agent = world.agent.clone();
+    world.delivery.close(&mut world.cx, &agent);
+    world.delivery.open(world.cx.now.mono, agent, None);
+    world
+}
+
+/// An agent leaves and comes back on one link while two replays side by side go on.
+#[test]
+fn replays_that_brought_a_row_to_nobody_before_its_agent_came_back_do_not_prove_it_gone() {
+    let mut world = World::new();
+    let agent = world.agent.clone();
+    world.comes(1, "d1", 1);
+    world.settle_all();
+    world.delivery.close(&mut world.cx, &agent);
+    // Two whole-node replays bring 2 to nobody, and go on when the agent is back.
+    world.delivery.open(world.cx.now.mono, agent, None);
+    world.comes(3, "d3", 1);
+    world.answer();
+    world.comes(3, "d3", 1);
+    world.answer();
+    world.comes(3, "d3", 1);
+    world.settle_all();
+    assert_eq!(world.delivery.cursor(&world.agent), Some(1), "2 is not read, and comes with its own replay");
+}
+
+#[test]
+fn a_second_one_that_was_read_before_the_first_row_was_known_is_not_shown_again_to_who_comes_back() {
+    let mut world = unknown();
+    let agent = world.agent.clone();
+    world.comes(7, "first", 1);
+    assert_eq!(world.comes(7, "second", 1), Taken::Late);
+    world.settle_all();
+    world.delivery.close(&mut world.cx, &agent);
+    world.delivery.open(world.cx.now.mono, agent.clone(), None);
+    world.comes(7, "first", 1);
+    assert_eq!(world.comes(7, "second", 1), Taken::Duplicate, "it was read");
+}
+
+#[test]
+fn one_without_room_is_awaited_where_its_agent_leaves_before_the_first_row_is_known() {
+    let mut world = unknown();
+    let agent = world.agent.clone();
+    world.comes(2, "d2", limits::WINDOW_BYTES);
+    assert_eq!(world.comes(1, "d1", 1), Taken::Overflow);
+    world.delivery.close(&mut world.cx, &agent);
+    world.delivery.open(world.cx.now.mono, agent, None);
+    // A frame of a message that the engine has given up, and whose number it has given to the other, was under way.
+    assert_eq!(world.comes(1, "stale", 1), Taken::InOrder);
+    world.settle_all();
+    assert_eq!(world.delivery.cursor(&world.agent), Some(0), "d1 came, and is not read");
 }

@@ -80,9 +80,9 @@ impl Shared {
         self.here.get_mut(&(seq, fingerprint(id))).map(|here| &mut here.repeats)
     }
 
-    /// Those of all numbers from `low` to below `end`.
-    pub(super) fn repeats_of(&mut self, low: u64, end: u64) -> impl Iterator<Item = &mut Repeats> {
-        self.here.range_mut((low, 0)..(end, 0)).map(|(_, here)| &mut here.repeats)
+    /// Those of all numbers from `low` to `high`.
+    pub(super) fn repeats_of(&mut self, low: u64, high: u64) -> impl Iterator<Item = &mut Repeats> {
+        self.here.range_mut((low, 0)..=(high, u64::MAX)).map(|(_, here)| &mut here.repeats)
     }
 
     /// Whether this message is missing.

@@ -1,13 +1,13 @@
 //! The window where an engine has given one number to more than one message, one case at a time.
 
-use super::bounds_tests::{frame, nearly_full, row, settle_all, take};
+use super::bounds_tests::{frame, leave_and_return, named, nearly_full, row, settle_all, take};
 use super::{Frame, Taken, Window};
 use crate::limits;
 use alloc::vec::Vec;
 
 /// A message under number 1, other than the first, of so many bytes.
 fn other(window: &mut Window, id: &str, bytes: usize, round: u64) -> Taken {
-    window.accept(1, frame(id, bytes), round)
+    named(window, 1, id, bytes, round)
 }
 
 /// The first under number 1 comes again.
@@ -176,7 +176,7 @@ fn who_comes_back_is_shown_the_one_that_was_not_taken() {
             assert_eq!(other(&mut window, "other", 1, 0), Taken::Late);
             let taken: Vec<_> = core::iter::from_fn(|| take(&mut window)).collect();
             window.settle(taken[usize::from(!settles_first)].0);
-            let mut window = Window::resume(window.into_past());
+            let mut window = leave_and_return(window);
             for is_first in [brings_first_before, !brings_first_before] {
                 assert_eq!(window.cursor(), Some(0), "one is not read");
                 let id = if is_first { "d1" } else { "other" };
@@ -270,7 +270,7 @@ fn one_message_under_two_numbers_comes_again_under_both_for_who_comes_back() {
     let (key, id) = take(&mut window).unwrap();
     assert_eq!(id, "first");
     window.settle(key);
-    let mut window = Window::resume(window.into_past());
+    let mut window = leave_and_return(window);
     assert_eq!(other(&mut window, "first", 1, 1), Taken::Duplicate);
     assert_eq!(
         (window.cursor(), window.wants_replay()),
@@ -302,7 +302,7 @@ fn what_found_no_room_is_awaited_also_when_its_agent_has_left_since() {
         assert_eq!(row(&mut window, 2, 11, 0), Taken::Overflow);
         window.settle(first);
         if leaves {
-            window = Window::resume(window.into_past());
+            window = leave_and_return(window);
         }
         assert_eq!(window.accept(2, frame("other", 1), 0), Taken::InOrder);
         assert_eq!(settle_all(&mut window), ["other"]);

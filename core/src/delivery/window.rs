@@ -19,10 +19,10 @@
 //! The rules are those of `core/PROTOCOL.md` §5.
 
 mod accepting;
+mod proving;
 
 use super::dropped::Dropped;
 use super::remembered::Remembered;
-use super::repeats::{Again, Repeats};
 use super::row::{Frame, Row, RowKey, RowState};
 use super::shared::Shared;
 use super::told::Told;
@@ -63,8 +63,10 @@ pub(crate) struct Window {
     holes: VecDeque<(u64, u64)>,
     /// What is missing below this sequence has been proven gone.
     proven: u64,
-    /// What is here from this sequence up has started its proofs over.
-    started_over: u64,
+    /// What is here above this sequence has started its proofs over.
+    counted: u64,
+    /// From this sequence up nothing is proven before this instant.
+    unproven: Option<(u64, Mono)>,
     /// The last replay round in which something came again.
     repeated_in: u64,
     /// Rows that are not settled.
@@ -112,7 +114,8 @@ impl Window {
             fan_outs: Remembered::new(limits::REMEMBERED),
             holes: VecDeque::new(),
             proven: 0,
-            started_over: 0,
+            counted: 0,
+            unproven: None,
             repeated_in: 0,
             open: 0,
             bytes: 0,
@@ -120,10 +123,12 @@ impl Window {
         }
     }
 
-    /// A window that goes on where an earlier one of the identity ended.
-    pub(crate) fn resume(past: Past) -> Self {
+    /// A window that goes on from `now` where an earlier one of the identity ended.
+    pub(crate) fn resume(past: Past, now: Mono) -> Self {
         let Past { base, acked, told, remembered, fan_outs, shared, holes } = past;
-        Self { base, acked, told, remembered, fan_outs, shared, holes, ..Self::new(None) }
+        // Replays that brought what it did not take, or brought that to nobody, may go on.
+        let unproven = Some((0, now.after(limits::REPLAY_REST)));
+        Self { base, acked, told, remembered, fan_outs, shared, holes, unproven, ..Self::new(None) }
     }
 
     /// The identity leaves. What it has not taken is as if it had never come; what it has is remembered, also
@@ -189,12 +194,22 @@ impl Window {
         self.dropped.highest() > highest || self.shared.has_missing()
     }
 
-    /// Whether there is room again for what was dropped, the lowest of it first. Settled rows take none: only a
-    /// replay frees that.
+    /// Whether half of the room is free. Settled rows take none: only a replay frees that.
     pub(crate) fn has_room(&self) -> bool {
-        let is_half_free = self.open * 2 <= limits::WINDOW_ROWS && self.bytes * 2 <= limits::WINDOW_BYTES;
-        let fits = |(seq, bytes)| seq == self.next_seq() || !self.is_full(bytes, 1);
-        is_half_free && self.dropped.lowest().is_none_or(fits)
+        self.open * 2 <= limits::WINDOW_ROWS && self.bytes * 2 <= limits::WINDOW_BYTES
+    }
+
+    /// Whether the lowest of what was dropped would be taken.
+    pub(crate) fn would_take_dropped(&self) -> bool {
+        let fits = |(seq, bytes)| self.is_awaited(seq) || !self.is_full(bytes, 1);
+        self.dropped.lowest().is_none_or(fits)
+    }
+
+    /// Whether nothing goes on without what comes under `seq`.
+    fn is_awaited(&self, seq: u64) -> bool {
+        self.base != Base::Provisional
+            && seq == self.next_seq()
+            && self.rows.get(&seq).is_none_or(|row| row.state == RowState::Settled)
     }
 
     /// The sequence directly behind the cursor.
@@ -238,7 +253,7 @@ impl Window {
         self.remembered.insert(&frame.delivery_id.0);
         self.bytes += frame.payload.len();
         self.open += 1;
-        self.started_over = self.started_over.max(seq.saturating_add(1));
+        self.counted = self.counted.max(seq);
         self.rows.insert(seq, Row::new(frame, RowState::Held, round));
         self.note_gap(seq);
         self.note_gap(seq.saturating_add(1));
@@ -298,7 +313,7 @@ impl Window {
         let Some(lowest) = self.rows.keys().next().copied() else {
             return;
         };
-        let first = self.dropped.lowest().map_or(lowest, |(dropped, _)| lowest.min(dropped));
+        let first = self.dropped.places().next().map_or(lowest, |((dropped, _), _)| lowest.min(dropped));
         self.base = Base::Found;
         self.acked = first - 1;
         self.told = Told::new(self.acked);
@@ -352,48 +367,13 @@ impl Window {
         for row in self.rows.values_mut() {
             row.frame.at.mono = later(row.frame.at.mono);
         }
+        self.unproven = self.unproven.map(|(low, until)| (low, later(until)));
     }
 
     /// Whether a row waits for lower ones.
     pub(crate) fn holds(&self) -> bool {
         // Whatever comes below one that is not held is not held either.
         self.rows.last_key_value().is_some_and(|(_, row)| row.state == RowState::Held)
-    }
-
-    /// A message under `seq` came again: whatever is missing below it was not in that replay (invariant 4).
-    fn prove(&mut self, seq: u64, repeat: Again, round: u64) {
-        if repeat.is_of_a_replay {
-            self.repeated_in = round;
-        }
-        self.started_over = self.started_over.max(seq.saturating_add(1));
-        if repeat.is_proof && self.proven < seq && !canary!(GapNeverClosed) {
-            self.proven = seq;
-            let given_up = self.shared.prove(seq);
-            self.give_up(given_up);
-        }
-    }
-
-    /// What came under `seq` is not here: none of the replays so far has proven it gone, nor does the rest of this one.
-    fn start_proofs_over(&mut self, seq: u64) {
-        self.proven = self.proven.min(seq);
-        if seq < self.started_over {
-            let rows = self.rows.range_mut(seq..self.started_over).map(|(_, row)| &mut row.repeats);
-            rows.chain(self.shared.repeats_of(seq, self.started_over)).for_each(Repeats::start_over);
-            self.started_over = seq;
-        }
-    }
-
-    /// Other messages under these numbers are not waited for any more.
-    fn give_up(&mut self, numbers: BTreeSet<u64>) {
-        numbers.into_iter().for_each(|seq| self.note_hole(seq, seq));
-        self.advance();
-    }
-
-    fn note_hole(&mut self, low: u64, high: u64) {
-        self.holes.push_back((low, high));
-        if self.holes.len() > HOLES {
-            self.holes.pop_front();
-        }
     }
 
     /// Moves the cursor over everything that is settled or gone (invariant 1), once it is known where it stands.
@@ -479,7 +459,7 @@ impl Window {
 
     /// The agent has taken the row, or its dead letter is on disk.
     pub(crate) fn settle(&mut self, key: RowKey) {
-        let Some(row) = self.row_mut(key) else { return };
+        let Some(row) = self.row_mut(key).filter(|row| row.state != RowState::Settled) else { return };
         self.bytes -= row.settle();
         self.open -= 1;
         if let RowKey::Loose(number) = key {

@@ -205,7 +205,8 @@ fn slow_replay(
     let sent = at.saturating_sub(drawn(28, SECOND, 8 * SECOND));
     let lasts = drawn(29, 10 * SECOND, 90 * SECOND);
     let mut steps = vec![(sent.saturating_sub(SECOND), Step::Fault(Fault::Busy { agent: to, lasts }))];
-    if drawn(30, 0, ROOMLESS - 1) == 0 {
+    // A slow reader would read so much for hours.
+    if drawn(30, 0, ROOMLESS - 1) == 0 && agents[to].kind != Kind::Slow {
         steps.push((sent, Step::Fault(Fault::Lose { lasts: SECOND })));
         let message = Step::Direct { to, steer: false, size: drawn(31, 430_000, 500_000) as usize };
         steps.extend((1..=OVERFLOW as u64).map(|number| ((sent + number).min(busy), message)));

@@ -23,9 +23,11 @@ impl Window {
         if self.base != Base::Provisional && seq <= self.acked {
             return self.accept_below(seq, frame, round);
         }
+        let now = frame.at.mono;
+        let counts = self.may_prove(seq, now);
         if let Some(row) = self.rows.get_mut(&seq) {
             if row.frame.delivery_id == frame.delivery_id {
-                let repeat = row.repeats.again(round);
+                let repeat = row.repeats.again(round, counts);
                 self.prove(seq, repeat, round);
                 #[cfg(canary)]
                 if canary!(ResentIsNew) && frame.shown {
@@ -37,7 +39,7 @@ impl Window {
             // An engine that re-uses numbers has given this one to another message.
             return self.accept_second(seq, frame, round);
         }
-        let awaited = self.base != Base::Provisional && seq == self.next_seq();
+        let awaited = self.is_awaited(seq);
         let follows = || awaited || self.base == Base::Provisional || self.rows.contains_key(&(seq - 1));
         if canary!(GapDiscarded) && !follows() {
             return Taken::Overflow;
@@ -46,7 +48,7 @@ impl Window {
         let behind = self.dropped.is_before(seq, id, round);
         if !awaited && (behind || self.is_full(frame.payload.len(), 1)) {
             self.dropped.note(seq, id, frame.payload.len(), round);
-            self.start_proofs_over(seq);
+            self.start_proofs_over(seq, now);
             return Taken::Overflow;
         }
         self.dropped.found_room(seq, id);
@@ -75,26 +77,24 @@ impl Window {
     /// Another message under the number of a row that is here.
     fn accept_second(&mut self, seq: u64, frame: Frame, round: u64) -> Taken {
         let id = frame.delivery_id.0.clone();
-        if let Some(repeat) = self.shared.repeats(seq, &id).map(|repeats| repeats.again(round)) {
+        let now = frame.at.mono;
+        let counts = self.may_prove(seq, now);
+        if let Some(repeat) = self.shared.repeats(seq, &id).map(|repeats| repeats.again(round, counts)) {
             self.prove(seq, repeat, round);
             return Taken::Duplicate;
         }
         if self.remembered.contains(&id) {
-            self.started_over = self.started_over.max(seq.saturating_add(1));
+            self.counted = self.counted.max(seq);
             self.shared.take(seq, &id, self.place_of(&id), round);
             // It may have been missing.
             self.advance();
             return Taken::Duplicate;
         }
-        self.started_over = self.started_over.max(seq.saturating_add(1));
-        // Nothing goes on without it where the first is settled.
-        let awaited = self.base != Base::Provisional
-            && seq == self.next_seq()
-            && self.rows.get(&seq).is_some_and(|row| row.state == RowState::Settled);
-        if !awaited && self.is_full(frame.payload.len(), 1) {
+        self.counted = self.counted.max(seq);
+        if !self.is_awaited(seq) && self.is_full(frame.payload.len(), 1) {
             self.dropped.note(seq, &id, frame.payload.len(), round);
             self.shared.miss(seq, &id, round);
-            self.start_proofs_over(seq);
+            self.start_proofs_over(seq, now);
             return Taken::Overflow;
         }
         self.dropped.found_room(seq, &id);
