@@ -77,8 +77,8 @@ pub(crate) const WINDOW_BYTES: usize = 8 * 1024 * 1024;
 pub(crate) const WINDOWS_BYTES: usize = 128 * 1024 * 1024;
 /// Delivery ids remembered per identity.
 pub const REMEMBERED: usize = 1_024;
-/// Identities that left during one link whose windows are known if they come back: 40 KiB each at most, and three times
-/// that where an engine gives numbers to more than one message.
+/// Identities that left during one link whose windows are known if they come back: 40 KiB each at most, twice that where
+/// much was unread, and four times where an engine gives numbers to more than one message.
 pub(crate) const LEFT: usize = 64;
 /// How long rows behind a gap, or above a provisional base, wait for the missing ones.
 pub const GAP_WAIT: Span = Span::secs(2);

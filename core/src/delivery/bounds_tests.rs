@@ -471,3 +471,14 @@ fn a_row_that_is_buried_is_settled_once() {
     window.bury(key);
     assert_eq!((window.open(), window.put_back(key)), (0, 0));
 }
+
+#[test]
+fn the_highest_of_more_than_are_known_is_taken_once_a_replay_has_passed_over_the_others() {
+    let (mut window, first) = nearly_full();
+    let highest = limits::WINDOW_ROWS as u64 + 3;
+    for seq in 2..=highest {
+        assert_eq!(row(&mut window, seq, 11, 0), Taken::Overflow);
+    }
+    window.settle(first);
+    assert_eq!(row(&mut window, highest, 11, 1), Taken::Held, "the others are not in this replay");
+}

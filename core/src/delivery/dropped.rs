@@ -1,4 +1,4 @@
-//! Dropped: the rows for which a window had no room.
+//! Dropped: the rows that came and are not here: there was no room for them, or their agent left without them.
 //!
 //! Owns: which they are, which of them are awaited, and when each came last.
 //! Must not know: the rows that are here, and how a replay is asked for.
@@ -7,7 +7,8 @@
 //!    the row, or with a replay that passes over it: one that brings again what came behind it.
 //! 2. They come again only with a replay, and in order. What a whole replay has not brought the engine has
 //!    given up.
-//! 3. At most [`limits::WINDOW_ROWS`] are known of each kind; the highest goes first.
+//! 3. At most [`limits::WINDOW_ROWS`] are known of each kind; the highest goes first. Of those only is known when the
+//!    last one came.
 
 use super::remembered::fingerprint;
 use crate::limits;
@@ -32,6 +33,8 @@ pub(super) struct Dropped {
     /// The numbers under which one may still come, and what came there last.
     awaited: BTreeMap<u64, Came>,
     places: BTreeMap<Place, Came>,
+    /// When one last came that is not known any more, above all that are.
+    beyond: Option<Came>,
 }
 
 impl Dropped {
@@ -44,8 +47,26 @@ impl Dropped {
         if self.awaited.len() > limits::WINDOW_ROWS {
             self.awaited.pop_last();
         }
-        self.places.insert((seq, fingerprint(id)), came);
+        self.know((seq, fingerprint(id)), came);
+    }
+
+    /// The agent leaves, without `seq`, which came in `round`.
+    pub(super) fn give_back(&mut self, seq: u64, id: &str, round: u64) {
+        self.know((seq, fingerprint(id)), Came { round, turn: self.turns, bytes: 0 });
+    }
+
+    fn know(&mut self, place: Place, came: Came) {
+        self.places.insert(place, came);
         if self.places.len() > limits::WINDOW_ROWS {
+            self.beyond = self.places.pop_last().map(|(_, came)| came);
+        }
+    }
+
+    /// The agent has left: none is awaited, and as many are known as of what it took.
+    pub(super) fn await_none(&mut self) {
+        self.awaited.clear();
+        (self.highest, self.beyond) = (0, None);
+        while self.places.len() > limits::REMEMBERED {
             self.places.pop_last();
         }
     }
@@ -63,9 +84,9 @@ impl Dropped {
         self.places.range((seq, 0)..=(seq, u64::MAX)).map(|(place, came)| (*place, came.round))
     }
 
-    /// All of them.
-    pub(super) fn places(&self) -> impl Iterator<Item = (Place, u64)> {
-        self.places.iter().map(|(place, came)| (*place, came.round))
+    /// The lowest number of all, awaited or not.
+    pub(super) fn lowest_known(&self) -> Option<u64> {
+        self.places.first_key_value().map(|((lowest, _), _)| *lowest)
     }
 
     /// The cursor is at `acked`.
@@ -80,7 +101,9 @@ impl Dropped {
 
     /// Whether `seq`, which comes in `round`, is behind one that may still come (invariant 1).
     pub(super) fn is_before(&mut self, seq: u64, id: &str, round: u64) -> bool {
-        let came = self.places.get(&(seq, fingerprint(id)));
+        let place = (seq, fingerprint(id));
+        let is_beyond = self.places.last_key_value().is_some_and(|(last, _)| *last < place);
+        let came = self.places.get(&place).copied().or_else(|| self.beyond.filter(|_| is_beyond));
         let came_behind = came.filter(|came| came.round < round).map_or(0, |came| came.turn);
         let passed = |(_, came): &(u64, Came)| came.turn < came_behind;
         while self.lowest_below(seq).is_some_and(|lowest| passed(&lowest)) {
@@ -97,6 +120,7 @@ impl Dropped {
     pub(super) fn end_replay(&mut self, round: u64) {
         self.places.retain(|_, came| came.round >= round);
         self.awaited.retain(|_, came| came.round >= round);
+        self.beyond.take_if(|came| came.round < round);
         if self.awaited.is_empty() {
             self.highest = 0;
         }

@@ -134,7 +134,7 @@ impl Delivery {
         let cursor = if canary!(CursorZero) { Some(0) } else { cursor };
         let left = self.left.iter().position(|(id, _)| *id == agent);
         let past = left.and_then(|position| self.left.remove(position)).map(|(_, past)| past);
-        let window = match past.filter(|past| cursor <= Some(past.acked())) {
+        let window = match past.filter(|past| past.goes_on(cursor)) {
             Some(past) => Window::resume(past, now),
             None => Window::new(cursor),
         };

@@ -54,14 +54,6 @@ impl Shared {
         self.miss_at((seq, fingerprint(id)), round);
     }
 
-    /// The row `seq`, which came in `round`, is given back; what else came under its number may come before it.
-    pub(super) fn miss_first(&mut self, seq: u64, id: &str, round: u64) {
-        let all = (seq, 0)..=(seq, u64::MAX);
-        if self.here.range(all.clone()).next().is_some() || self.missing.range(all).next().is_some() {
-            self.miss(seq, id, round);
-        }
-    }
-
     /// See [`Self::miss`].
     pub(super) fn miss_at(&mut self, place: Place, round: u64) {
         self.missing.insert(place, Missing { came_in: round, replays: 0, last_replay: round });

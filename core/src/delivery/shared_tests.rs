@@ -327,3 +327,18 @@ fn one_replay_does_not_prove_a_second_one_gone_however_many_answers_come_in_the_
     }
     assert_eq!((window.cursor(), window.wants_replay()), (Some(0), true), "one replay is one proof");
 }
+
+#[test]
+fn a_row_that_was_given_back_is_awaited_where_another_one_comes_under_its_number() {
+    let mut window = Window::new(Some(0));
+    assert_eq!(row(&mut window, 1, 1, 1), Taken::InOrder);
+    let mut window = leave_and_return(window);
+    assert!(!window.wants_replay(), "it comes by itself");
+    // A frame of a message that the engine has given up, and whose number it has given to the other, was under way.
+    other(&mut window, "stale", 1, 1);
+    assert_eq!(settle_all(&mut window), ["stale"]);
+    assert_eq!(window.cursor(), Some(0), "d1 came, and is not read");
+    assert_eq!(row(&mut window, 1, 1, 1), Taken::InOrder);
+    assert_eq!(settle_all(&mut window), ["d1"]);
+    assert_eq!((window.cursor(), window.wants_replay()), (Some(1), false));
+}

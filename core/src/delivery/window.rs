@@ -84,13 +84,14 @@ pub(crate) struct Past {
     remembered: Remembered,
     fan_outs: Remembered,
     shared: Shared,
+    dropped: Dropped,
     holes: VecDeque<(u64, u64)>,
 }
 
 impl Past {
-    /// Everything up to this sequence was acked.
-    pub(crate) const fn acked(&self) -> u64 {
-        self.acked
+    /// Whether a window that begins at `cursor`, if the engine states that, goes on with it.
+    pub(crate) fn goes_on(&self, cursor: Option<u64>) -> bool {
+        cursor.is_none_or(|cursor| self.base != Base::Provisional && cursor <= self.acked)
     }
 }
 
@@ -125,10 +126,10 @@ impl Window {
 
     /// A window that goes on from `now` where an earlier one of the identity ended.
     pub(crate) fn resume(past: Past, now: Mono) -> Self {
-        let Past { base, acked, told, remembered, fan_outs, shared, holes } = past;
+        let Past { base, acked, told, remembered, fan_outs, shared, dropped, holes } = past;
         // Replays that brought what it did not take, or brought that to nobody, may go on.
         let unproven = Some((0, now.after(limits::REPLAY_REST)));
-        Self { base, acked, told, remembered, fan_outs, shared, holes, unproven, ..Self::new(None) }
+        Self { base, acked, told, remembered, fan_outs, shared, dropped, holes, unproven, ..Self::new(None) }
     }
 
     /// The identity leaves. What it has not taken is as if it had never come; what it has is remembered, also
@@ -139,16 +140,14 @@ impl Window {
             self.remembered.forget(&row.frame.delivery_id.0);
             self.fan_outs.forget(&row.frame.delivery_id.0);
         }
-        // What was taken under its number may come before it.
+        // Another one under its number may come before it.
         for (seq, row) in self.rows.iter().filter(|(_, row)| unread(row)) {
-            self.shared.miss_first(*seq, &row.frame.delivery_id.0, row.repeats.last_round());
+            self.dropped.give_back(*seq, &row.frame.delivery_id.0, row.repeats.last_round());
         }
         self.shared.give_back();
-        for (place, came_in) in self.dropped.places() {
-            self.shared.miss_at(place, came_in);
-        }
-        let Self { base, acked, told, remembered, fan_outs, shared, holes, .. } = self;
-        Past { base, acked, told, remembered, fan_outs, shared, holes }
+        self.dropped.await_none();
+        let Self { base, acked, told, remembered, fan_outs, shared, dropped, holes, .. } = self;
+        Past { base, acked, told, remembered, fan_outs, shared, dropped, holes }
     }
 
     /// Everything up to this sequence may be acked; `None` while that is not known (invariant 2).
@@ -313,7 +312,7 @@ impl Window {
         let Some(lowest) = self.rows.keys().next().copied() else {
             return;
         };
-        let first = self.dropped.places().next().map_or(lowest, |((dropped, _), _)| lowest.min(dropped));
+        let first = self.dropped.lowest_known().map_or(lowest, |dropped| lowest.min(dropped));
         self.base = Base::Found;
         self.acked = first - 1;
         self.told = Told::new(self.acked);
