@@ -347,8 +347,8 @@ impl Broker {
             }
             return;
         }
-        let injector = agent.injector.as_mut();
-        match injector.and_then(|injector| injector.on_written(&mut self.cx, op, written, fault)) {
+        let (injector, screen) = (agent.injector.as_mut(), &agent.terminal.0);
+        match injector.and_then(|injector| injector.on_written(&mut self.cx, screen, op, written, fault)) {
             Some(outcome) => self.on_outcome(process, outcome),
             None => self.cx.count_stale(true),
         }

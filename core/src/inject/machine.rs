@@ -238,6 +238,7 @@ impl Injector {
     pub(crate) fn on_written(
         &mut self,
         cx: &mut Cx,
+        screen: &Terminal,
         op: OpId,
         written: usize,
         fault: Option<&Fault<'_>>,
@@ -261,7 +262,10 @@ impl Injector {
                 if broken {
                     return Some(Outcome::Nothing);
                 }
-                if *sent < bytes.0.len() {
+                if *sent == 0 && Modes::of(screen) != work.modes {
+                    // Nothing of it is framed yet for what the program was.
+                    work.type_text(cx, process, screen);
+                } else if *sent < bytes.0.len() {
                     *current = write(cx, process, next_chunk(&bytes.0, *sent));
                 } else if work.tty.canonical {
                     work.submit(cx, process);

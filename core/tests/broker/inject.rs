@@ -8,6 +8,7 @@ use serde_json::{Value, json};
 const SECOND: Span = Span::secs(1);
 const MINUTE: Span = Span::secs(60);
 const PASTE_ON: &str = "\x1b[?2004h";
+const PASTE_OFF: &str = "\x1b[?2004l";
 
 /// A registered broker with one agent that runs this program, and takes messages.
 fn with(program: Program) -> (Rig, Spawned) {
@@ -319,6 +320,29 @@ fn a_terminal_that_takes_nothing_is_tried_again_and_reported() {
     rig.advance(Span::secs(3));
     assert_eq!(rig.acks(&bob), [1]);
     assert_eq!(rig.typed(&bob), ["one"]);
+}
+
+#[test]
+fn what_a_terminal_has_taken_nothing_of_follows_its_mode() {
+    for (before, after, framed) in [(PASTE_ON, PASTE_OFF, false), (PASTE_OFF, PASTE_ON, true)] {
+        for accepted in [0, 3] {
+            let (mut rig, bob) =
+                with(Program { accepts: 0, manual: true, canonical: false, ..Program::cat() });
+            rig.prints(bob.process, before);
+            rig.deliver(&bob, 1, "one");
+            check(&mut rig, &bob, 0);
+            let (op, bytes) = rig.program(bob.process).writes.remove(0);
+            assert_eq!(bytes.starts_with(b"\x1b[200~"), !framed);
+            rig.prints(bob.process, after);
+            rig.feed(Event::Written(bob.process, op, accepted, Some(FaultKind::Deadline)));
+            let (_, again) = rig.program(bob.process).writes.remove(0);
+            if accepted > 0 {
+                assert_eq!(again, bytes[accepted..], "what was begun is ended");
+            } else {
+                assert_eq!(again.starts_with(b"\x1b[200~"), framed, "{}", String::from_utf8_lossy(&again));
+            }
+        }
+    }
 }
 
 #[test]
