@@ -71,7 +71,8 @@ pub(crate) const ACK_STEP: usize = 25;
 /// Rows above the cursor that are held per identity. The engine's mailbox depth is 1 000 unless it is
 /// raised; what does not fit is asked for again, so this only has to be rare. Memory is bounded in bytes.
 pub(crate) const WINDOW_ROWS: usize = 16_384;
-/// Payload bytes held per identity. What comes at or below the cursor, and never again, may take twice as much.
+/// Payload bytes held per identity. What never comes again, events and what is at or below the cursor, may take twice
+/// as much.
 pub(crate) const WINDOW_BYTES: usize = 8 * 1024 * 1024;
 /// Payload bytes held in all; beyond it the socket is not read.
 pub(crate) const WINDOWS_BYTES: usize = 128 * 1024 * 1024;

@@ -210,6 +210,12 @@ impl World {
         held == 0 || held + bytes <= limits::WINDOW_BYTES
     }
 
+    /// Whether it would where no replay brings it.
+    fn fits_anyhow(&self, bytes: usize) -> bool {
+        let held = self.held_bytes();
+        held == 0 || held + bytes <= 2 * limits::WINDOW_BYTES
+    }
+
     /// Whether anything that came under `seq` is here.
     fn is_here(&self, seq: u64) -> bool {
         self.life.here.range((seq, 0)..=(seq, u8::MAX)).next().is_some()
@@ -343,7 +349,7 @@ impl World {
     }
 
     fn event(&mut self, id: String, bytes: usize, recurs: bool, shown: bool) {
-        let expected = match (self.fits(bytes), self.known.contains(&id) && !recurs) {
+        let expected = match (self.fits_anyhow(bytes), self.known.contains(&id) && !recurs) {
             (false, _) => Taken::Overflow,
             (true, true) => Taken::Duplicate,
             (true, false) => Taken::InOrder,

@@ -14,7 +14,7 @@
 //! 5. No delivery id of the last [`limits::REMEMBERED`](crate::limits::REMEMBERED) is queued twice.
 //! 6. What comes behind a row that found no room is not taken either, but for another message under the number of
 //!    a row that is here.
-//! 7. What no replay would bring, at or below the cursor, has as much room again.
+//! 7. What no replay would bring, an event or a row at or below the cursor, has as much room again.
 //!
 //! The rules are those of `core/PROTOCOL.md` §5.
 

@@ -124,8 +124,8 @@ impl Window {
         if canary!(EventIsPosition) && self.base == Base::Provisional {
             self.base = Base::Given(0);
         }
-        // Only what is taken is remembered: what found no room may come again.
-        if self.is_full(frame.payload.len(), 1) {
+        // Only what is taken is remembered; and it does not come again, so there is room of its own.
+        if self.is_full(frame.payload.len(), 2) {
             return Taken::Overflow;
         }
         if !self.fan_outs.insert(&frame.delivery_id.0) && !frame.recurs {
