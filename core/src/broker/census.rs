@@ -78,6 +78,7 @@ impl Broker {
         let most = self.census.unknown + self.inventory.passed_over();
         let is_whole = self.census.unknown > 0 && missing.len() as u64 <= most;
         let named = if is_whole { missing } else { BTreeSet::new() };
+        named.iter().for_each(|id| self.delivery.is_elsewhere(id));
         let before = core::mem::replace(&mut self.census.named, named);
         let news: Vec<AgentName> = self
             .census

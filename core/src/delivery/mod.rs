@@ -15,7 +15,7 @@
 //!    engine sent and stated before it took the last of them may still be under way, and what was taken above a gap
 //!    comes again, for it is not acked.
 //! 6. Where a new link brings no row for an identity, the engine has nothing open for it, also not what is
-//!    missing: that is not asked for until a row comes. What was dropped for want of room and does not come
+//!    missing: that is not asked for until a row comes; nor where it says that it does not have it here. What was dropped for want of room and does not come
 //!    with a whole replay it has given up, too; where the cursor would pass it by that alone, with as many as prove
 //!    a hole.
 //! 7. The wait for lower rows begins anew with each confirmation and each answer to a snapshot, for they come
@@ -55,7 +55,7 @@ struct Identity {
     repeated_in: u64,
     /// Something was dropped for want of room that no replay was asked for yet.
     drop_is_new: bool,
-    /// A row came on this link.
+    /// A row came on this link, and the engine has not said since that it does not have the identity here.
     heard: bool,
     /// Since when rows have waited for lower ones.
     held_since: Option<Mono>,
@@ -206,6 +206,13 @@ impl Delivery {
         }
         for (agent, before) in changed {
             self.note_change(cx, &agent, before);
+        }
+    }
+
+    /// The engine does not have the identity here: no replay brings anything for it (invariant 6).
+    pub(crate) fn is_elsewhere(&mut self, agent: &AgentId) {
+        if let Some(identity) = self.identities.get_mut(agent) {
+            identity.heard = false;
         }
     }
 

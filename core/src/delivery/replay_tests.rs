@@ -418,3 +418,14 @@ fn one_without_room_is_awaited_where_its_agent_leaves_before_the_first_row_is_kn
     world.settle_all();
     assert_eq!(world.delivery.cursor(&world.agent), Some(0), "d1 came, and is not read");
 }
+
+#[test]
+fn nothing_is_asked_for_whom_the_engine_does_not_have_until_a_row_comes() {
+    let mut world = World::new();
+    world.comes(2, "d2", 1);
+    assert_eq!(world.end_wait(), Wanted::Replay);
+    world.delivery.is_elsewhere(&world.agent);
+    assert_eq!((world.asks(Span::secs(600), |_| {}), world.delivery.wants_replay()), (0, false));
+    assert_eq!(world.comes(3, "d3", 1), Taken::InOrder, "it is here again");
+    assert!(world.asks(Span::secs(600), |_| {}) > 0);
+}

@@ -44,7 +44,7 @@ const SAID: usize = 3;
 
 /// One in so many slow replays is of messages that have no room, some of which were lost before: what one replay
 /// brings once only. Such a case takes as much time as fifty others.
-const ROOMLESS: u64 = 16;
+const ROOMLESS: u64 = 128;
 /// So many of these are more than a window holds.
 const OVERFLOW: usize = 13;
 
