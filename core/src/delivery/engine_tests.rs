@@ -205,15 +205,10 @@ impl World {
         self.window.pending().map(|(frame, _)| frame.payload.len()).sum()
     }
 
-    fn fits(&self, bytes: usize) -> bool {
+    /// Whether there is room, in so many times the usual room.
+    fn fits(&self, bytes: usize, times: usize) -> bool {
         let held = self.held_bytes();
-        held == 0 || held + bytes <= limits::WINDOW_BYTES
-    }
-
-    /// Whether it would where no replay brings it.
-    fn fits_anyhow(&self, bytes: usize) -> bool {
-        let held = self.held_bytes();
-        held == 0 || held + bytes <= 2 * limits::WINDOW_BYTES
+        held == 0 || held + bytes <= times * limits::WINDOW_BYTES
     }
 
     /// Whether anything that came under `seq` is here.
@@ -265,7 +260,7 @@ impl World {
             assert_eq!(self.window.accept(seq, row, self.round), Taken::Duplicate, "{id} again");
             return self.check(before);
         }
-        let (is_second, fits) = (self.is_here(seq), self.fits(message.bytes));
+        let (is_second, fits) = (self.is_here(seq), self.fits(message.bytes, 1));
         let is_awaited = before == Some(seq - 1) && !is_second;
         match self.window.accept(seq, row, self.round) {
             Taken::Overflow => {
@@ -349,7 +344,7 @@ impl World {
     }
 
     fn event(&mut self, id: String, bytes: usize, recurs: bool, shown: bool) {
-        let expected = match (self.fits_anyhow(bytes), self.known.contains(&id) && !recurs) {
+        let expected = match (self.fits(bytes, 2), self.known.contains(&id) && !recurs) {
             (false, _) => Taken::Overflow,
             (true, true) => Taken::Duplicate,
             (true, false) => Taken::InOrder,

@@ -70,6 +70,11 @@ impl Identity {
         self.window.has_dropped() || (self.window.wants_replay() && (self.heard || !brought))
     }
 
+    /// Whether what was dropped since the last ask would be taken now (invariant 4).
+    fn may_ask_at_once(&self) -> bool {
+        self.drop_is_new && self.window.has_dropped() && self.window.would_take_dropped()
+    }
+
     fn pending(&self) -> impl Iterator<Item = (&Frame, u8)> {
         self.window.pending()
     }
@@ -294,11 +299,7 @@ impl Delivery {
         if !window.wants_replay() {
             identity.replay_interval = limits::REPLAY_FIRST;
             cx.timers.clear(&Timer::DeliveryReplay(agent.clone()));
-        } else if identity.drop_is_new
-            && window.has_dropped()
-            && window.has_room()
-            && window.would_take_dropped()
-        {
+        } else if window.has_room() && identity.may_ask_at_once() {
             cx.timers.set_earlier(Timer::DeliveryReplay(agent.clone()), cx.now.mono.after(limits::GAP_WAIT));
         } else if !before.wants_replay && !window.has_dropped() {
             cx.timers.set_earlier(Timer::DeliveryGap(agent.clone()), cx.now.mono.after(limits::GAP_WAIT));
@@ -379,9 +380,7 @@ impl Delivery {
             return Wanted::Nothing;
         }
         // What was just dropped is surely there; what is missing, or an ask has not brought, may be gone for good.
-        let window = &identity.window;
-        let is_new = identity.drop_is_new && window.has_dropped() && window.would_take_dropped();
-        if cx.now.mono < identity.replay_after && !is_new {
+        if cx.now.mono < identity.replay_after && !identity.may_ask_at_once() {
             cx.timers.set(timer, identity.replay_after);
             return Wanted::Nothing;
         }

@@ -23,8 +23,7 @@ impl Window {
         if self.base != Base::Provisional && seq <= self.acked {
             return self.accept_below(seq, frame, round);
         }
-        let now = frame.at.mono;
-        let counts = self.may_prove(seq, now);
+        let counts = self.may_prove(seq, frame.at.mono);
         if let Some(row) = self.rows.get_mut(&seq) {
             if row.frame.delivery_id == frame.delivery_id {
                 let repeat = row.repeats.again(round, counts);
@@ -47,8 +46,7 @@ impl Window {
         let id = &frame.delivery_id.0;
         let behind = self.dropped.is_before(seq, id, round);
         if !awaited && (behind || self.is_full(frame.payload.len(), 1)) {
-            self.dropped.note(seq, id, frame.payload.len(), round);
-            self.start_proofs_over(seq, now);
+            self.drop_row(seq, &frame, round);
             return Taken::Overflow;
         }
         self.dropped.found_room(seq, id);
@@ -77,24 +75,21 @@ impl Window {
     /// Another message under the number of a row that is here.
     fn accept_second(&mut self, seq: u64, frame: Frame, round: u64) -> Taken {
         let id = frame.delivery_id.0.clone();
-        let now = frame.at.mono;
-        let counts = self.may_prove(seq, now);
+        let counts = self.may_prove(seq, frame.at.mono);
         if let Some(repeat) = self.shared.repeats(seq, &id).map(|repeats| repeats.again(round, counts)) {
             self.prove(seq, repeat, round);
             return Taken::Duplicate;
         }
+        self.counted = self.counted.max(seq);
         if self.remembered.contains(&id) {
-            self.counted = self.counted.max(seq);
             self.shared.take(seq, &id, self.place_of(&id), round);
             // It may have been missing.
             self.advance();
             return Taken::Duplicate;
         }
-        self.counted = self.counted.max(seq);
         if !self.is_awaited(seq) && self.is_full(frame.payload.len(), 1) {
-            self.dropped.note(seq, &id, frame.payload.len(), round);
             self.shared.miss(seq, &id, round);
-            self.start_proofs_over(seq, now);
+            self.drop_row(seq, &frame, round);
             return Taken::Overflow;
         }
         self.dropped.found_room(seq, &id);
@@ -114,6 +109,12 @@ impl Window {
         let loose =
             || self.loose.iter().find(|(_, row)| is_it(row)).map(|(number, _)| RowKey::Loose(*number));
         row.or_else(loose)
+    }
+
+    /// There is no room for it: no replay so far has proven it gone.
+    fn drop_row(&mut self, seq: u64, frame: &Frame, round: u64) {
+        self.dropped.note(seq, &frame.delivery_id.0, frame.payload.len(), round);
+        self.start_proofs_over(seq, frame.at.mono);
     }
 
     /// A fan-out event: `seq` 0, outside of the sequence.
